@@ -1,0 +1,149 @@
+"""The denoiser: a frame is a generator that asks for network evaluations, a batch is whatever rows are asked for.
+
+A frame owns its scheduler, so frames of other steps, guidance and scheduler share one batch. The network always sees the
+same number of rows: what a row's output is does not depend on the rows beside it, so neither do a frame's pixels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from render.families import Conditioning
+from render.interpolate import evaluate
+from render.recipe import Blend, Mix, Prompt, Recipe, Seed
+
+__all__ = ["Evaluations", "NoiseSource", "Row", "denoise", "pack_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input of the network."""
+
+    latents: Tensor  # [1, C, H, W], scaled as the scheduler asks
+    timestep: Tensor  # scalar
+    conditioning: Conditioning
+
+
+Evaluations: TypeAlias = Generator[list[Row], list[Tensor], Tensor]  # asks for rows, is sent outputs, returns latents
+
+
+class NoiseSource(TorchFunctionMode):
+    """The standard normal draws of one frame; while it is entered, `torch.randn` draws from it.
+
+    Each seed of the blend has a CPU generator of its own and every draw is the blend of the seeds' draws. So a seed means
+    the same on every device, the noise of ancestral and SDE schedulers moves along a walk as its start does, and at a
+    keyframe both are exactly those of a plain render with its seed.
+    """
+
+    def __init__(self, blend: Blend) -> None:
+        super().__init__()
+        self._blend = blend
+        self._generators = {seed: torch.Generator().manual_seed(seed) for seed in _seeds(blend)}
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        """The next draw, float32 on the CPU."""
+        draws = {seed: torch.randn(shape, generator=generator) for seed, generator in self._generators.items()}
+        return evaluate(self._blend, lambda leaf: draws[_seed(leaf)])
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn:  # inside this method the mode is off
+            return self.draw(args[0]).to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
+        return func(*args, **kwargs)
+
+
+def _seed(leaf: Prompt | Seed) -> int:
+    if not isinstance(leaf, Seed):
+        raise TypeError(f"noise: required seeds, got {leaf}")
+    return leaf.value
+
+
+def _seeds(blend: Blend) -> Iterator[int]:
+    if isinstance(blend, Mix):
+        yield from _seeds(blend.a)
+        yield from _seeds(blend.b)
+    else:
+        yield _seed(blend)
+
+
+def denoise(
+    recipe: Recipe, positive: Conditioning, negative: Conditioning, scheduler: Any, shape: tuple[int, ...]
+) -> Evaluations:
+    """From noise to final latents of `shape`, with classifier-free guidance (Ho & Salimans 2022) where it is above 1.
+
+    Latents stay in float32 whatever the network computes in. `scheduler` has its timesteps set and is used up.
+    """
+    noise = NoiseSource(recipe.noise)
+    timesteps = scheduler.timesteps
+    x = noise.draw(shape).to(timesteps.device) * scheduler.init_noise_sigma
+    for t in timesteps:
+        scaled = scheduler.scale_model_input(x, t)
+        if recipe.guided:
+            away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
+            output = away + recipe.guidance * (towards - away)
+        else:
+            (output,) = yield [Row(scaled, t, positive)]
+        with noise:
+            x = scheduler.step(output, t, x, return_dict=False)[0]
+    return x
+
+
+Token = TypeVar("Token")
+
+
+@dataclass(eq=False)
+class _InFlight(Generic[Token]):
+    token: Token
+    evaluations: Evaluations
+    outputs: list[Tensor | None] = field(default_factory=list)
+
+    def advance(self) -> list[Row]:
+        """Hand the outputs over; returns the next rows. Raises StopIteration with the latents at the end."""
+        if not self.outputs:
+            rows = next(self.evaluations)
+        else:
+            rows = self.evaluations.send([output for output in self.outputs if output is not None])
+        self.outputs = [None] * len(rows)
+        return rows
+
+
+def pack_rows(
+    admit: Callable[[bool], tuple[Token, Evaluations] | None],
+    run: Callable[[list[Row]], Sequence[Tensor]],
+    rows: int,
+) -> Iterator[tuple[Token, Tensor | Exception]]:
+    """Run many frames' evaluations in batches of at most `rows`, and yield each frame's latents as it finishes.
+
+    `admit(wait)` gives the next frame, or None for now; None when asked to wait ends it. A frame that raises is yielded
+    with its exception and the others go on; what `run` raises ends the iteration. A frame's rows may fall into two batches.
+    """
+    pending: deque[tuple[_InFlight[Token], int, Row]] = deque()
+    while True:
+        while len(pending) < rows and (admitted := admit(not pending)):
+            yield from _push(_InFlight(*admitted), pending)
+        if not pending:
+            return
+        batch = [pending.popleft() for _ in range(min(rows, len(pending)))]
+        for (flight, slot, _), output in zip(batch, run([row for _, _, row in batch]), strict=True):
+            flight.outputs[slot] = output
+            if all(output is not None for output in flight.outputs):
+                yield from _push(flight, pending)
+
+
+def _push(
+    flight: _InFlight[Token], pending: deque[tuple[_InFlight[Token], int, Row]]
+) -> Iterator[tuple[Token, Tensor | Exception]]:
+    """Let a frame take its step and queue its next rows; yields it where that was the last."""
+    try:
+        pending.extend((flight, slot, row) for slot, row in enumerate(flight.advance()))
+    except StopIteration as stop:
+        yield flight.token, stop.value
+    except Exception as error:  # whatever a frame raises is that frame's affair
+        yield flight.token, error

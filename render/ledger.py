@@ -1,0 +1,138 @@
+"""The commit ledger: which unit is done, by which file. The only truth about a run. Standard library only.
+
+Every unit has one slot, a file `commits/ID.json` made by exclusive creation, so that of two workers with the same unit
+one wins. A slot holds a receipt, or says that the unit was split and its halves have slots of their own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from render.recipe import Receipt, StoreError, Unit
+
+__all__ = ["Ledger", "publish", "write_atomically"]
+
+SPLIT = '{"split":true}'
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Rename a finished file and make the rename durable."""
+    source.replace(target)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Ledger:
+    """The commit records below an output folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.run = out / ".run"
+        self.data = out / "data"
+        self.scratch = self.run / "scratch"
+        self.quarantine = self.run / "quarantine"
+        self._commits = self.run / "commits"
+
+    def create(self) -> None:
+        """Make the folders."""
+        for folder in (self.data, self._commits, self.scratch, self.quarantine):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the output for one driver; the lock goes with the process. Raises StoreError where another holds it."""
+        with (self.run / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StoreError(f"{self.out}: required that no other run writes there, got one that does") from error
+            yield
+
+    def commit(self, receipt: Receipt) -> bool:
+        """Claim the unit's slot. False where it was claimed before: the caller's file is then one too many."""
+        return self._claim(receipt.unit, receipt.to_json())
+
+    def split(self, unit: Unit) -> bool:
+        """Give the unit's slot to its halves. False where it was claimed before."""
+        return self._claim(unit.id, SPLIT)
+
+    def _claim(self, unit: str, record: str) -> bool:
+        target, temporary = self._commits / f"{unit}.json", self._commits / f".{unit}.{uuid4().hex}"
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(record)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, target)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(self._commits)
+        return True
+
+    def receipts(self) -> list[Receipt]:
+        """All receipts, by unit."""
+        return [record for record in self._records().values() if record is not None]
+
+    def _records(self) -> dict[str, Receipt | None]:
+        """Unit id → receipt, None where the unit was split."""
+        records: dict[str, Receipt | None] = {}
+        for path in sorted(self._commits.glob("[!.]*.json")):
+            text = path.read_text(encoding="utf-8")
+            records[path.stem] = None if json.loads(text).get("split") else Receipt.from_json(text)
+        return records
+
+    def outstanding(self, units: Iterator[Unit]) -> Iterator[Unit]:
+        """The units, halves and quarantined remainders that have no committed frames yet."""
+        records = self._records()
+        for unit in units:
+            yield from _outstanding(unit, records)
+
+    def sweep(self) -> int:
+        """Delete what no commit names: shards, scratch and temporary files of workers that died. Returns the count."""
+        named = {receipt.file for receipt in self.receipts()}
+        orphans = [path for path in self.data.iterdir() if path.name not in named]
+        orphans += [*self.scratch.iterdir(), *self._commits.glob(".*")]
+        for path in orphans:
+            with suppress(FileNotFoundError):
+                path.unlink()
+        return len(orphans)
+
+
+def _outstanding(unit: Unit, records: dict[str, Receipt | None]) -> Iterator[Unit]:
+    if unit.id not in records:
+        yield unit
+        return
+    receipt = records[unit.id]
+    if receipt is None:
+        for half in unit.halves():
+            yield from _outstanding(half, records)
+    elif receipt.quarantined:
+        yield from _outstanding(unit.part("r", receipt.quarantined), records)

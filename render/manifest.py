@@ -1,0 +1,282 @@
+"""A manifest (CSV, Parquet or a DataFrame) → walks. Every bad row is reported at once, before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby, repeat, starmap
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from render.cells import COLUMNS, WALK_NAME, Cells, Rule, Sheet, choice, finite, integer, read_labels, same_file
+from render.recipe import EASINGS, INTERPOLATIONS, SCHEDULERS, SEED_MAX, Keyframe, Walk
+from render.table import CHUNK, FROZEN, Problems, is_text, read_table, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Defaults", "Manifest", "SizeRule", "read_manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What empty cells take: the job's settings."""
+
+    negative_prompt: str
+    frames: int
+    easing: str
+    interpolation: str
+    width: int  # pixels
+    height: int  # pixels
+    steps: int
+    guidance: float
+    scheduler: str
+    seed: int  # a walk without seeds holds it; a still's is derived from it
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """The sizes a model can do."""
+
+    multiple: int  # width and height are multiples of it
+    minimum: int  # pixels a side
+    maximum: int  # pixels a side
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The keyframes of a job, with every default filled in."""
+
+    name: str  # the file's stem
+    _table: Any = field(repr=False)  # pa.Table: COLUMNS without an empty cell but `walk` of stills, then the labels
+
+    @property
+    def row_count(self) -> int:
+        return int(self._table.num_rows)
+
+    @cached_property
+    def label_schema(self) -> bytes:
+        """The Arrow schema of `Keyframe.labels`, as `pa.ipc.read_schema` reads it. All text is `string`."""
+        return bytes(self._labels.serialize().to_pybytes())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the rows say, whichever file, line ends and order of the columns (but labels) said it."""
+        digests = [hashlib.sha256() for _ in self._table.columns]
+        for start in range(0, self.row_count, CHUNK):
+            for digest, column in zip(digests, self._table.slice(start, CHUNK).columns, strict=True):
+                cells = json.dumps(column.to_pylist(), default=_jsonable)
+                digest.update(f"{cells[1:-1]}, ".encode())  # one text, wherever the chunks end
+        labels = [(label.name, str(label.type)) for label in self._labels]
+        return hashlib.sha256(json.dumps([labels, *(digest.hexdigest() for digest in digests)]).encode()).hexdigest()
+
+    def walks(self) -> Iterator[Walk]:
+        """The walks in file order, built as they are asked for; a still with `images` becomes that many."""
+        for name, rows in groupby(self._rows(), key=itemgetter(0)):
+            if name is None:
+                for _, images, keyframe in rows:
+                    yield from _stills(keyframe, images)
+            else:
+                yield Walk(name, tuple(keyframe for _, _, keyframe in rows))
+
+    def write(self, path: Path) -> None:
+        """Writes Parquet that reads as these walks under any defaults; never half a file."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                pq.write_table(self._table.replace_schema_metadata({FROZEN: b"1"}), file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @property
+    def _labels(self) -> Any:
+        labels = list(self._table.schema)[len(COLUMNS) :]
+        return pa.schema([(label.name, pa.string() if is_text(label.type) else label.type) for label in labels])
+
+    def _rows(self) -> Iterator[tuple[str | None, int, Keyframe]]:
+        """(walk, images, keyframe) of every row."""
+        for start in range(0, self.row_count, CHUNK):
+            columns = [column.to_pylist() for column in self._table.slice(start, CHUNK).columns]
+            known, extra = dict(zip(COLUMNS, columns, strict=False)), columns[len(COLUMNS) :]
+            walks, images = known.pop("walk"), known.pop("images")
+            labels = zip(*extra, strict=True) if extra else repeat((), len(walks))
+            cells = zip(range(start + 1, start + len(walks) + 1), *known.values(), labels, strict=True)
+            yield from zip(walks, images, starmap(Keyframe, cells), strict=True)
+
+
+def read_manifest(source: Path | pd.DataFrame, defaults: Defaults, sizes: SizeRule) -> Manifest:
+    """The manifest in a CSV or Parquet file, or a DataFrame. Raises ManifestError with all that is wrong in it.
+
+    What `Manifest.write` wrote is complete: it takes nothing from `defaults`.
+    """
+    problems = Problems(str(source) if isinstance(source, Path) else "DataFrame")
+    raw = read_table(source, problems)
+    if raw.frozen:
+        defaults = replace(defaults, negative_prompt="")  # there, an empty one is meant; no other cell is empty
+    labels = read_labels(raw, problems)
+    columns = _resolve(Sheet(raw, problems), defaults, sizes)
+    problems.raise_any()
+    name = source.stem if isinstance(source, Path) else "dataframe"
+    return Manifest(name, pa.table({**columns, **labels}))
+
+
+def _rules(sizes: SizeRule) -> dict[str, Rule]:
+    side = integer(sizes.minimum, sizes.maximum, sizes.multiple, " pixels")
+    return {
+        "seed": integer(0, SEED_MAX),
+        "images": integer(1, 1_000_000),
+        "frames": integer(1, 1_000_000),
+        "easing": choice(EASINGS),
+        "interpolation": choice(INTERPOLATIONS),
+        "width": side,
+        "height": side,
+        "steps": integer(1, 1000),
+        "guidance": finite(0.0),
+        "scheduler": choice(SCHEDULERS),
+    }
+
+
+def _resolve(sheet: Sheet, defaults: Defaults, sizes: SizeRule) -> dict[str, Any]:
+    """Every column of COLUMNS, [N], with its defaults."""
+    walk = sheet.cells("walk", WALK_NAME, None)
+    prompt = _prompts(sheet)
+    cells = {name: sheet.cells(name, rule, getattr(defaults, name, 1)) for name, rule in _rules(sizes).items()}
+    still = ~walk.given
+    begin = _first_keyframes(walk)
+    _check_walks(sheet, walk, begin)
+    for side in ("width", "height"):
+        _check_side(sheet, side, walk, begin, cells[side])
+    _check_counts(sheet, still, cells)
+    columns: dict[str, Any] = {name: column.values for name, column in cells.items()}
+    columns["walk"] = pa.array(walk.values, pa.large_string())
+    columns["prompt"] = prompt
+    negative = re.sub(r"\r\n?", "\n", defaults.negative_prompt)  # as in the cells
+    columns["negative_prompt"] = sheet.column("negative_prompt", "text").fill_null(negative)
+    columns["seed"] = _resolve_seeds(sheet, still, begin, cells, defaults.seed)
+    columns["frames"] = np.where(still, 1, columns["frames"])
+    return {name: columns[name] for name in COLUMNS}
+
+
+def _prompts(sheet: Sheet) -> Any:
+    if "prompt" not in sheet.raw.columns:
+        sheet.problems.add("a column of this name", f"the columns {show(list(sheet.raw.columns))}", column="prompt")
+        return sheet.column("prompt", "text")
+    before = sheet.problems.total
+    prompt = sheet.column("prompt", "text")
+    if sheet.problems.total == before and "prompt" not in sheet.raw.broken:
+        empty = pc.equal(pc.utf8_trim_whitespace(prompt), "").fill_null(True).to_numpy()
+        sheet.refuse("prompt", empty, lambda i: ("a text", show(prompt[i].as_py() or "")))
+    return prompt
+
+
+def _first_keyframes(walk: Cells) -> npt.NDArray[np.int64]:
+    """[N] the position of the first keyframe of each row's walk; a still's is its own."""
+    positions = np.arange(len(walk.codes))
+    start = ~walk.given
+    start[0] = True
+    start[1:] |= walk.codes[1:] != walk.codes[:-1]
+    first: npt.NDArray[np.int64] = np.maximum.accumulate(np.where(start, positions, 0))
+    return first
+
+
+def _check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> None:
+    """Refuses walks in pieces, and walks whose names are one file's."""
+    codes, firsts = np.unique(walk.codes, return_index=True)
+    first = dict(zip(codes.tolist(), firsts.tolist(), strict=True))  # position of each distinct name
+    again = walk.given & ~walk.bad & (begin == np.arange(len(begin)))
+    again[firsts] = False
+    sheet.refuse(
+        "walk",
+        again,
+        lambda i: (
+            f"the keyframes of a walk on consecutive rows (its first is row {sheet.raw.rows[first[walk.codes[i]]]})",
+            show(walk.values[i]),
+        ),
+    )
+    seen: dict[str, str] = {}
+    twins = {}  # by position, the name that came first
+    for position in sorted(first.values()):
+        name = walk.values[position]
+        if name is not None and seen.setdefault(same_file(name), name) != name:
+            twins[position] = seen[same_file(name)]
+    sheet.refuse(
+        "walk",
+        np.isin(np.arange(len(begin)), list(twins)),
+        lambda i: (
+            f"a name that differs from {show(twins[i])} by more than case or Unicode form",
+            show(walk.values[i]),
+        ),
+    )
+
+
+def _check_side(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64], cells: Cells) -> None:
+    """Refuses a width or height that changes within a walk."""
+    side = cells.values
+    sheet.refuse(
+        name,
+        (side != side[begin]) & ~cells.bad & ~cells.bad[begin],
+        lambda i: (f"{side[begin[i]]}, as the first keyframe of {show(walk.values[i])} has", str(side[i])),
+    )
+
+
+def _check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
+    """Refuses a count where it has no meaning."""
+    images, frames = cells["images"], cells["frames"]
+    odd = ~still & images.given & ~images.bad & (images.values != 1)
+    sheet.refuse("images", odd, lambda i: ("1 or nothing in a walk", str(images.values[i])))
+    odd = still & frames.given & ~frames.bad & (frames.values != 1)
+    sheet.refuse("frames", odd, lambda i: ("1 or nothing on a row without a walk", str(frames.values[i])))
+
+
+def _resolve_seeds(
+    sheet: Sheet, still: npt.NDArray[np.bool_], begin: npt.NDArray[np.int64], cells: dict[str, Cells], job_seed: int
+) -> npt.NDArray[np.int64]:
+    """[N] a still's own or one derived from the job's; in a walk, an empty cell holds the seed before it."""
+    seed, more = cells["seed"], cells["images"].values - 1
+    positions = np.arange(len(begin))
+    held = np.maximum.accumulate(np.where(seed.given | (begin == positions), positions, 0))
+    seeds: npt.NDArray[np.int64] = seed.values[held]
+    for position in np.flatnonzero(still & ~seed.given).tolist():
+        seeds[position] = _derive_seed(job_seed, int(sheet.raw.rows[position]))
+    sheet.refuse(
+        "seed",
+        still & ~seed.bad & (seeds > SEED_MAX - more),
+        lambda i: (
+            f"at most {SEED_MAX - more[i]}, for {more[i] + 1} images with seeds up to {SEED_MAX}",
+            str(seeds[i]),
+        ),
+    )
+    return seeds
+
+
+def _derive_seed(job_seed: int, row: int) -> int:
+    """53 bits, which a float64 holds, too."""
+    return int.from_bytes(hashlib.sha256(f"{job_seed}:{row}".encode()).digest()[:8]) >> 11
+
+
+def _stills(keyframe: Keyframe, images: int) -> Iterator[Walk]:
+    name = f"still-{keyframe.row:06d}"
+    if images == 1:
+        yield Walk(name, (keyframe,), still=True)
+        return
+    for image in range(images):
+        yield Walk(f"{name}-{image:04d}", (replace(keyframe, seed=keyframe.seed + image),), still=True)
+
+
+def _jsonable(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,51 @@
+"""Walks to frames: where each frame of a walk stands between its keyframes. Pure, no tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain, pairwise
+
+from render.recipe import Frame, Keyframe, Prompt, Recipe, Seed, Walk, mix
+
+__all__ = ["EASING", "frames_of", "legs", "recipe_at"]
+
+EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1
+    "linear": lambda t: t,
+    "smooth": lambda t: t * t * (3 - 2 * t),  # smoothstep: slow, fast, slow
+    "ease-in": lambda t: t * t,  # slow start
+    "ease-out": lambda t: t * (2 - t),  # slow end
+}
+
+
+def legs(walk: Walk) -> Iterator[tuple[Keyframe, Keyframe, int]]:
+    """The legs of a walk: (from, to, frames). The last keyframe is a leg of one frame to itself."""
+    last = walk.keyframes[-1]
+    return chain(((a, b, a.frames) for a, b in pairwise(walk.keyframes)), [(last, last, 1)])
+
+
+def recipe_at(a: Keyframe, b: Keyframe, t: float, model: str) -> Recipe:
+    """The recipe at t (eased, 0 … 1) between two keyframes: prompts, noise and guidance move, the rest is `a`'s.
+
+    Noise always slerps with one angle: a lerp of two noises loses deviation in the middle and washes the image out.
+    """
+    return Recipe(
+        prompt=mix(a.interpolation, Prompt(a.prompt), Prompt(b.prompt), t),
+        negative_prompt=mix(a.interpolation, Prompt(a.negative_prompt), Prompt(b.negative_prompt), t),
+        noise=mix("slerp-global", Seed(a.seed), Seed(b.seed), t),
+        width=a.width,
+        height=a.height,
+        steps=a.steps,
+        guidance=a.guidance + (b.guidance - a.guidance) * t,
+        scheduler=a.scheduler,
+        model=model,
+    )
+
+
+def frames_of(walk: Walk, model: str) -> Iterator[Frame]:
+    """The frames of a walk in order: each leg from its keyframe up to, not including, the next; then the last one."""
+    index = 0
+    for a, b, count in legs(walk):
+        ease = EASING[a.easing]
+        for step in range(count):
+            yield Frame(walk.name, index, recipe_at(a, b, ease(step / count), model), a)
+            index += 1

@@ -1,0 +1,237 @@
+"""One worker: units in, committed shards and receipts out. Knows nothing of Ray.
+
+Three threads: one denoises, one decodes and encodes images, one writes shards, so that the device never waits for a file.
+Two units may be in hand: the frames of the next fill the rows that the last ones free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+import traceback
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, Queue
+from threading import BoundedSemaphore, Thread
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from render.lane import OUT_OF_MEMORY, Lane
+from render.ledger import Ledger
+from render.model import Model
+from render.recipe import Receipt, Recipe, Unit
+from render.renderer import Renderer
+from render.shard import Failure, Origin, Rendered, shard_schema, write_shard
+
+__all__ = ["Progress", "Setup", "Worker", "encode_image"]
+
+DECODES_WAITING = 64  # latents held for decoding before denoising waits
+ENCODINGS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG", "compress_level": 1},
+    "webp": {"format": "WEBP", "lossless": True, "method": 0, "quality": 0},
+    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker is made from."""
+
+    model: Model
+    out: Path
+    labels: bytes  # schema of the manifest's label columns
+    format: str  # one of ENCODINGS
+    device: str  # cpu or cuda
+    dtype: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a worker is."""
+
+    frames: int  # finished since it started
+    idle_s: float  # since it last got something done
+
+
+@dataclass(eq=False)
+class _Job:
+    """A unit in hand."""
+
+    unit: Unit
+    receipt: Future[Receipt]
+    started_s: float = 0.0
+    results: list[Rendered | Failure | None] = field(default_factory=list)
+    missing: int = 0
+
+    def begin(self) -> None:
+        self.started_s = time.monotonic()
+        self.results, self.missing = [None] * len(self.unit.frames), len(self.unit.frames)
+
+    @property
+    def lane(self) -> tuple[tuple[int, int], int]:
+        """Units of one lane share batches."""
+        return self.unit.shape, self.unit.rows
+
+
+_Token = tuple[_Job, int]  # a frame in hand: its job and position in the unit
+
+
+class Worker:
+    """Holds one pipeline and renders the units it is given, in order."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Load the model. Raises what loading raises."""
+        self._threads = setup.threads
+        self._renderer = Renderer(setup.model, setup.device, setup.dtype, setup.threads)
+        self._ledger = Ledger(setup.out)
+        self._schema = shard_schema(setup.labels)
+        self._origin = Origin(
+            setup.model.id, setup.model.revision, self._renderer.device, self._renderer.dtype, setup.format
+        )
+        self._queue: Queue[_Job | None] = Queue()
+        self._next: _Job | None = None  # taken from the queue, not begun
+        self._begun: list[_Job] = []  # jobs with frames that are not denoised
+        self._waiting: deque[_Token] = deque()  # frames of begun jobs that are not in flight
+        self._finished = 0
+        self._beat_s = time.monotonic()
+        self._room = BoundedSemaphore(DECODES_WAITING)
+        self._finisher = ThreadPoolExecutor(1, "finish", torch.set_num_threads, (setup.threads,))
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._denoiser = Thread(target=self._serve, name="denoise", daemon=True)
+        self._denoiser.start()
+
+    def submit(self, unit: Unit) -> Future[Receipt]:
+        """Queue a unit. The future holds its receipt once it is committed, or what kept it from being written."""
+        job = _Job(unit, Future())
+        self._queue.put(job)
+        return job.receipt
+
+    def progress(self) -> Progress:
+        """Frames done and the time since something was; a worker without work is idle too."""
+        return Progress(self._finished, time.monotonic() - self._beat_s)
+
+    def close(self) -> None:
+        """Finish what is queued, then stop."""
+        self._queue.put(None)
+        self._denoiser.join()
+        self._finisher.shutdown()
+        self._writer.shutdown()
+
+    # The denoising thread.
+
+    def _serve(self) -> None:
+        torch.set_num_threads(self._threads)
+        try:
+            while (job := self._peek(wait=True)) is not None:
+                self._begin(job)
+                try:
+                    self._render(job)
+                except OUT_OF_MEMORY:
+                    self._use_fewer_rows()
+        except BaseException as error:  # the worker is lost: whoever waits for it has to know
+            for job in [*self._begun, *([self._next] if self._next else [])]:
+                job.receipt.set_exception(error)
+            raise
+
+    def _render(self, job: _Job) -> None:
+        """Denoise units of one lane until the next unit is of another, or none is left."""
+        lane: Lane[_Token] = Lane(self._renderer, job.unit.rows, lambda wait: self._take(job.lane, wait))
+        for (job_of, position), result in lane.run():
+            self._beat_s = time.monotonic()
+            self._room.acquire()
+            self._finisher.submit(self._finish, job_of, job_of.results, position, result)
+
+    def _take(self, lane: tuple[tuple[int, int], int], wait: bool) -> tuple[_Token, Recipe] | None:
+        """The next frame of the lane."""
+        self._beat_s = time.monotonic()
+        if not self._waiting:
+            following = self._peek(wait)
+            if following is None or following.lane != lane:
+                return None
+            self._begin(following)
+        job, position = self._waiting.popleft()
+        return (job, position), job.unit.frames[position].recipe
+
+    def _peek(self, wait: bool) -> _Job | None:
+        """The job that comes next, still to be begun; None where there is none yet, or, after waiting, any more."""
+        if self._next is None:
+            with suppress(Empty):
+                self._next = self._queue.get(block=wait)
+                if self._next is None:
+                    self._queue.put(None)  # closed: whoever asks next is told so too
+        return self._next
+
+    def _begin(self, job: _Job) -> None:
+        self._next = None
+        job.begin()
+        self._begun = [other for other in self._begun if other.missing] + [job]
+        self._waiting.extend((job, position) for position in range(len(job.unit.frames)))
+
+    def _use_fewer_rows(self) -> None:
+        """Begin the units in hand anew with half the rows. Raises MemoryError where one row is too many."""
+        again = [job for job in self._begun if job.missing]
+        rows = again[0].unit.rows // 2
+        if rows < 1:
+            raise MemoryError(f"no memory for one row of {again[0].unit.shape} pixels")
+        torch.cuda.empty_cache()
+        self._waiting.clear()
+        for job in again:
+            job.unit = replace(job.unit, rows=rows)
+            self._begin(job)
+
+    # The finishing thread.
+
+    def _finish(self, job: _Job, results: list[Any], position: int, result: Tensor | Failure) -> None:
+        """Latents to an encoded image; the unit's last one sends it to be written."""
+        self._room.release()
+        outcome = result if isinstance(result, Failure) else self._picture(job, result)
+        if results is not job.results:
+            return  # of a try with more rows than there was memory for
+        job.results[position] = outcome
+        job.missing -= 1
+        self._finished += 1
+        if not job.missing:
+            self._writer.submit(self._write, job)
+
+    def _picture(self, job: _Job, latents: Tensor) -> Rendered | Failure:
+        try:
+            pixels = self._renderer.decode(latents)
+            return Rendered(
+                data=encode_image(pixels, self._origin.suffix),
+                sha256=hashlib.sha256(pixels).hexdigest(),
+                timestamp_s=time.time(),
+                render_ms=1000 * (time.monotonic() - job.started_s) / len(job.unit.frames),
+                blank=bool((pixels == pixels[:1, :1]).all()),
+            )
+        except Exception:
+            return Failure(traceback.format_exc())
+
+    # The writing thread.
+
+    def _write(self, job: _Job) -> None:
+        try:
+            results = [result for result in job.results if result is not None]
+            receipt = write_shard(self._ledger, job.unit, results, self._origin, self._schema)
+            receipt = replace(receipt, seconds=time.monotonic() - job.started_s)
+            if not self._ledger.commit(receipt) and receipt.file:  # another worker was faster: this file is one too many
+                (self._ledger.data / receipt.file).unlink(missing_ok=True)
+            job.receipt.set_result(receipt)
+        except BaseException as error:
+            job.receipt.set_exception(error)
+
+
+def encode_image(pixels: NDArray[np.uint8], encoding: str) -> bytes:
+    """RGB `[H, W, 3]` as a file of one of ENCODINGS; png and webp keep every bit."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, **ENCODINGS[encoding])
+    return buffer.getvalue()
