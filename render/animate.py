@@ -200,7 +200,8 @@ def _dither(colours: Pixels, height: int, width: int) -> npt.NDArray[np.int16]:
     """Ordered dither [H, W, 1]: what is added to a pixel depends on its place alone, so a still pixel stays still.
 
     Error diffusion would crawl, and no dither draws contours into soft gradients. The amplitude is the palette's usual
-    step between neighbours; at least 4, since Pillow looks colours up in cells of 4 levels, at most 16 to stay fine.
+    step between neighbours, at most 16 to stay fine, at least 4: Pillow looks a colour up as the lowest corner of its
+    cell of 4 levels. Hence the 2 as well, without which a picture comes out 1.5 levels too dark.
     """
     squares = ((colours[:, None].astype(np.int32) - colours[None]) ** 2).sum(-1)
     nearest = np.sort(squares, axis=1)[:, min(1, len(colours) - 1)]
@@ -208,7 +209,7 @@ def _dither(colours: Pixels, height: int, width: int) -> npt.NDArray[np.int16]:
     bayer = np.zeros((1, 1))
     for _ in range(3):
         bayer = np.block([[4 * bayer, 4 * bayer + 2], [4 * bayer + 3, 4 * bayer + 1]])
-    tile = np.rint(((bayer + 0.5) / 64 - 0.5) * amplitude).astype(np.int16)
+    tile = np.floor(((bayer + 0.5) / 64 - 0.5) * amplitude + 2).astype(np.int16)
     return np.tile(tile, (height // 8 + 1, width // 8 + 1))[:height, :width, None]
 
 

@@ -47,7 +47,7 @@ class Lane(Generic[Token]):
         """Yield each frame's final latents, or its failure after TRIES tries; the other frames go on.
 
         An exception of a whole batch is nobody's in particular: each of its frames is run again alone, at the same row
-        count and so to the same bits. Raises what is in FATAL.
+        count and so to the same bits. Raises what is in FATAL, and what `take` raises.
         """
         while True:
             alone = bool(self._suspects)
@@ -62,6 +62,8 @@ class Lane(Generic[Token]):
                 raise
             except Exception as error:
                 flying, self._flying = self._flying, {}
+                if not flying:  # not of a batch, but of `take`
+                    raise
                 if not alone:
                     self._suspects.extend(flying.items())
                     continue

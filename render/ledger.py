@@ -109,11 +109,15 @@ class Ledger:
             records[path.stem] = None if json.loads(text).get("split") else Receipt.from_json(text)
         return records
 
-    def outstanding(self, units: Iterator[Unit]) -> Iterator[Unit]:
-        """The units, halves and quarantined remainders that have no committed frames yet."""
+    def slots(self, units: Iterator[Unit]) -> Iterator[tuple[Unit, Receipt | None]]:
+        """Every slot that the units' frames are in by now: units, halves and quarantined remainders, None where empty."""
         records = self._records()
         for unit in units:
-            yield from _outstanding(unit, records)
+            yield from _slots(unit, records)
+
+    def outstanding(self, units: Iterator[Unit]) -> Iterator[Unit]:
+        """The units, halves and quarantined remainders that have no committed frames yet."""
+        return (unit for unit, receipt in self.slots(units) if receipt is None)
 
     def sweep(self) -> int:
         """Delete what no commit names: shards, scratch and temporary files of workers that died. Returns the count."""
@@ -126,13 +130,12 @@ class Ledger:
         return len(orphans)
 
 
-def _outstanding(unit: Unit, records: dict[str, Receipt | None]) -> Iterator[Unit]:
-    if unit.id not in records:
-        yield unit
-        return
-    receipt = records[unit.id]
-    if receipt is None:
+def _slots(unit: Unit, records: dict[str, Receipt | None]) -> Iterator[tuple[Unit, Receipt | None]]:
+    if unit.id in records and records[unit.id] is None:
         for half in unit.halves():
-            yield from _outstanding(half, records)
-    elif receipt.quarantined:
-        yield from _outstanding(unit.part("r", receipt.quarantined), records)
+            yield from _slots(half, records)
+        return
+    receipt = records.get(unit.id)
+    yield unit, receipt
+    if receipt is not None and receipt.quarantined:
+        yield from _slots(unit.part("r", receipt.quarantined), records)

@@ -74,6 +74,13 @@ class Model:
         """Size of the weights once loaded in float32, in bytes."""
         return sum(2 * (self.path / name).stat().st_size for name in self.files if name.suffix == ".safetensors")
 
+    def here(self) -> Model:
+        """The same model on the machine this runs on. Raises ModelError where another lies under its name."""
+        found = resolve_model(self.id, self.revision or None, Path.cwd())
+        if found.fingerprint != self.fingerprint:
+            raise ModelError(f"model {self.id}: required fingerprint {self.fingerprint}, got {found.fingerprint} here")
+        return found
+
     def lost_words(self, prompts: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(prompt, what the text encoder will not see of it) for prompts over the encoder's token limit."""
         tokenizer, limit = _tokenizer(self.path / "tokenizer"), self._token_limit

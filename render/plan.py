@@ -10,7 +10,7 @@ from itertools import chain
 from render.motion import frames_of, legs
 from render.recipe import Frame, Keyframe, Unit, Walk
 
-__all__ = ["Counts", "Limits", "Plan", "Shape", "count_walks", "plan_units"]
+__all__ = ["Counts", "Limits", "Plan", "Shape", "count_walks", "make_plan", "plan_units"]
 
 UNIT_BYTES = 128 * 2**20  # of encoded images at most
 UNIT_FRAMES = 256  # at most: a few minutes of work
@@ -50,7 +50,7 @@ class Plan:
     units: int
     rows: dict[Shape, int]  # rows of the denoiser
     unit_frames: dict[Shape, int]
-    threads: int  # torch's CPU threads of a worker
+    threads: int = 1  # torch's CPU threads of a worker
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -93,12 +93,12 @@ def count_walks(walks: Iterable[Walk]) -> Counts:
     return Counts(named, stills, frames, pixels, evaluations, {s: (n, r) for s, (n, r) in by_shape.items()})
 
 
-def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], threads: int) -> Plan:
+def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str]) -> Plan:
     """Fix rows and unit sizes for each shape of the job."""
     rows = {shape: min(limits.rows or _rows(shape, limits.gpu), asked) for shape, (_, asked) in counts.by_shape.items()}
     unit_frames = {shape: limits.unit_frames or _unit_frames(shape, counts, limits) for shape in counts.by_shape}
     units = sum(-(-frames // unit_frames[shape]) for shape, (frames, _) in counts.by_shape.items())
-    return Plan(fingerprint, units, rows, unit_frames, threads)
+    return Plan(fingerprint, units, rows, unit_frames)
 
 
 def _rows(shape: Shape, gpu: bool) -> int:

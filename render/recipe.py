@@ -32,6 +32,7 @@ __all__ = [
     "Prompt",
     "Receipt",
     "Recipe",
+    "RunError",
     "Seed",
     "StoreError",
     "Unit",
@@ -102,6 +103,10 @@ class ModelError(InputError):
 
 class StoreError(InputError):
     """An output folder that does not fit the job, or whose content is not what was committed."""
+
+
+class RunError(RuntimeError):
+    """A run that can't go on; what is committed stays, and the same command resumes it."""
 
 
 def canonical_json(value: object) -> str:

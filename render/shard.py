@@ -86,7 +86,11 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     """The `datasets` feature of an Arrow type, as its JSON spells it."""
     if pa.types.is_struct(kind):
         return {field.name: _feature(field.type) for field in kind}
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if pa.types.is_large_list(kind):
+        return {"_type": "LargeList", "feature": _feature(kind.value_type)}
+    if pa.types.is_fixed_size_list(kind):
+        return {"_type": "List", "feature": _feature(kind.value_type), "length": kind.list_size}
+    if pa.types.is_list(kind):
         return {"_type": "List", "feature": _feature(kind.value_type)}
     names = {"double": "float64", "float": "float32", "halffloat": "float16", "date32[day]": "date32"}
     return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
@@ -108,7 +112,7 @@ def write_shard(ledger: Ledger, unit: Unit, results: Sequence[Rendered | Failure
         table = _table(unit, done, origin, schema)
         scratch = ledger.scratch / name
         _write_parquet(table, scratch)
-        if not pq.read_table(scratch).equals(table):
+        if not _same(pq.read_table(scratch, partitioning=None), table):
             raise StoreError(f"{scratch}: required the {table.num_rows} rows that were written, got others back")
         size, digest = scratch.stat().st_size, _sha256(scratch)
         publish(scratch, ledger.data / name)
@@ -186,6 +190,12 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     )
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _same(a: pa.Table, b: pa.Table) -> bool:
+    """Whether two tables hold the same. NaN, which a label may be, counts as equal to itself."""
+    columns = zip(a.columns, b.columns, strict=True)
+    return a.schema.equals(b.schema) and all(x.equals(y) or repr(x.to_pylist()) == repr(y.to_pylist()) for x, y in columns)
 
 
 def _sha256(path: Path) -> str:

@@ -126,7 +126,7 @@ class ImageStore:
 
 
 def _places(shard: int, path: Path) -> pa.Table:
-    table = pq.read_table(path, columns=["walk", "frame"])
+    table = pq.read_table(path, columns=["walk", "frame"], partitioning=None)
     numbers = pa.array([shard] * table.num_rows, pa.int32()), pa.array(range(table.num_rows), pa.int64())
     return pa.Table.from_arrays([table["walk"], table["frame"], *numbers], schema=_INDEX)
 

@@ -60,6 +60,7 @@ class Progress:
     """How far a worker is."""
 
     frames: int  # finished since it started
+    up_s: float  # since it was ready
     idle_s: float  # since it last got something done
 
 
@@ -92,7 +93,7 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         """Load the model. Raises what loading raises."""
         self._threads = setup.threads
-        self._renderer = Renderer(setup.model, setup.device, setup.dtype, setup.threads)
+        self._renderer = Renderer(setup.model.here(), setup.device, setup.dtype, setup.threads)
         self._ledger = Ledger(setup.out)
         self._schema = shard_schema(setup.labels)
         self._origin = Origin(
@@ -103,7 +104,7 @@ class Worker:
         self._begun: list[_Job] = []  # jobs with frames that are not denoised
         self._waiting: deque[_Token] = deque()  # frames of begun jobs that are not in flight
         self._finished = 0
-        self._beat_s = time.monotonic()
+        self._ready_s = self._beat_s = time.monotonic()
         self._room = BoundedSemaphore(DECODES_WAITING)
         self._finisher = ThreadPoolExecutor(1, "finish", torch.set_num_threads, (setup.threads,))
         self._writer = ThreadPoolExecutor(1, "write")
@@ -118,7 +119,8 @@ class Worker:
 
     def progress(self) -> Progress:
         """Frames done and the time since something was; a worker without work is idle too."""
-        return Progress(self._finished, time.monotonic() - self._beat_s)
+        now = time.monotonic()
+        return Progress(self._finished, now - self._ready_s, now - self._beat_s)
 
     def close(self) -> None:
         """Finish what is queued, then stop."""
@@ -134,13 +136,18 @@ class Worker:
         try:
             while (job := self._peek(wait=True)) is not None:
                 self._begin(job)
-                try:
-                    self._render(job)
-                except OUT_OF_MEMORY:
-                    self._use_fewer_rows()
+                while self._waiting:
+                    with suppress(*OUT_OF_MEMORY):
+                        self._render(self._waiting[0][0])
+                        continue
+                    self._use_fewer_rows()  # here, where the exception no longer holds the tensors
         except BaseException as error:  # the worker is lost: whoever waits for it has to know
-            for job in [*self._begun, *([self._next] if self._next else [])]:
-                job.receipt.set_exception(error)
+            self._finish_finishing()
+            while self._peek(wait=False) is not None:
+                self._begin(self._next)
+            for job in self._begun:
+                if job.missing:
+                    job.receipt.set_exception(error)
             raise
 
     def _render(self, job: _Job) -> None:
@@ -149,7 +156,7 @@ class Worker:
         for (job_of, position), result in lane.run():
             self._beat_s = time.monotonic()
             self._room.acquire()
-            self._finisher.submit(self._finish, job_of, job_of.results, position, result)
+            self._finisher.submit(self._finish, job_of, position, result)
 
     def _take(self, lane: tuple[tuple[int, int], int], wait: bool) -> tuple[_Token, Recipe] | None:
         """The next frame of the lane."""
@@ -172,32 +179,32 @@ class Worker:
         return self._next
 
     def _begin(self, job: _Job) -> None:
-        self._next = None
+        if job is self._next:
+            self._next = None
         job.begin()
         self._begun = [other for other in self._begun if other.missing] + [job]
         self._waiting.extend((job, position) for position in range(len(job.unit.frames)))
 
     def _use_fewer_rows(self) -> None:
         """Begin the units in hand anew with half the rows. Raises MemoryError where one row is too many."""
+        self._finisher.submit(int).result()  # a no-op: what is denoised is finished too, and no old result comes later
         again = [job for job in self._begun if job.missing]
         rows = again[0].unit.rows // 2
         if rows < 1:
             raise MemoryError(f"no memory for one row of {again[0].unit.shape} pixels")
         torch.cuda.empty_cache()
         self._waiting.clear()
+        self._begun.clear()
         for job in again:
             job.unit = replace(job.unit, rows=rows)
             self._begin(job)
 
     # The finishing thread.
 
-    def _finish(self, job: _Job, results: list[Any], position: int, result: Tensor | Failure) -> None:
+    def _finish(self, job: _Job, position: int, result: Tensor | Failure) -> None:
         """Latents to an encoded image; the unit's last one sends it to be written."""
         self._room.release()
-        outcome = result if isinstance(result, Failure) else self._picture(job, result)
-        if results is not job.results:
-            return  # of a try with more rows than there was memory for
-        job.results[position] = outcome
+        job.results[position] = result if isinstance(result, Failure) else self._picture(job, result)
         job.missing -= 1
         self._finished += 1
         if not job.missing:

@@ -205,14 +205,14 @@ def test_arrays_with_other_strides(tmp_path: Path) -> None:
             assert error(got, source) < 6
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("gif", 5.5), ("mp4", 2.0)])
+@pytest.mark.parametrize(("kind", "limit"), [("gif", 7.5), ("mp4", 2.5)])
 def test_colours_are_close(tmp_path: Path, kind: str, limit: float) -> None:
     path = tmp_path / f"a.{kind}"
     write_animation(path, Source(40, natural), ONCE)
     for index, got in enumerate(decoded(path)):
         assert error(got, natural(index)) < limit
-        bias = (got.astype(float) - natural(index)).mean(axis=(0, 1))
-        assert np.abs(bias).max() < 1.5  # PyAV's own way back to RGB is about 1 too dark
+        bias = np.abs((got.astype(float) - natural(index)).mean(axis=(0, 1))).max()
+        assert bias < (1 if kind == "gif" else 2)  # PyAV's own way back from YUV is about 1 too dark
 
 
 def test_gif_gradients_have_no_contours(tmp_path: Path) -> None:
@@ -383,6 +383,6 @@ def test_memory_does_not_grow_with_length(tmp_path: Path, kind: str) -> None:
         tracemalloc.stop()
         return peak
 
-    short, long = peak(50), peak(500)
+    short, long = peak(150), peak(600)  # x264 looks ahead: its first hundred packets are the most
     assert most <= 3
-    assert long < short + 64 * 64 * 3 * 5  # five frames' worth: the order is a list of 500 numbers
+    assert long - short < 450 * 64 * 64 * 3 / 20  # a twentieth of the frames' bytes; the order is a list of numbers

@@ -9,7 +9,6 @@ from typing import Any
 import diffusers
 import torch
 
-
 __all__ = ["KARRAS", "Schedulers"]
 
 KARRAS: dict[str, tuple[str, dict[str, Any]]] = {  # name → diffusers class, what it is made with beside the model's config

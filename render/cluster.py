@@ -1,0 +1,220 @@
+"""Workers on Ray, and what happens when one dies. The only file that imports ray at run time.
+
+Ray restarts and retries nothing (`max_restarts=0`, `max_task_retries=0`); the policy is this file's. A worker that dies
+or falls silent is replaced and its units are issued again. A unit that was in the hands of two dead workers is split,
+until the frame that kills is alone; that one goes to quarantine. Commits are exclusive, so a unit that is rendered twice
+is stored once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from render.ledger import Ledger
+from render.machine import Workforce
+from render.recipe import Receipt, RunError, StoreError, Unit
+from render.shard import Failure, write_quarantine
+from render.worker import Progress, Setup, Worker
+
+__all__ = ["Cluster"]
+
+UNITS_AHEAD = 2  # in the hands of a worker
+DEATHS = 2  # of workers with a unit before it is split
+FAILED_STARTS = 3  # in a row before the run is given up
+POLL_S = 0.5
+
+
+class _Actor:
+    """A worker in a process of its own. Its methods only wait; threads of the worker do the work."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._worker = Worker(setup)
+
+    async def render(self, unit: Unit) -> Receipt:
+        return await asyncio.wrap_future(self._worker.submit(unit))
+
+    async def progress(self) -> Progress:
+        return self._worker.progress()
+
+
+@dataclass(eq=False)
+class _Member:
+    """The driver's view of one worker."""
+
+    handle: ActorHandle[Any]
+    units: dict[Any, Unit] = field(default_factory=dict)  # object ref → unit
+    poll: Any = None
+    polled_s: float = 0.0
+    alive_s: float = field(default_factory=time.monotonic)  # when it last got something done, or was given something
+    started: bool = False
+    frames: int = 0  # finished
+
+
+class Cluster:
+    """A running Ray with workers. Use as a context manager: a local Ray ends with it."""
+
+    def __init__(self, setup: Setup, workforce: Workforce, address: str | None, deadline_s: float) -> None:
+        self._setup, self._workforce, self._address, self._deadline_s = setup, workforce, address, deadline_s
+        self._ledger = Ledger(setup.out)
+        self._members: list[_Member] = []
+        self._again: deque[Unit] = deque()
+        self._deaths: Counter[str] = Counter()
+        self._failed_starts = 0
+        self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
+        self._folder: str | None = None
+        self._ours = False
+
+    def __enter__(self) -> Cluster:
+        self._ours = not ray.is_initialized()
+        if self._ours and self._address is None:
+            self._folder = tempfile.mkdtemp(prefix="render-")
+            force = self._workforce
+            ray.init(
+                address="local",
+                num_cpus=(force.count or 1) * force.threads,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=128 * 2**20,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=self._folder,
+            )
+        elif self._ours:
+            ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            ray.kill(member.handle)
+        self._members.clear()
+        if self._ours:
+            ray.shutdown()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def render(self, units: Iterator[Unit], on_frames: Callable[[int], None]) -> Iterator[Receipt]:
+        """Render units and yield their receipts as they are committed; `on_frames` is told of frames as they finish.
+
+        Raises RunError where the run can't go on: workers that do not start, shards that can't be written.
+        """
+        count = self._count()
+        while True:
+            self._assign(units, count)
+            refs = [ref for member in self._members for ref in member.units]
+            if not refs:
+                return
+            done, _ = ray.wait(refs, timeout=POLL_S)
+            for ref in done:
+                yield from self._settle(ref)
+            self._poll(on_frames)
+            for member in [m for m in self._members if m.units and time.monotonic() - m.alive_s > self._deadline_s]:
+                yield from self._replace(member, f"nothing done for {self._deadline_s:g} s")
+
+    def _count(self) -> int:
+        if self._workforce.count is not None:
+            return self._workforce.count
+        has = ray.cluster_resources()
+        rooms = has.get("CPU", 0) / self._workforce.threads
+        if self._workforce.gpus:
+            rooms = min(rooms, has.get("GPU", 0) / self._workforce.gpus)
+        if rooms < 1:
+            raise RunError(f"workers: required {self._workforce.threads} CPUs and {self._workforce.gpus:g} GPUs, got {has}")
+        return int(rooms)
+
+    def _assign(self, units: Iterator[Unit], count: int) -> None:
+        """Give units to the workers that have least in hand, and hire workers while there is something for them."""
+        while (len(self._members) < count or any(len(m.units) < UNITS_AHEAD for m in self._members)) and (
+            unit := self._again.popleft() if self._again else next(units, None)
+        ):
+            if len(self._members) < count:
+                self._members.append(self._hire())
+            member = min(self._members, key=lambda m: len(m.units))
+            if not member.units:
+                member.alive_s = time.monotonic()
+            member.units[member.handle.render.remote(unit)] = unit
+
+    def _hire(self) -> _Member:
+        force = self._workforce
+        options = {"num_cpus": force.threads, "num_gpus": force.gpus, "max_restarts": 0, "max_task_retries": 0}
+        return _Member(ray.remote(**options)(_Actor).remote(self._setup))
+
+    def _settle(self, ref: Any) -> Iterator[Receipt]:
+        """Take the outcome of a unit."""
+        member = next((m for m in self._members if ref in m.units), None)
+        if member is None:  # its worker was replaced a moment ago
+            return
+        try:
+            receipt: Receipt = ray.get(ref)
+        except RayActorError as error:
+            yield from self._replace(member, str(error))
+        except RayTaskError as error:
+            cause = error.as_instanceof_cause()
+            if isinstance(cause, (OSError, StoreError, MemoryError)):
+                raise RunError(f"unit {member.units[ref].id}: {_last_line(error)}") from error
+            yield from self._replace(member, str(error))
+        else:
+            del member.units[ref]
+            yield receipt
+
+    def _replace(self, member: _Member, reason: str) -> Iterator[Receipt]:
+        """Let a worker go, and see to the units it had: again, in halves, or in quarantine."""
+        self._failed_starts = 0 if member.started else self._failed_starts + 1
+        if self._failed_starts >= FAILED_STARTS:
+            raise RunError(f"workers: {FAILED_STARTS} in a row did not start: {_last_line(reason)}")
+        self._members.remove(member)
+        ray.kill(member.handle)
+        for unit in reversed(member.units.values()):
+            self._deaths[unit.id] += member.started
+            if self._deaths[unit.id] < DEATHS:
+                self._again.appendleft(unit)
+            elif len(unit.frames) > 1:
+                if self._ledger.split(unit):
+                    self._again.extendleft(reversed(unit.halves()))
+            else:
+                yield from self._quarantine(unit, reason)
+
+    def _quarantine(self, unit: Unit, reason: str) -> Iterator[Receipt]:
+        write_quarantine(self._ledger, unit, {0: Failure(f"{DEATHS} workers died of it: {reason}")})
+        receipt = Receipt(unit.id, None, 0, 0, "", 0.0, unit.rows, quarantined=(0,))
+        if self._ledger.commit(receipt):
+            yield receipt
+
+    def _poll(self, on_frames: Callable[[int], None]) -> None:
+        """Ask every worker how far it is; what it has not answered is not asked again."""
+        now = time.monotonic()
+        for member in self._members:
+            if member.poll is None and now - member.polled_s >= POLL_S:
+                member.poll, member.polled_s = member.handle.progress.remote(), now
+            elif member.poll is not None and ray.wait([member.poll], timeout=0)[0]:
+                poll, member.poll = member.poll, None
+                try:
+                    progress: Progress = ray.get(poll)
+                except RayError:  # its units tell more
+                    continue
+                if not member.started:
+                    member.started, self._failed_starts, member.alive_s = True, 0, now
+                    self.ready_s = self.ready_s or now - progress.up_s
+                member.alive_s = max(member.alive_s, now - progress.idle_s)
+                on_frames(progress.frames - member.frames)
+                member.frames = progress.frames
+
+
+def _last_line(error: object) -> str:
+    """What an error says in the end, without Ray's story of how it came here."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))

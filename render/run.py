@@ -1,0 +1,155 @@
+"""The whole flow on one page: a job goes in, a store and animations come out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, product
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.animate import Animation, write_animation
+from render.card import write_card
+from render.config import AnimationConfig, load_job
+from render.ledger import Ledger
+from render.manifest import Manifest
+from render.plan import plan_units
+from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
+from render.recipe import Unit
+from render.store import Frames, open_store
+
+__all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job"]
+
+
+class Report(Protocol):
+    """What is told while a job runs."""
+
+    def begin(self, prepared: Prepared, frames_done: int) -> None:
+        """The job is checked and planned; so many frames are in the store already."""
+
+    def frames(self, count: int) -> None:
+        """So many more frames are finished."""
+
+    def animating(self, total: int) -> None:
+        """All frames are done; so many animations follow."""
+
+    def animation(self, path: Path) -> None:
+        """One more animation is written."""
+
+
+class Silent:
+    """Tells nothing."""
+
+    def begin(self, prepared: Prepared, frames_done: int) -> None: ...
+    def frames(self, count: int) -> None: ...
+    def animating(self, total: int) -> None: ...
+    def animation(self, path: Path) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of a run."""
+
+    out: Path
+    frames: int  # in the store
+    quarantined: int  # that could not be rendered
+    blank: int  # of a single colour
+    animations: tuple[Path, ...]
+    seconds: float  # of rendering, from the first unit handed out to the last one committed
+
+
+def plan_job(target: str | Path, *overrides: str) -> Prepared:
+    """What a job would render, without its weights, torch or Ray. Raises InputError with all that is wrong."""
+    return prepare(load_job(Path(target), overrides), weights=False)
+
+
+def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
+    """Render a job, or what is left of it, into its store and animate its walks.
+
+    `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError
+    before anything starts where the input is bad, RunError where the run can't go on; what is committed stays.
+    """
+    report = report or Silent()
+    prepared = settle(prepare(load_job(Path(target), overrides)))
+    job, ledger = prepared.job, Ledger(prepared.job.output)
+    ledger.create()
+    with ledger.lock():
+        ledger.sweep()
+        write_card(prepared)
+        report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
+        seconds = _render(prepared, ledger, report)
+        ledger.sweep()
+        animations = _animate(job.output, prepared.manifest, job.animation, report)
+    receipts = ledger.receipts()
+    return Summary(
+        out=job.output,
+        frames=sum(receipt.frames for receipt in receipts),
+        quarantined=sum(len(unit.frames) for unit in ledger.outstanding(_units(prepared))),
+        blank=sum(len(receipt.blank) for receipt in receipts),
+        animations=animations,
+        seconds=seconds,
+    )
+
+
+def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
+    """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
+    out, report = Path(out), report or Silent()
+    load_plan(out)
+    job = load_job(out / ".run" / "job.yaml", overrides)
+    return _animate(out, frozen_manifest(out), job.animation, report)
+
+
+def _units(prepared: Prepared) -> Iterator[Unit]:
+    return plan_units(prepared.manifest.walks(), prepared.model.fingerprint, prepared.plan)
+
+
+def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
+    """Render every unit that is not committed. Returns the seconds since the first worker was ready."""
+    units = ledger.outstanding(_units(prepared))
+    first = next(units, None)
+    if first is None:
+        return 0.0
+    from render.cluster import Cluster
+    from render.worker import Setup
+
+    job, force = prepared.job, prepared.workforce
+    labels, threads = prepared.manifest.label_schema, prepared.plan.threads
+    setup = Setup(prepared.model, job.output, labels, job.store.format, force.device, job.model.dtype, threads)
+    with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
+        for _ in cluster.render(chain([first], units), report.frames):
+            pass
+        return time.monotonic() - (cluster.ready_s or time.monotonic())
+
+
+class _Pixels:
+    """The frames of a walk as arrays `[H, W, 3]`, decoded as they are asked for."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return np.asarray(self._frames[index].image())
+
+
+def _animate(out: Path, manifest: Manifest, config: AnimationConfig, report: Report) -> tuple[Path, ...]:
+    """Animate every walk of more than one committed frame."""
+    store = open_store(out)
+    stored = set(store.walks)
+    names = [walk.name for walk in manifest.walks() if walk.frame_count > 1 and walk.name in stored]
+    settings = Animation(config.fps, config.loop, config.crf)
+    report.animating(len(names) * len(config.formats))
+    paths = []
+    for name, suffix in product(names, config.formats):
+        path = out / "animations" / f"{name}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        write_animation(path, _Pixels(store.frames(name)), settings)
+        report.animation(path)
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,85 @@
+"""Proof of a store: every planned frame committed once, every file and every pixel as it was hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from render.ledger import Ledger
+from render.plan import plan_units
+from render.prepare import frozen_manifest, load_plan
+from render.recipe import Receipt, StoreError, Unit
+
+__all__ = ["Verdict", "verify_store"]
+
+LOSSLESS = {"PNG", "WEBP"}  # formats whose pixels are those that were hashed
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verification found."""
+
+    frames: int  # committed and right
+    problems: tuple[str, ...]
+
+
+def verify_store(out: Path) -> Verdict:
+    """Check an output folder against its plan, to the last pixel. Raises StoreError where it is none."""
+    plan, manifest, ledger = load_plan(out), frozen_manifest(out), Ledger(out)
+    problems, frames = [], 0
+    if manifest.fingerprint != plan.fingerprint["manifest"]:
+        problems.append(".run/manifest.parquet: not the manifest that was planned")
+    named = set()
+    for unit, receipt in ledger.slots(plan_units(manifest.walks(), plan.fingerprint["model"], plan)):
+        if receipt is None:
+            problems.append(f"unit {unit.id}: {len(unit.frames)} frames are not committed")
+        elif receipt.file is not None:
+            named.add(receipt.file)
+            found = list(_shard_problems(ledger.data / receipt.file, unit, receipt))
+            problems += [f"data/{receipt.file}: {problem}" for problem in found]
+            frames += 0 if found else receipt.frames
+    problems += [f"data/{path.name}: no commit names it" for path in sorted(ledger.data.iterdir()) if path.name not in named]
+    return Verdict(frames, tuple(problems))
+
+
+def _shard_problems(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
+    if not path.exists():
+        yield "is missing"
+        return
+    with path.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != receipt.sha256:
+            yield "the file's hash is not the committed one"
+            return
+    expected = [frame for position, frame in enumerate(unit.frames) if position not in receipt.quarantined]
+    try:
+        rows = list(_rows(path))
+    except (OSError, StoreError) as error:
+        yield str(error)
+        return
+    if [(walk, index, key) for walk, index, key, _ in rows] != [(f.walk, f.index, f.recipe.key) for f in expected]:
+        yield "its frames are not the planned ones"
+    yield from (f"{walk} {index}: {problem}" for walk, index, _, problem in rows if problem)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, int, str, str]]:
+    """walk, frame, key and what is wrong with the pixels ("" for nothing) of every row."""
+    for batch in pq.ParquetFile(path).iter_batches(64, columns=["walk", "frame", "key", "sha256", "image"]):
+        for row in batch.to_pylist():
+            yield row["walk"], row["frame"], row["key"], _pixel_problem(row["image"]["bytes"], row["sha256"])
+
+
+def _pixel_problem(data: bytes, sha256: str) -> str:
+    try:
+        image = Image.open(io.BytesIO(data))
+        pixels = image.convert("RGB").tobytes()
+    except OSError as error:
+        return f"its image can't be decoded: {error}"
+    if image.format in LOSSLESS and hashlib.sha256(pixels).hexdigest() != sha256:
+        return "its pixels are not those that were hashed"
+    return ""

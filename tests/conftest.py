@@ -1,0 +1,83 @@
+"""What several test files share: the built-in model and one renderer that holds it, on one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from render.model import Model, resolve_model
+from render.recipe import Keyframe, Prompt, Recipe, Seed
+
+if TYPE_CHECKING:
+    from render.renderer import Renderer
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any test loads huggingface_hub: no test may reach the network
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """Torch on one thread, as a test machine's few cores are shared."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def starter() -> Model:
+    return resolve_model("starter", None, Path.cwd())
+
+
+@pytest.fixture(scope="session")
+def renderer(starter: Model, one_thread: None) -> Renderer:
+    from render.renderer import Renderer
+
+    return Renderer(starter, "cpu", "float32", threads=1)
+
+
+@pytest.fixture(scope="session")
+def make_recipe(starter: Model) -> Callable[..., Recipe]:
+    """A small recipe of the starter; keywords replace its fields."""
+
+    def make(**fields: Any) -> Recipe:
+        default = {
+            "prompt": Prompt("a red circle"),
+            "negative_prompt": Prompt("a blue square"),
+            "noise": Seed(7),
+            "width": 64,
+            "height": 64,
+            "steps": 3,
+            "guidance": 3.0,
+            "scheduler": "ddim",
+            "model": starter.fingerprint,
+        }
+        return Recipe(**{**default, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_keyframe() -> Callable[..., Keyframe]:
+    """A keyframe; keywords replace its fields."""
+
+    def make(**fields: Any) -> Keyframe:
+        default = {
+            "row": 1,
+            "prompt": "a cat",
+            "negative_prompt": "",
+            "seed": 1,
+            "frames": 4,
+            "easing": "linear",
+            "interpolation": "slerp",
+            "width": 64,
+            "height": 64,
+            "steps": 3,
+            "guidance": 3.0,
+            "scheduler": "ddim",
+        }
+        return Keyframe(**{**default, **fields})
+
+    return make
