@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from render.prepare import Prepared
 from render.recipe import InputError, RunError
-from render.run import Report, Summary, animate_store, plan_job, run_job
+from render.run import Summary, animate_store, plan_job, run_job
 
 __all__ = ["main"]
 
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
     animate = _command(commands, "animate", _animate, "write the animations of a store anew")
-    verify = _command(commands, "verify", _verify, "check that every planned frame is committed once, to the last pixel")
+    verify = _command(
+        commands, "verify", _verify, "check that every planned frame is committed once, to the last pixel"
+    )
     for command in (run, plan):
         command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
     for command in (animate, verify):
@@ -89,7 +91,11 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 
 
 def _run(options: Any) -> int:
-    summary = run_job(options.target, *options.overrides, report=_report())
+    report = _report()
+    try:
+        summary = run_job(options.target, *options.overrides, report=report)
+    finally:
+        report.close()
     print(_ending(summary))
     return QUARANTINED if summary.quarantined else DONE
 
@@ -106,7 +112,9 @@ def _ending(summary: Summary) -> str:
         lines.append(f"blank      {summary.blank} images are of a single colour")
     if summary.quarantined:
         where = _short(summary.out / ".run" / "quarantine")
-        lines.append(f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again")
+        lines.append(
+            f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
+        )
     return "\n".join(lines)
 
 
@@ -172,7 +180,7 @@ def _verify(options: Any) -> int:
     return FAILED if verdict.problems else DONE
 
 
-def _report() -> Report:
+def _report() -> _Bars | _Lines:
     return _Bars() if sys.stderr.isatty() else _Lines()
 
 
@@ -205,6 +213,7 @@ class _Lines:
             print(f"{total:,} animations", file=sys.stderr, flush=True)
 
     def animation(self, path: Path) -> None: ...
+    def close(self) -> None: ...
 
 
 class _Bars:
@@ -227,21 +236,21 @@ class _Bars:
         for text in prepared.warnings:
             self._bars.console.print(f"warning: {text}", markup=False)
         self._bars.start()
-        self._frames = self._bars.add_task("starting workers", total=prepared.counts.frames, completed=frames_done, rate="")
+        self._frames = self._bars.add_task(
+            "starting workers", total=prepared.counts.frames, completed=frames_done, rate=""
+        )
 
     def frames(self, count: int) -> None:
         speed = self._bars.tasks[self._frames].speed
-        self._bars.update(
-            self._frames, advance=count, description="frames", rate=f"{speed:.2f} img/s" if speed else ""
-        )
+        self._bars.update(self._frames, advance=count, description="frames", rate=f"{speed:.2f} img/s" if speed else "")
 
     def animating(self, total: int) -> None:
         self._bars.update(self._frames, completed=self._bars.tasks[self._frames].total, description="frames")
         self._animations = self._bars.add_task("animations", total=total, rate="")
-        if not total:
-            self._bars.stop()
 
-    def animation(self, path: Path) -> None:
+    def animation(self, path: Path) -> None:  # noqa: ARG002
         self._bars.advance(self._animations)
-        if self._bars.tasks[self._animations].finished:
-            self._bars.stop()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()

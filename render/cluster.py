@@ -9,6 +9,7 @@ is stored once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
@@ -22,7 +23,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from render.ledger import Ledger
@@ -56,7 +56,7 @@ class _Actor:
 class _Member:
     """The driver's view of one worker."""
 
-    handle: ActorHandle[Any]
+    handle: Any  # of the actor
     units: dict[Any, Unit] = field(default_factory=dict)  # object ref → unit
     poll: Any = None
     polled_s: float = 0.0
@@ -89,13 +89,13 @@ class Cluster:
                 num_cpus=(force.count or 1) * force.threads,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 object_store_memory=128 * 2**20,
                 _node_ip_address="127.0.0.1",
                 _temp_dir=self._folder,
             )
         elif self._ours:
-            ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,12 +128,14 @@ class Cluster:
     def _count(self) -> int:
         if self._workforce.count is not None:
             return self._workforce.count
-        has = ray.cluster_resources()
+        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         rooms = has.get("CPU", 0) / self._workforce.threads
         if self._workforce.gpus:
             rooms = min(rooms, has.get("GPU", 0) / self._workforce.gpus)
         if rooms < 1:
-            raise RunError(f"workers: required {self._workforce.threads} CPUs and {self._workforce.gpus:g} GPUs, got {has}")
+            raise RunError(
+                f"workers: required {self._workforce.threads} CPUs and {self._workforce.gpus:g} GPUs, got {has}"
+            )
         return int(rooms)
 
     def _assign(self, units: Iterator[Unit], count: int) -> None:
@@ -150,8 +152,8 @@ class Cluster:
 
     def _hire(self) -> _Member:
         force = self._workforce
-        options = {"num_cpus": force.threads, "num_gpus": force.gpus, "max_restarts": 0, "max_task_retries": 0}
-        return _Member(ray.remote(**options)(_Actor).remote(self._setup))
+        actor = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(_Actor)
+        return _Member(actor.remote(self._setup))
 
     def _settle(self, ref: Any) -> Iterator[Receipt]:
         """Take the outcome of a unit."""
@@ -163,7 +165,7 @@ class Cluster:
         except RayActorError as error:
             yield from self._replace(member, str(error))
         except RayTaskError as error:
-            cause = error.as_instanceof_cause()
+            cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             if isinstance(cause, (OSError, StoreError, MemoryError)):
                 raise RunError(f"unit {member.units[ref].id}: {_last_line(error)}") from error
             yield from self._replace(member, str(error))

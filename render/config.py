@@ -87,7 +87,9 @@ class JobConfig:
     """One job: which manifest, which model, where to, on what."""
 
     manifest: Path = Path(MISSING)  # relative to the job file
-    output: Path = Path(MISSING)  # relative to the current folder; out/NAME after the job file or manifest where missing
+    output: Path = Path(
+        MISSING
+    )  # relative to the current folder; out/NAME after the job file or manifest where missing
     seed: int = 0  # of walks and stills without one
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -125,7 +127,7 @@ CHECKS: dict[str, tuple[str, Any]] = {
     "store.format": _among(*FORMATS),
     "store.unit_frames": _between(1, 100_000),
     "animation.formats": ("a list of gif, mp4", lambda value: set(value) <= {"gif", "mp4"}),
-    "animation.fps": ("above 0 and at most 240, for GIF at most 50", lambda value: 0 < value <= 240),
+    "animation.fps": _between(0.1, 240),
     "animation.loop": _among("none", "bounce", "cycle"),
     "animation.crf": _between(0, 51),
 }

@@ -92,7 +92,8 @@ def denoise(
             (output,) = yield [Row(scaled, t, positive)]
         with noise:
             x = scheduler.step(output, t, x, return_dict=False)[0]
-    return x
+    latents: Tensor = x
+    return latents
 
 
 Token = TypeVar("Token")

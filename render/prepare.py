@@ -47,7 +47,9 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     ManifestError.
     """
     model = resolve_model(job.model.id, job.model.revision, Path.cwd(), weights)
-    manifest = read_manifest(job.manifest, _defaults(job, model), SizeRule(model.size_multiple, model.size_min, SIZE_MAX))
+    manifest = read_manifest(
+        job.manifest, _defaults(job, model), SizeRule(model.size_multiple, model.size_min, SIZE_MAX)
+    )
     counts = count_walks(manifest.walks())
     limits = Limits(job.workers.rows, job.store.unit_frames, uses_gpu(job), job.store.format)
     fingerprint = {

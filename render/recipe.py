@@ -214,7 +214,8 @@ class Recipe:
         version = fields.pop("version")
         if version != PIXELS_VERSION:
             raise StoreError(f"recipe: required pixel version {PIXELS_VERSION}, got {version}")
-        return cls(**{k: _blend(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {k: _blend(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,4 +307,5 @@ class Receipt:
     @classmethod
     def from_json(cls, text: str) -> Receipt:
         fields = json.loads(text)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)

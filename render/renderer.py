@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Renderer:
             torch.stack([row.timestep.to(torch.float32) for row in filled]),
             {name: torch.stack([row.conditioning[name] for row in filled]) for name in rows[0].conditioning},
         )
-        return list(output[: len(rows)].float().split(1))
+        return list(torch.split(output[: len(rows)].float(), 1))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
@@ -70,15 +70,15 @@ class Renderer:
     def _condition(self, blend: Blend) -> Conditioning:
         """Every named tensor of the conditioning at the blend's point."""
 
-        def encoded(leaf: Prompt | Seed) -> Conditioning:
-            if not isinstance(leaf, Prompt):
-                raise TypeError(f"prompt: required prompts, got {leaf}")
-            return self._encode(leaf.text)
+        def encoded(name: str) -> Callable[[Prompt | Seed], Tensor]:
+            return lambda leaf: self._encode(leaf)[name]
 
-        names = self._encode("").keys()
-        return {name: evaluate(blend, lambda leaf, name=name: encoded(leaf)[name]) for name in names}
+        return {name: evaluate(blend, encoded(name)) for name in self._encode(Prompt(""))}
 
-    def _encode(self, prompt: str) -> Conditioning:
+    def _encode(self, leaf: Prompt | Seed) -> Conditioning:
+        if not isinstance(leaf, Prompt):
+            raise TypeError(f"prompt: required prompts, got {leaf}")
+        prompt = leaf.text
         if prompt not in self._embeddings:
             self._embeddings[prompt] = self._family.encode(prompt)
             if len(self._embeddings) > EMBEDDINGS_HELD:

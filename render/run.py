@@ -144,6 +144,8 @@ def _animate(out: Path, manifest: Manifest, config: AnimationConfig, report: Rep
     stored = set(store.walks)
     names = [walk.name for walk in manifest.walks() if walk.frame_count > 1 and walk.name in stored]
     settings = Animation(config.fps, config.loop, config.crf)
+    for left in (out / "animations").glob(".animation-*"):  # of a run that was killed
+        left.unlink(missing_ok=True)
     report.animating(len(names) * len(config.formats))
     paths = []
     for name, suffix in product(names, config.formats):

@@ -96,7 +96,9 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
 
 
-def write_shard(ledger: Ledger, unit: Unit, results: Sequence[Rendered | Failure], origin: Origin, schema: pa.Schema) -> Receipt:
+def write_shard(
+    ledger: Ledger, unit: Unit, results: Sequence[Rendered | Failure], origin: Origin, schema: pa.Schema
+) -> Receipt:
     """Write a unit's images to scratch, check the file, publish it under a new name. The receipt is not committed yet.
 
     Failures go to a quarantine file. Raises OSError where writing fails and StoreError where the file reads back otherwise.
@@ -195,7 +197,9 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 def _same(a: pa.Table, b: pa.Table) -> bool:
     """Whether two tables hold the same. NaN, which a label may be, counts as equal to itself."""
     columns = zip(a.columns, b.columns, strict=True)
-    return a.schema.equals(b.schema) and all(x.equals(y) or repr(x.to_pylist()) == repr(y.to_pylist()) for x, y in columns)
+    return a.schema.equals(b.schema) and all(
+        x.equals(y) or repr(x.to_pylist()) == repr(y.to_pylist()) for x, y in columns
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -44,7 +44,9 @@ def verify_store(out: Path) -> Verdict:
             found = list(_shard_problems(ledger.data / receipt.file, unit, receipt))
             problems += [f"data/{receipt.file}: {problem}" for problem in found]
             frames += 0 if found else receipt.frames
-    problems += [f"data/{path.name}: no commit names it" for path in sorted(ledger.data.iterdir()) if path.name not in named]
+    problems += [
+        f"data/{path.name}: no commit names it" for path in sorted(ledger.data.iterdir()) if path.name not in named
+    ]
     return Verdict(frames, tuple(problems))
 
 

@@ -230,7 +230,9 @@ class Worker:
             results = [result for result in job.results if result is not None]
             receipt = write_shard(self._ledger, job.unit, results, self._origin, self._schema)
             receipt = replace(receipt, seconds=time.monotonic() - job.started_s)
-            if not self._ledger.commit(receipt) and receipt.file:  # another worker was faster: this file is one too many
+            if (
+                not self._ledger.commit(receipt) and receipt.file
+            ):  # another worker was faster: this file is one too many
                 (self._ledger.data / receipt.file).unlink(missing_ok=True)
             job.receipt.set_result(receipt)
         except BaseException as error:

@@ -19,8 +19,8 @@ from render.plan import evaluations_of
 from render.recipe import SCHEDULERS, Keyframe, Mix, Prompt, Recipe, Seed, mix
 from render.renderer import Renderer
 
-# diffusers' LMSDiscreteScheduler hands tensors to np.array; torch's __array__ does not know NumPy 2's copy keyword yet.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+# diffusers' LMS and DEIS hand tensors to NumPy; torch's __array__ and __array_wrap__ are not those of NumPy 2 yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
 ROWS = 5  # odd, so that the two rows of guided frames fall into different batches now and then
 MakeRecipe = Callable[..., Recipe]

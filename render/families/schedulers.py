@@ -11,7 +11,9 @@ import torch
 
 __all__ = ["KARRAS", "Schedulers"]
 
-KARRAS: dict[str, tuple[str, dict[str, Any]]] = {  # name → diffusers class, what it is made with beside the model's config
+KARRAS: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # name → diffusers class, what it is made with beside the model's config
     "ddim": ("DDIMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "lms": ("LMSDiscreteScheduler", {}),

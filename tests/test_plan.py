@@ -1,0 +1,192 @@
+"""Walks to units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import chain
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from render.motion import frames_of
+from render.plan import (
+    UNIT_BYTES,
+    UNIT_FRAMES,
+    Counts,
+    Limits,
+    Plan,
+    count_walks,
+    evaluations_of,
+    make_plan,
+    plan_units,
+)
+from render.recipe import Keyframe, Walk
+
+MakeKeyframe = Callable[..., Keyframe]
+CPU = Limits(rows=None, unit_frames=None, gpu=False, format="png")
+GPU = Limits(rows=None, unit_frames=None, gpu=True, format="png")
+
+
+def plan_for(walks: list[Walk], limits: Limits = CPU) -> Plan:
+    return make_plan(count_walks(walks), limits, {"manifest": "abc"}, threads=2)
+
+
+@st.composite
+def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
+    """Walks of one to four keyframes in three shapes, guided and not."""
+
+    def walk(index: int) -> Walk:
+        width, height = draw(st.sampled_from([(64, 64), (64, 96), (512, 512)]))
+        keyframes = tuple(
+            Keyframe(
+                row=index + 1,
+                prompt=f"{index} {k}",
+                negative_prompt="",
+                seed=k,
+                frames=draw(st.integers(1, 12)),
+                easing="linear",
+                interpolation="slerp",
+                width=width,
+                height=height,
+                steps=3,
+                guidance=draw(st.sampled_from([0.0, 1.0, 1.5, 7.0])),
+                scheduler="ddim",
+            )
+            for k in range(draw(st.integers(1, 4)))
+        )
+        return Walk(f"w{index}", keyframes, still=len(keyframes) == 1 and draw(st.booleans()))
+
+    walks = [walk(index) for index in range(draw(st.integers(1, 5)))]
+    rows, unit_frames = draw(st.none() | st.integers(1, 20)), draw(st.none() | st.integers(1, 9))
+    return walks, Limits(rows, unit_frames, draw(st.booleans()), draw(st.sampled_from(["png", "webp", "jpeg"])))
+
+
+@settings(deadline=None)
+@given(walks_and_limits())
+def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
+    walks, limits = case
+    plan = plan_for(walks, limits)
+    units = list(plan_units(walks, "m", plan))
+    placed = sorted((frame.walk, frame.index) for unit in units for frame in unit.frames)
+    asked = {shape: 0 for shape in plan.rows}
+    for unit in units:
+        assert {(frame.recipe.width, frame.recipe.height) for frame in unit.frames} == {unit.shape}
+        assert 0 < len(unit.frames) <= plan.unit_frames[unit.shape]
+        assert unit.rows == plan.rows[unit.shape]
+        assert unit.of == plan.units
+        asked[unit.shape] += sum(2 if frame.recipe.guided else 1 for frame in unit.frames)
+
+    assert placed == sorted((f.walk, f.index) for f in chain.from_iterable(frames_of(w, "m") for w in walks))
+    assert [unit.id for unit in units] == [f"{number:05d}" for number in range(plan.units)]
+    assert units == list(plan_units(iter(walks), "m", plan))
+    for shape, rows in plan.rows.items():
+        assert 1 <= rows <= (limits.rows or 64)
+        # Counted a leg at a time: one whose guidance passes 1 on the way counts as guided in all its frames.
+        most = asked[shape] + sum(f.recipe.guidance <= 1 for unit in units for f in unit.frames if unit.shape == shape)
+        assert rows <= most
+
+
+def test_frames_keep_the_manifest_s_order(make_keyframe: MakeKeyframe) -> None:
+    walks = [Walk(f"w{i}", (make_keyframe(width=64 + 64 * (i % 2)),), still=True) for i in range(40)]
+    units = list(plan_units(walks, "m", plan_for(walks)))
+    for shape in ((64, 64), (128, 64)):
+        names = [frame.walk for unit in units if unit.shape == shape for frame in unit.frames]
+        assert names == [walk.name for walk in walks if walk.keyframes[0].width == shape[0]]
+
+
+@pytest.mark.parametrize(
+    ("count", "guidance", "limit", "rows"),
+    [
+        (1, 1.0, None, 1),  # a lone still does not pay for sixteen rows
+        (1, 3.0, None, 2),
+        (3, 3.0, None, 6),
+        (100, 3.0, None, 16),
+        (100, 3.0, 5, 5),  # odd numbers are fine: a frame's rows may part
+        (2, 3.0, 100, 4),
+    ],
+)
+def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: int | None, rows: int) -> None:
+    walks = [Walk(f"w{i}", (make_keyframe(guidance=guidance),), still=True) for i in range(count)]
+    assert plan_for(walks, Limits(limit, None, False, "png")).rows == {(64, 64): rows}
+
+
+@pytest.mark.parametrize(
+    ("limits", "side", "rows"),
+    [
+        (CPU, 64, 16),
+        (CPU, 128, 16),
+        (CPU, 256, 4),
+        (CPU, 512, 2),  # never under two: a guided frame's step
+        (GPU, 128, 64),
+        (GPU, 512, 32),
+        (GPU, 1024, 8),
+        (GPU, 8192, 2),
+    ],
+)
+def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, side: int, rows: int) -> None:
+    walk = Walk("w", (make_keyframe(width=side, height=side, frames=200), make_keyframe(width=side, height=side)))
+    assert plan_for([walk], limits).rows == {(side, side): rows}
+
+
+@pytest.mark.parametrize(
+    ("frames", "side", "limits", "size"),
+    [
+        (10, 64, CPU, 8),  # little jobs are parted too
+        (640, 64, CPU, 10),  # 64 units
+        (10**6, 64, CPU, UNIT_FRAMES),
+        (10**6, 1024, CPU, 75),  # by bytes: 128 MiB of PNG
+        (10**6, 8192, CPU, 1),
+        (10**6, 64, Limits(None, 1000, False, "png"), 1000),  # the job's own word
+    ],
+)
+def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, limits: Limits, size: int) -> None:
+    shape = (side, side)
+    counts = Counts(0, frames, frames, frames * side * side, frames, {shape: (frames, frames)})
+    plan = make_plan(counts, limits, {}, 1)
+    assert plan.unit_frames == {shape: size}
+    assert plan.units == -(-frames // size)
+    assert size == 1 or limits.unit_frames or size * side * side * 1.7 <= UNIT_BYTES
+
+
+def test_counts(make_keyframe: MakeKeyframe) -> None:
+    walks = [
+        Walk("moving", (make_keyframe(frames=3, guidance=1.0), make_keyframe(guidance=1.0))),
+        Walk("still", (make_keyframe(width=128, scheduler="heun", steps=4),), still=True),
+    ]
+    assert count_walks(walks) == Counts(
+        walks=1,
+        stills=1,
+        frames=5,
+        pixels=4 * 64 * 64 + 128 * 64,
+        evaluations=4 * 3 + 2 * 7,
+        by_shape={(64, 64): (4, 4), (128, 64): (1, 2)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "steps", "calls"),
+    [("ddim", 20, 20), ("heun", 20, 39), ("heun", 1, 1), ("pndm", 20, 21), ("pndm", 1, 1), ("dpm++ sde", 7, 7)],
+)
+def test_evaluations(make_keyframe: MakeKeyframe, scheduler: str, steps: int, calls: int) -> None:
+    """That these are what the schedulers ask for is tested in test_denoise.py."""
+    assert evaluations_of(make_keyframe(scheduler=scheduler, steps=steps)) == calls
+
+
+def test_plan_through_json(make_keyframe: MakeKeyframe) -> None:
+    walks = [Walk("a", (make_keyframe(),), still=True), Walk("b", (make_keyframe(width=128),), still=True)]
+    plan = plan_for(walks)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_units_stream(make_keyframe: MakeKeyframe) -> None:
+    """The first unit is there before the second walk is read."""
+    walk = Walk("w", (make_keyframe(frames=100), make_keyframe()))
+    plan = plan_for([walk, walk])
+
+    def source() -> object:
+        yield walk
+        raise AssertionError("read on")
+
+    assert len(next(plan_units(source(), "m", plan)).frames) == plan.unit_frames[64, 64]  # type: ignore[arg-type]
