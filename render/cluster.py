@@ -23,6 +23,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from render.ledger import Ledger
@@ -37,6 +38,7 @@ UNITS_AHEAD = 2  # in the hands of a worker
 DEATHS = 2  # of workers with a unit before it is split
 FAILED_STARTS = 3  # in a row before the run is given up
 POLL_S = 0.5
+LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class _Actor:
@@ -83,17 +85,7 @@ class Cluster:
         self._ours = not ray.is_initialized()
         if self._ours and self._address is None:
             self._folder = tempfile.mkdtemp(prefix="render-")
-            force = self._workforce
-            ray.init(
-                address="local",
-                num_cpus=(force.count or 1) * force.threads,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=128 * 2**20,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=self._folder,
-            )
+            _start_local(self._workforce, self._folder)
         elif self._ours:
             ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
@@ -214,6 +206,28 @@ class Cluster:
                 member.alive_s = max(member.alive_s, now - progress.idle_s)
                 on_frames(progress.frames - member.frames)
                 member.frames = progress.frames
+
+
+def _start_local(force: Workforce, folder: str) -> None:
+    """Start a Ray for this process alone, on loopback, its files in `folder`."""
+    # Ray replaces 127.0.0.1 by the machine's address unless clusters are switched off: by this variable, which it has read
+    # into the constant when it was imported, and which the processes that it starts read.
+    enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    os.environ[LOOPBACK_SWITCH] = "0"
+    try:
+        ray.init(
+            address="local",
+            num_cpus=(force.count or 1) * force.threads,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=128 * 2**20,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        del os.environ[LOOPBACK_SWITCH]
 
 
 def _last_line(error: object) -> str:

@@ -83,13 +83,17 @@ class Model:
 
     def lost_words(self, prompts: Iterable[str]) -> Iterator[tuple[str, str]]:
         """(prompt, what the text encoder will not see of it) for prompts over the encoder's token limit."""
-        tokenizer, limit = _tokenizer(self.path / "tokenizer"), self._token_limit
-        long = (prompt for prompt in prompts if len(prompt.encode()) > limit - 2)  # a token is a byte at least
-        for prompt in long:
-            offsets = tokenizer.encode(prompt, add_special_tokens=False).offsets
-            if len(offsets) > limit - 2:  # start and end tokens take two
-                cut = prompt.rfind(" ", 0, offsets[limit - 2][0]) + 1  # a word that is cut is lost
-                yield prompt, prompt[cut:].strip()
+        room = self._token_limit - 2  # start and end tokens take two
+        long = [prompt for prompt in prompts if len(prompt.encode()) > room]  # a token is a byte at least
+        counted = self._tokenizer.encode_batch_fast(long, add_special_tokens=False)
+        for prompt in (prompt for prompt, tokens in zip(long, counted, strict=True) if len(tokens) > room):
+            offsets = self._tokenizer.encode(prompt, add_special_tokens=False).offsets
+            cut = prompt.rfind(" ", 0, offsets[room][0]) + 1  # a word that is cut is lost
+            yield prompt, prompt[cut:].strip()
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return _tokenizer(self.path / "tokenizer")
 
     @cached_property
     def _token_limit(self) -> int:

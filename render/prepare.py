@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,12 +14,12 @@ from render.machine import Workforce, choose_workforce, uses_gpu
 from render.manifest import Defaults, Manifest, SizeRule, read_manifest
 from render.model import SIZE_MAX, Model, resolve_model
 from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, make_plan
-from render.recipe import PIXELS_VERSION, StoreError, Walk
+from render.recipe import PIXELS_VERSION, StoreError
 
 __all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "settle"]
 
 WARNINGS_MAX = 20
-CHUNK = 10_000  # prompts checked at a time
+CHUNK = 10_000  # walks checked at a time
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,18 @@ def _warnings(model: Model, manifest: Manifest) -> Iterator[str]:
 
 
 def _surprises(model: Model, manifest: Manifest) -> Iterator[str]:
-    keyframes = (keyframe for walk in manifest.walks() for keyframe in walk.keyframes)
-    while chunk := list(islice(keyframes, CHUNK)):
-        texts = {text: frame.row for frame in reversed(chunk) for text in (frame.negative_prompt, frame.prompt)}
+    walks = manifest.walks()
+    while chunk := list(islice(walks, CHUNK)):
+        texts: dict[str, int] = {}  # text → first row
+        for walk in chunk:
+            for frame in walk.keyframes:
+                texts.setdefault(frame.prompt, frame.row)
+                texts.setdefault(frame.negative_prompt, frame.row)
+            if len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
+                where = f"{manifest.name}: row {walk.keyframes[0].row}"
+                yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
         for text, lost in model.lost_words(texts):
             yield f"{manifest.name}: row {texts[text]}: prompt over the model's token limit; it will not see: {lost!r}"
-    yield from _jumps(manifest.name, manifest.walks())
-
-
-def _jumps(name: str, walks: Iterable[Walk]) -> Iterator[str]:
-    for walk in walks:
-        if len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
-            row = walk.keyframes[0].row
-            yield f"{name}: row {row}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
 
 
 def settle(prepared: Prepared) -> Prepared:

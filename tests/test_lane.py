@@ -128,7 +128,6 @@ def test_nothing_is_lost_or_twice(
     seeds = range(count)
     calm = run(Fake(rows), seeds)
     results = run(Fake(rows, breaks, poison, set(flaky)), seeds, pauses)
-    # Poison that raises before its first row is in no batch, but then it is broken; a frame of one step likewise.
     assert set(results) == set(seeds)
     for seed, result in results.items():
         if seed in breaks | poison:

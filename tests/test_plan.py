@@ -30,7 +30,7 @@ GPU = Limits(rows=None, unit_frames=None, gpu=True, format="png")
 
 
 def plan_for(walks: list[Walk], limits: Limits = CPU) -> Plan:
-    return make_plan(count_walks(walks), limits, {"manifest": "abc"}, threads=2)
+    return make_plan(count_walks(walks), limits, {"manifest": "abc"})
 
 
 @st.composite
@@ -70,7 +70,7 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     plan = plan_for(walks, limits)
     units = list(plan_units(walks, "m", plan))
     placed = sorted((frame.walk, frame.index) for unit in units for frame in unit.frames)
-    asked = {shape: 0 for shape in plan.rows}
+    asked = dict.fromkeys(plan.rows, 0)
     for unit in units:
         assert {(frame.recipe.width, frame.recipe.height) for frame in unit.frames} == {unit.shape}
         assert 0 < len(unit.frames) <= plan.unit_frames[unit.shape]
@@ -144,7 +144,7 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
 def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, limits: Limits, size: int) -> None:
     shape = (side, side)
     counts = Counts(0, frames, frames, frames * side * side, frames, {shape: (frames, frames)})
-    plan = make_plan(counts, limits, {}, 1)
+    plan = make_plan(counts, limits, {})
     assert plan.unit_frames == {shape: size}
     assert plan.units == -(-frames // size)
     assert size == 1 or limits.unit_frames or size * side * side * 1.7 <= UNIT_BYTES

@@ -83,7 +83,7 @@ def test_one_recipe_to_the_letter() -> None:
         '"prompt":["slerp",["prompt","a cät"],["prompt","a \\"dog\\""],0.25],'
         '"scheduler":"dpm++2m karras","steps":20,"version":1,"width":64}'
     )
-    assert LITERAL.key == "KEY"
+    assert LITERAL.key == "05b2981f22d1e05211d648fe2cfc8d4a"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,161 @@
+"""Jobs: what is read, what is refused and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from render.config import JobConfig, load_job, to_yaml
+from render.recipe import SEED_MAX, JobError
+
+
+def job_file(folder: Path, text: str = "") -> Path:
+    path = folder / "night.yaml"
+    path.write_text(f"manifest: m.csv\n{text}", encoding="utf-8")
+    return path
+
+
+def errors_of(target: Path, *overrides: str) -> list[str]:
+    with pytest.raises(JobError) as caught:
+        load_job(target, overrides)
+    return str(caught.value).splitlines()
+
+
+def test_defaults_and_nested_keys(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path, "seed: 3\nsampling:\n  steps: 7\n  guidance: 2\nanimation: {formats: [gif]}\n"))
+    assert (job.seed, job.sampling.steps, job.sampling.guidance) == (3, 7, 2.0)
+    assert job.animation.formats == ("gif",)
+    assert (job.sampling.width, job.model.id, job.store.format) == (None, "starter", "png")
+
+
+def test_a_job_is_frozen(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path))
+    assert isinstance(job, JobConfig)
+    with pytest.raises(FrozenInstanceError):
+        job.sampling.steps = 4  # type: ignore[misc]
+
+
+def test_overrides_in_their_order(tmp_path: Path) -> None:
+    overrides = ["sampling.steps=4", "seed=9", "sampling.steps=5", "workers.rows=null", "animation.formats=[mp4]"]
+    job = load_job(job_file(tmp_path, "seed: 3\nworkers: {rows: 4}\n"), overrides)
+    assert (job.sampling.steps, job.seed, job.workers.rows, job.animation.formats) == (5, 9, None, ("mp4",))
+
+
+def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
+    assert load_job(job_file(tmp_path), ["sampling.negative_prompt=a=b"]).sampling.negative_prompt == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sampling: {stepz: 4}", ["key 'sampling.stepz'", "required a known key", "nearest: sampling.steps"]),
+        ("steps: 4", ["key 'steps'", "nearest: sampling.steps"]),
+        ("manifesto: 4", ["nearest: manifest"]),
+        ("zzzzqqq: 4", ["none is near"]),
+        ("sampling: 4", ["key 'sampling'", "keys below it", "sampling.steps"]),
+        ("sampling: {steps: many}", ["key 'sampling.steps'", "required another type", "'many'"]),
+        ("sampling: {steps: 4.5}", ["required another type", "4.5"]),
+        ("seed: [1]", ["key 'seed'", "required another type", "[1]"]),
+        ("animation: {formats: gif}", ["key 'animation.formats'", "required another type"]),
+        ("sampling: {steps: 0}", ["key 'sampling.steps'", "from 1 to 1000", "got 0"]),
+        ("sampling: {guidance: -1}", ["a finite number from 0", "got -1"]),
+        ("sampling: {guidance: .nan}", ["a finite number from 0", "got nan"]),
+        ("sampling: {guidance: .inf}", ["a finite number from 0", "got inf"]),
+        ("sampling: {scheduler: eulr}", ["key 'sampling.scheduler'", "one of ddim, pndm", "'eulr'", "nearest: euler"]),
+        ("sampling: {easing: bouncy}", ["one of linear, smooth", "'bouncy'"]),
+        ("seed: -1", [f"0 … {SEED_MAX}", "got -1"]),
+        ("store: {format: gif}", ["one of png, webp, jpeg"]),
+        ("animation: {formats: [gif, avi]}", ["key 'animation.formats'", "gif, mp4"]),
+        ("animation: {fps: 0}", ["key 'animation.fps'", "got 0"]),
+        ("animation: {fps: 60}", ["key 'animation.fps'", "at most 50 for GIF", "got 60"]),
+        ("animation: {crf: 52}", ["from 0 to 51", "got 52"]),
+        ("workers: {deadline_s: 0}", ["key 'workers.deadline_s'"]),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = job_file(tmp_path, text)
+    (error,) = errors_of(path)
+    for word in [str(path), *words]:
+        assert word in error
+
+
+@pytest.mark.parametrize("text", ["animation: {formats: [mp4], fps: 60}", f"seed: {SEED_MAX}", "sampling: {steps: 1}"])
+def test_what_is_just_allowed(tmp_path: Path, text: str) -> None:
+    load_job(job_file(tmp_path, text))
+
+
+def test_all_errors_at_once_each_with_its_place(tmp_path: Path) -> None:
+    path = job_file(tmp_path, "stepz: 1\nsampling: {steps: 0, width: wide}\n")
+    errors = errors_of(path, "seed=-1", "sampling.schedular=ddim")
+    assert len(errors) == 5
+    assert sum(error.startswith(f"{path}: ") for error in errors) == 3
+    assert any(error.startswith("override 'seed=-1': key 'seed'") for error in errors)
+    assert any("sampling.schedular" in error and "nearest: sampling.scheduler" in error for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("steps", "required key=value"), ("=4", "required key=value"), ("seed=[", "required a YAML value")],
+)
+def test_overrides_that_are_none(tmp_path: Path, override: str, words: str) -> None:
+    (error,) = errors_of(job_file(tmp_path), override)
+    assert words in error
+    assert override in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("j.yaml", None, "no such file"),
+        ("j.yaml", b"a: [", "required a YAML file"),
+        ("j.yaml", b"\xff\xfe\x00", "required a YAML file"),
+        ("j.yaml", b"- a\n", "required a mapping of keys, got list"),
+        ("j.yaml", b"", "required a mapping of keys, got NoneType"),
+        ("j.yaml", b"seed: 1\n", "key 'manifest': required a path, got none"),
+        ("j.json", b"{}", "required a job (.yaml) or a manifest (.csv, .parquet), got '.json'"),
+    ],
+)
+def test_files_that_are_no_job(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    errors = errors_of(tmp_path / name)
+    assert words in "\n".join(errors)
+    assert str(tmp_path / name) in errors[0]
+
+
+def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest and a model folder stand beside the job; the output goes where the command is given."""
+    jobs, elsewhere = tmp_path / "jobs", tmp_path / "elsewhere"
+    for folder in (jobs, elsewhere, tmp_path / "models" / "mine"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    job = load_job(job_file(jobs, "model: {id: ../models/mine}\noutput: there\n"))
+    assert job.manifest == jobs / "m.csv"
+    assert job.model.id == str(tmp_path / "models" / "mine")
+    assert job.output == elsewhere / "there"
+    assert load_job(job_file(jobs)).output == elsewhere / "out" / "night"
+
+
+def test_a_hub_id_stays_as_it_is(tmp_path: Path) -> None:
+    assert load_job(job_file(tmp_path, "model: {id: owner/name}\n")).model.id == "owner/name"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_manifest_as_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = load_job(Path(f"walks{suffix}"), ["seed=4"])
+    assert job.manifest == tmp_path / f"walks{suffix}"
+    assert job.output == tmp_path / "out" / "walks"
+    assert job.seed == 4
+
+
+def test_a_job_written_out_is_the_same_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "seed: 3\nsampling: {negative_prompt: 'no: \"x\"', steps: 4}\nanimation: {fps: 24, formats: [mp4]}\n"
+    job = load_job(job_file(tmp_path, text))
+    again = tmp_path / "sub" / "again.yaml"
+    again.parent.mkdir()
+    again.write_text(to_yaml(job), encoding="utf-8")
+    monkeypatch.chdir(again.parent)
+    assert load_job(again) == job

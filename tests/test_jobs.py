@@ -1,0 +1,86 @@
+"""Every job loads, every manifest plans, and the README says what there is."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import render
+from render.cli import _parser
+from render.config import JobConfig, load_job
+from render.recipe import EASINGS, INTERPOLATIONS, SCHEDULERS, STORE_COLUMNS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MANIFEST_COLUMNS = (
+    "walk prompt negative_prompt seed images frames easing interpolation width height steps guidance scheduler".split()
+)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").iterdir()), ids=lambda path: path.name)
+def test_every_job_plans_and_says_what_it_is_for(path: Path) -> None:
+    prepared = render.plan_job(path)
+    assert prepared.counts.frames > 0
+    assert not prepared.warnings
+    header = [line.split()[1] for line in path.read_text().splitlines() if re.match(r"# [A-Z]", line)]
+    assert header[:4] == ["Purpose", "Command", "Hardware", "Time"]
+    assert f"render run jobs/{path.name}" in path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "manifests").iterdir()), ids=lambda path: path.name)
+def test_every_manifest_plans(path: Path) -> None:
+    assert render.plan_job(path).counts.frames > 0
+
+
+def test_the_first_manifest_is_a_walk_of_24_frames_or_more_and_stills_with_a_label() -> None:
+    counts = render.plan_job(ROOT / "manifests" / "first.csv").counts
+    assert counts.walks == 1
+    assert counts.stills >= 3
+    assert counts.frames - counts.stills >= 24
+
+
+@pytest.mark.parametrize("word", [*MANIFEST_COLUMNS, *STORE_COLUMNS, *EASINGS, *INTERPOLATIONS, *SCHEDULERS])
+def test_the_readme_names_every_column_and_choice(word: str) -> None:
+    assert f"`{word}`" in README
+
+
+def _keys(prefix: str, value: object) -> list[str]:
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is None:
+        return [prefix]
+    return [key for name in fields for key in _keys(f"{prefix}.{name}".lstrip("."), getattr(value, name))]
+
+
+@pytest.mark.parametrize("key", _keys("", JobConfig()))
+def test_the_readme_names_every_job_key(key: str) -> None:
+    section, _, name = key.rpartition(".")
+    assert f"`{key}`" in README or (f"`{section}.*`" in README and name in README)
+
+
+def test_the_readme_names_every_command() -> None:
+    actions = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    for command in actions[0].choices:
+        assert f"render {command} " in README
+
+
+def test_the_readmes_tree_is_the_tree() -> None:
+    listed = subprocess.run(["git", "ls-files", "render/*.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = {name for name in listed.stdout.split() if name.count("/") == 1 and "__" not in name}
+    assert files == set(re.findall(r"^(render/\w+\.py) ", README, re.MULTILINE))
+
+
+def test_a_job_is_relative_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = load_job(ROOT / "jobs" / "first.yaml")
+    assert job.manifest == ROOT / "manifests" / "first.csv"
+    assert job.output == tmp_path / "out" / "first"
+
+
+def test_the_starter_notice_is_shipped() -> None:
+    assert "Microsoft" in (ROOT / "render" / "starter" / "NOTICE").read_text()
