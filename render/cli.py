@@ -209,8 +209,7 @@ class _Lines:
             print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)
 
     def animating(self, total: int) -> None:
-        if total:
-            print(f"{total:,} animations", file=sys.stderr, flush=True)
+        print(f"frames are done; {total:,} animations to write", file=sys.stderr, flush=True)
 
     def animation(self, path: Path) -> None: ...
     def close(self) -> None: ...

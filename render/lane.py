@@ -14,7 +14,7 @@ from render.denoise import Evaluations, Row, pack_rows
 from render.recipe import Recipe
 from render.shard import Failure
 
-__all__ = ["FATAL", "OUT_OF_MEMORY", "Lane", "Starter"]
+__all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "Lane", "Starter"]
 
 TRIES = 2  # of a frame that raises
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)

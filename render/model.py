@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,7 +73,7 @@ class Model:
     @property
     def weights_bytes(self) -> int:
         """Size of the weights once loaded in float32, in bytes."""
-        return sum(2 * (self.path / name).stat().st_size for name in self.files if name.suffix == ".safetensors")
+        return sum(4 * _parameters(self.path / name) for name in self.files if name.suffix == ".safetensors")
 
     def here(self) -> Model:
         """The same model on the machine this runs on. Raises ModelError where another lies under its name."""
@@ -139,6 +140,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"model: required a JSON object in {path}, got {type(value).__name__}")
     return value
+
+
+def _parameters(path: Path) -> int:
+    """Number of parameters in a safetensors file, from its header: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def _read_model(model_id: str, revision: str, path: Path, weights: bool) -> Model:

@@ -7,7 +7,7 @@ from itertools import chain, pairwise
 
 from render.recipe import Frame, Keyframe, Prompt, Recipe, Seed, Walk, mix
 
-__all__ = ["EASING", "frames_of", "legs", "recipe_at"]
+__all__ = ["EASING", "frames_of", "legs", "positions", "recipe_at"]
 
 EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1
     "linear": lambda t: t,
@@ -21,6 +21,16 @@ def legs(walk: Walk) -> Iterator[tuple[Keyframe, Keyframe, int]]:
     """The legs of a walk: (from, to, frames). The last keyframe is a leg of one frame to itself."""
     last = walk.keyframes[-1]
     return chain(((a, b, a.frames) for a, b in pairwise(walk.keyframes)), [(last, last, 1)])
+
+
+def positions(easing: str, count: int) -> Iterator[float]:
+    """Where the frames of a leg stand, eased: the first at 0, the one after the last would be at 1.
+
+    >>> list(positions("linear", 4))
+    [0.0, 0.25, 0.5, 0.75]
+    """
+    ease = EASING[easing]
+    return (ease(step / count) for step in range(count))
 
 
 def recipe_at(a: Keyframe, b: Keyframe, t: float, model: str) -> Recipe:
@@ -45,7 +55,6 @@ def frames_of(walk: Walk, model: str) -> Iterator[Frame]:
     """The frames of a walk in order: each leg from its keyframe up to, not including, the next; then the last one."""
     index = 0
     for a, b, count in legs(walk):
-        ease = EASING[a.easing]
-        for step in range(count):
-            yield Frame(walk.name, index, recipe_at(a, b, ease(step / count), model), a)
+        for t in positions(a.easing, count):
+            yield Frame(walk.name, index, recipe_at(a, b, t, model), a)
             index += 1

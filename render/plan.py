@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 
-from render.motion import frames_of, legs
+from render.motion import frames_of, legs, positions, recipe_at
 from render.recipe import Frame, Keyframe, Unit, Walk
 
 __all__ = ["Counts", "Limits", "Plan", "Shape", "count_walks", "make_plan", "plan_units"]
@@ -83,14 +83,21 @@ def count_walks(walks: Iterable[Walk]) -> Counts:
         stills += walk.still
         named += not walk.still
         for a, b, count in legs(walk):
-            rows = 2 if max(a.guidance, b.guidance) > 1 else 1
+            rows = count + _guided(a, b, count)
             shape = by_shape[a.width, a.height]
             shape[0] += count
-            shape[1] += count * rows
+            shape[1] += rows
             pixels += count * a.width * a.height
-            evaluations += count * rows * evaluations_of(a)
+            evaluations += rows * evaluations_of(a)
     frames = sum(count for count, _ in by_shape.values())
     return Counts(named, stills, frames, pixels, evaluations, {s: (n, r) for s, (n, r) in by_shape.items()})
+
+
+def _guided(a: Keyframe, b: Keyframe, count: int) -> int:
+    """How many of a leg's frames ask for two rows."""
+    if (a.guidance > 1) == (b.guidance > 1):
+        return count if a.guidance > 1 else 0
+    return sum(recipe_at(a, b, t, "").guided for t in positions(a.easing, count))
 
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str]) -> Plan:

@@ -52,7 +52,6 @@ class Rendered:
     data: bytes  # encoded
     sha256: str  # of the pixels, uint8 [H, W, 3] in C order
     timestamp_s: float
-    render_ms: float
     blank: bool  # of a single colour
 
 
@@ -97,7 +96,12 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def write_shard(
-    ledger: Ledger, unit: Unit, results: Sequence[Rendered | Failure], origin: Origin, schema: pa.Schema
+    ledger: Ledger,
+    unit: Unit,
+    results: Sequence[Rendered | Failure],
+    origin: Origin,
+    schema: pa.Schema,
+    seconds: float,
 ) -> Receipt:
     """Write a unit's images to scratch, check the file, publish it under a new name. The receipt is not committed yet.
 
@@ -111,7 +115,8 @@ def write_shard(
     if done:
         attempt = uuid4().hex[:8]
         name = f"train-{unit.id}-of-{unit.of:05d}-{attempt}.parquet"
-        table = _table(unit, done, origin, schema)
+        render_ms = 1000 * seconds / len(results)
+        table = _table(unit, done, origin, schema, render_ms)
         scratch = ledger.scratch / name
         _write_parquet(table, scratch)
         if not _same(pq.read_table(scratch, partitioning=None), table):
@@ -124,7 +129,7 @@ def write_shard(
         frames=len(done),
         size_bytes=size,
         sha256=digest,
-        seconds=0.0,
+        seconds=seconds,
         rows=unit.rows,
         blank=tuple(position for position, result in done if result.blank),
         quarantined=tuple(sorted(failed)),
@@ -146,7 +151,9 @@ def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -
     publish(ledger.scratch / name, ledger.quarantine / name)
 
 
-def _table(unit: Unit, done: Sequence[tuple[int, Rendered]], origin: Origin, schema: pa.Schema) -> pa.Table:
+def _table(
+    unit: Unit, done: Sequence[tuple[int, Rendered]], origin: Origin, schema: pa.Schema, render_ms: float
+) -> pa.Table:
     def row(position: int, image: Rendered) -> dict[str, Any]:
         frame = unit.frames[position]
         recipe, keyframe = frame.recipe, frame.keyframe
@@ -171,7 +178,7 @@ def _table(unit: Unit, done: Sequence[tuple[int, Rendered]], origin: Origin, sch
             "rows": unit.rows,
             "device": origin.device,
             "dtype": origin.dtype,
-            "render_ms": image.render_ms,
+            "render_ms": render_ms,
         }
         return own | dict(zip(schema.names[len(STORE_COLUMNS) :], keyframe.labels, strict=True))
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from render.lane import OUT_OF_MEMORY, Lane
+from render.lane import OUT_OF_MEMORY, TRIES, Lane
 from render.ledger import Ledger
 from render.model import Model
 from render.recipe import Receipt, Recipe, Unit
@@ -142,9 +142,9 @@ class Worker:
                         continue
                     self._use_fewer_rows()  # here, where the exception no longer holds the tensors
         except BaseException as error:  # the worker is lost: whoever waits for it has to know
-            self._finish_finishing()
-            while self._peek(wait=False) is not None:
-                self._begin(self._next)
+            self._finisher.shutdown()
+            while (job := self._peek(wait=False)) is not None:
+                self._begin(job)
             for job in self._begun:
                 if job.missing:
                     job.receipt.set_exception(error)
@@ -204,35 +204,43 @@ class Worker:
     def _finish(self, job: _Job, position: int, result: Tensor | Failure) -> None:
         """Latents to an encoded image; the unit's last one sends it to be written."""
         self._room.release()
-        job.results[position] = result if isinstance(result, Failure) else self._picture(job, result)
+        try:
+            job.results[position] = result if isinstance(result, Failure) else self._picture(result)
+        except BaseException as error:
+            if not job.receipt.done():
+                job.receipt.set_exception(error)
+            return
         job.missing -= 1
         self._finished += 1
         if not job.missing:
             self._writer.submit(self._write, job)
 
-    def _picture(self, job: _Job, latents: Tensor) -> Rendered | Failure:
-        try:
-            pixels = self._renderer.decode(latents)
-            return Rendered(
-                data=encode_image(pixels, self._origin.suffix),
-                sha256=hashlib.sha256(pixels).hexdigest(),
-                timestamp_s=time.time(),
-                render_ms=1000 * (time.monotonic() - job.started_s) / len(job.unit.frames),
-                blank=bool((pixels == pixels[:1, :1]).all()),
-            )
-        except Exception:
-            return Failure(traceback.format_exc())
+    def _picture(self, latents: Tensor) -> Rendered | Failure:
+        """Decode and encode, with a second try. Raises torch.AcceleratorError: after it the device is of no more use."""
+        for _ in range(TRIES):
+            try:
+                pixels = self._renderer.decode(latents)
+                return Rendered(
+                    data=encode_image(pixels, self._origin.suffix),
+                    sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+                    timestamp_s=time.time(),
+                    blank=bool((pixels == pixels[:1, :1]).all()),
+                )
+            except torch.AcceleratorError:
+                raise
+            except Exception:
+                failure = Failure(traceback.format_exc())
+                torch.cuda.empty_cache()
+        return failure
 
     # The writing thread.
 
     def _write(self, job: _Job) -> None:
         try:
             results = [result for result in job.results if result is not None]
-            receipt = write_shard(self._ledger, job.unit, results, self._origin, self._schema)
-            receipt = replace(receipt, seconds=time.monotonic() - job.started_s)
-            if (
-                not self._ledger.commit(receipt) and receipt.file
-            ):  # another worker was faster: this file is one too many
+            seconds = time.monotonic() - job.started_s
+            receipt = write_shard(self._ledger, job.unit, results, self._origin, self._schema, seconds)
+            if not self._ledger.commit(receipt) and receipt.file:  # another worker was faster
                 (self._ledger.data / receipt.file).unlink(missing_ok=True)
             job.receipt.set_result(receipt)
         except BaseException as error:

@@ -34,7 +34,7 @@ import render
 from render.families.schedulers import KARRAS
 from render.model import STARTER
 
-BATCHES = (4, 8, 16, 32)
+BATCHES = (4, 8, 16)
 PROMPTS = ["3d dog face", "flat red apple", "3d rocket on a blue background", "flat castle", "3d octopus"]
 
 
@@ -104,10 +104,8 @@ def render_all(stills: list[Still], folder: Path, overrides: list[str]) -> float
     return summary.seconds
 
 
-def compare(name: str, stills: list[Still], rounds: int, overrides: list[str]) -> None:
-    stock = Stock()
-    trial = max(BATCHES)
-    best = min(BATCHES, key=lambda size: stock.all(homogeneous(trial), size))
+def compare(name: str, stills: list[Still], stock: Stock, best: int, options: argparse.Namespace) -> None:
+    rounds, overrides = options.rounds, options.overrides
     seconds: dict[str, float] = defaultdict(float)
     for part in [stills[i::rounds] for i in range(rounds)]:
         seconds["stock, one at a time"] += stock.all(part, 1)
@@ -132,8 +130,10 @@ def main() -> None:
         f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads for stock",
         file=sys.stderr,
     )
+    stock = Stock()
+    best = min(BATCHES, key=lambda size: stock.all(homogeneous(max(BATCHES)), size))
     for name, make in (("homogeneous", homogeneous), ("mixed", mixed)):
-        compare(name, make(options.frames), options.rounds, options.overrides)
+        compare(name, make(options.frames), stock, best, options)
 
 
 if __name__ == "__main__":
