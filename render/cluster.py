@@ -107,13 +107,15 @@ class Cluster:
         count = self._count()
         while True:
             self._assign(units, count)
+            if self._take_back():
+                self._assign(units, count)
             refs = [ref for member in self._members for ref in member.units]
             if not refs:
                 return
             done, _ = ray.wait(refs, timeout=POLL_S)
+            self._poll(on_frames)  # first: a worker that died a moment after it was up has started
             for ref in done:
                 yield from self._settle(ref)
-            self._poll(on_frames)
             for member in [m for m in self._members if m.units and time.monotonic() - m.alive_s > self._deadline_s]:
                 yield from self._replace(member, f"nothing done for {self._deadline_s:g} s")
 
@@ -135,17 +137,29 @@ class Cluster:
         while (len(self._members) < count or any(len(m.units) < UNITS_AHEAD for m in self._members)) and (
             unit := self._again.popleft() if self._again else next(units, None)
         ):
-            if len(self._members) < count:
+            if len(self._members) < count and all(member.units for member in self._members):
                 self._members.append(self._hire())
             member = min(self._members, key=lambda m: len(m.units))
             if not member.units:
                 member.alive_s = time.monotonic()
             member.units[member.handle.render.remote(unit)] = unit
 
+    def _take_back(self) -> bool:
+        """Take units from workers that are not up yet while another has nothing to do: with a lost node went their room."""
+        late = [member for member in self._members if member.units and not member.started]
+        if not late or all(member.units for member in self._members if member.started):
+            return False
+        for member in late:
+            self._members.remove(member)
+            ray.kill(member.handle)
+            self._again.extend(member.units.values())
+        return True
+
     def _hire(self) -> _Member:
         force = self._workforce
         actor = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(_Actor)
-        return _Member(actor.remote(self._setup))
+        handle = actor.remote(self._setup)
+        return _Member(handle, poll=handle.progress.remote())  # its answer, before any unit's, says that the worker is up
 
     def _settle(self, ref: Any) -> Iterator[Receipt]:
         """Take the outcome of a unit."""
@@ -157,12 +171,14 @@ class Cluster:
         except RayActorError as error:
             yield from self._replace(member, str(error))
         except RayTaskError as error:
+            member.started = True
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             if isinstance(cause, (OSError, StoreError, MemoryError)):
                 raise RunError(f"unit {member.units[ref].id}: {_last_line(error)}") from error
             yield from self._replace(member, str(error))
         else:
             del member.units[ref]
+            self._failed_starts = 0
             yield receipt
 
     def _replace(self, member: _Member, reason: str) -> Iterator[Receipt]:

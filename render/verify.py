@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -61,7 +62,7 @@ def _shard_problems(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
     expected = [frame for position, frame in enumerate(unit.frames) if position not in receipt.quarantined]
     try:
         rows = list(_rows(path))
-    except (OSError, StoreError) as error:
+    except (OSError, pa.ArrowException, StoreError) as error:
         yield str(error)
         return
     if [(walk, index, key) for walk, index, key, _ in rows] != [(f.walk, f.index, f.recipe.key) for f in expected]:
@@ -80,7 +81,7 @@ def _pixel_problem(data: bytes, sha256: str) -> str:
     try:
         image = Image.open(io.BytesIO(data))
         pixels = image.convert("RGB").tobytes()
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:  # all of which Pillow raises of broken files
         return f"its image can't be decoded: {error}"
     if image.format in LOSSLESS and hashlib.sha256(pixels).hexdigest() != sha256:
         return "its pixels are not those that were hashed"

@@ -146,7 +146,7 @@ class Worker:
             while (job := self._peek(wait=False)) is not None:
                 self._begin(job)
             for job in self._begun:
-                if job.missing:
+                if job.missing and not job.receipt.done():
                     job.receipt.set_exception(error)
             raise
 

@@ -1,0 +1,123 @@
+"""A small finished store for several test files, and tools to run and compare stores.
+
+Test files name this module in `pytest_plugins`, so that all share one fixture. They also import its functions first, which
+pytest would take for a mistake: PYTEST_DONT_REWRITE.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+
+MANIFEST = """\
+walk,prompt,negative_prompt,seed,frames,steps,guidance,scheduler,kind
+ball,3d dog face,blurry,7,8,,,,1
+ball,3d cat face,,8,,,,,1
+,3d dog face,blurry,7,,,,,2
+,3d cat face,,8,,,,,2
+,flat red apple,,1,,5,7.5,euler,3
+,3d rocket,,2,,4,1.0,dpm++2m,
+,3d octopus,blurry,3,,2,2.0,euler_a,5
+"""
+FRAMES = 14  # of the manifest
+JOB = ("sampling.steps=6", "workers.count=1", "workers.cpus=1", "workers.rows=16", "animation.formats=[gif,mp4]")
+WAIT_S = 120.0  # for what takes seconds on an idle machine
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished store and what it was made from."""
+
+    out: Path
+    manifest: Path
+    overrides: tuple[str, ...]  # without the output
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A store of one walk and five stills, by one worker. Not to be written to: see `copied`."""
+    from render import run_job
+
+    folder = tmp_path_factory.mktemp("finished")
+    manifest = folder / "small.csv"
+    manifest.write_text(MANIFEST, encoding="utf-8")
+    overrides = (*JOB, "store.unit_frames=4")
+    summary = run_job(manifest, *overrides, f"output={folder / 'out'}")
+    assert (summary.frames, summary.quarantined, summary.blank) == (FRAMES, 0, 0)
+    return Finished(summary.out, manifest, overrides)
+
+
+@pytest.fixture
+def copied(finished: Finished, tmp_path: Path) -> Finished:
+    """A copy of the finished store."""
+    return Finished(shutil.copytree(finished.out, tmp_path / "copy"), finished.manifest, finished.overrides)
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """A folder with a short name, for Ray's sockets; its name marks the processes that are started with it as TMPDIR."""
+    folder = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def pixels(out: Path) -> dict[tuple[str, int, str], str]:
+    """(walk, frame, key) → hash of the pixels, of all files below data/; no frame may be there twice."""
+    rows = ds.dataset(out / "data").to_table(["walk", "frame", "key", "sha256"]).to_pylist()
+    found = {(row["walk"], row["frame"], row["key"]): row["sha256"] for row in rows}
+    assert len({name[:2] for name in found}) == len(rows), "a frame is stored twice"
+    return found
+
+
+def snapshot(out: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time of writing."""
+    files = {str(path.relative_to(out)): path.stat() for path in out.rglob("*") if path.is_file()}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in files.items()}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "render", *map(str, arguments)]
+
+
+def environment(tmp: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(tmp), "HF_HUB_OFFLINE": "1"}
+
+
+def run_command(tmp: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """`render ARGUMENTS`, to its end."""
+    return subprocess.run(
+        command(*arguments), env=environment(tmp), capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Look again and again until the condition holds; fails after WAIT_S."""
+    end_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end_s, f"{what}: not in {WAIT_S:g} s"
+        time.sleep(0.02)
+
+
+def processes_of(tmp: Path) -> list[str]:
+    """Command lines of the living processes that were started with TMPDIR=tmp, or name it."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or folder.name == str(os.getpid()):
+            continue
+        try:
+            variables, line = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+        except OSError:  # it has ended, or is not ours
+            continue
+        if f"TMPDIR={tmp}".encode() in variables.split(b"\0") or f"{tmp}/".encode() in line:
+            found.append(line.replace(b"\0", b" ").decode(errors="replace"))
+    return found

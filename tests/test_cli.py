@@ -1,0 +1,366 @@
+"""The command line: exit codes, what goes to which stream, and how little is loaded for it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from stores import JOB, MANIFEST, Finished, command, environment, run_command
+
+from render import cli
+from render.cli import main
+from render.ledger import Ledger
+from render.recipe import RunError
+from render.run import Summary
+
+pytest_plugins = ["stores"]
+
+COMMANDS = ["run", "plan", "animate", "verify"]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "small.csv"
+    path.write_text(MANIFEST, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    path = tmp_path / "bad.csv"
+    path.write_text("prompt,steps\na cat,20\n,twenty\n", encoding="utf-8")
+    return path
+
+
+def fake_run(outcome: Summary | BaseException) -> Callable[..., Summary]:
+    def run(*_: object, **__: object) -> Summary:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return run
+
+
+# Exit codes.
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (Summary(Path("/o"), 5, 0, 0, (), 1.0), 0, ""),
+        (Summary(Path("/o"), 4, 1, 0, (), 1.0), 3, ""),
+        (RunError("the disk is full"), 1, "render: the disk is full\nWhat is committed stays; the same command resumes.\n"),
+        (KeyboardInterrupt(), 1, "\nrender: stopped. What is committed stays; the same command resumes.\n"),
+    ],
+)
+def test_exit_codes_of_run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    manifest: Path,
+    outcome: Summary | BaseException,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(cli, "run_job", fake_run(outcome))
+    assert main(["run", str(manifest)]) == code
+    assert capsys.readouterr().err == said
+
+
+def test_the_ending_says_what_failed_and_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: Path
+) -> None:
+    monkeypatch.setattr(cli, "run_job", fake_run(Summary(Path("/o"), 4, 2, 1, (Path("/o/animations/a.gif"),), 1.0)))
+    assert main(["run", str(manifest)]) == 3
+    said = capsys.readouterr().out
+    assert "/o/animations/a.gif" in said
+    assert "(4 images)" in said
+    assert "load_dataset('/o', split='train')" in said
+    assert "1 images are of a single colour" in said
+    assert "2 frames; tracebacks are in /o/.run/quarantine" in said
+
+
+@pytest.mark.parametrize("name", ["run", "plan"])
+def test_a_bad_manifest_stops_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, bad: Path, name: str
+) -> None:
+    assert main([name, str(bad), f"output={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("render: ")
+    for part in (str(bad), "row 2", "column 'prompt'", "column 'steps'", "'twenty'"):
+        assert part in said.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["plan", "no-such.csv"], "no-such.csv"),
+        (["plan", "no-such.yaml"], "required a job file, got no such file"),
+        (["plan", "SMALL", "sampling.stepz=3"], "nearest: sampling.steps"),
+        (["plan", "SMALL", "store.format=gif"], "required one of png, webp, jpeg"),
+        (["plan", "SMALL", "sampling.steps"], "required key=value"),
+        (["plan", "SMALL", "model.id=nobody/nothing-of-that-name"], "nobody/nothing-of-that-name"),
+        (["run", "SMALL", "animation.fps=60", "output=OUT"], "required at most 50 for GIF"),
+        (["animate", "OUT"], "required the output folder of a run"),
+        (["verify", "OUT"], "required the output folder of a run"),
+    ],
+)
+def test_bad_input_is_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, manifest: Path, arguments: list[str], part: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    given = [text.replace("SMALL", str(manifest)).replace("OUT", str(tmp_path / "empty")) for text in arguments]
+    assert main(given) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert part in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["run"], ["plan", "a.csv", "--jsn"]])
+def test_bad_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: render" in capsys.readouterr().err
+
+
+def test_a_quarantined_frame_is_exit_code_3(copied: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame that fails again: without its image, the run ends with 3 and leaves the rest as it is."""
+    from render import run
+
+    record = Ledger(copied.out).run / "commits" / "00003.json"
+    receipt = json.loads(record.read_text())
+    shard = copied.out / "data" / receipt["file"]
+    table = pq.read_table(shard, partitioning=None)
+    pq.write_table(table.slice(0, 1), shard)
+    record.write_text(json.dumps({**receipt, "frames": 1, "quarantined": [1]}))
+    monkeypatch.setattr(run, "_render", lambda *_: 0.0)
+    assert main(["run", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 3
+
+
+# What is said of plans.
+
+
+def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path) -> None:
+    assert main(["plan", str(manifest), *JOB, "store.unit_frames=4", f"output={tmp_path / 'out'}"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
+    assert list(lines) == ["manifest", "output", "model", "walks", "frames", "work", "disk", "workers"]
+    assert lines["walks"] == "1 and 5 stills"
+    assert lines["frames"] == "14 in 4 units: 128x128 (16 rows)"
+    assert lines["workers"] == "1 × 1 thread(s) on cpu"
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path) -> None:
+    assert main(["plan", str(manifest), *JOB, "store.unit_frames=4", f"output={tmp_path / 'out'}", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == {
+        "manifest": str(manifest),
+        "output": str(tmp_path / "out"),
+        "model": "starter",
+        "walks": 1,
+        "stills": 5,
+        "frames": 14,
+        "units": 4,
+        "pixels": 14 * 128 * 128,
+        "network_evaluations": 9 * 6 * 2 + 2 * 6 * 2 + 5 * 2 + 4 + 2 * 2,
+        "expected_bytes": facts["expected_bytes"],
+        "rows": {"128x128": 16},
+        "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
+        "warnings": [],
+    }
+
+
+def test_plan_warns_of_lost_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("prompt\na cat\n" + "very " * 100 + "nice dog\n", encoding="utf-8")
+    assert main(["plan", str(path)]) == 0
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert "row 2: prompt over the model's token limit" in warning
+    assert "dog" in warning
+
+
+def test_plan_loads_no_heavy_library(manifest: Path) -> None:
+    script = f"""
+import sys
+from render.cli import main
+assert main(["plan", {str(manifest)!r}]) == 0
+print([name for name in ("torch", "ray", "diffusers", "transformers", "imageio", "av") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# Help.
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"render {importlib.metadata.version('nightrender')}\n"
+
+
+def test_python_dash_m(short_tmp: Path) -> None:
+    done = run_command(short_tmp, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("render ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert f"\nexamples:\n  render {name} " in said
+    assert "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else" in " ".join(said.split())
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^ +{name} ", said, re.MULTILINE) for name in COMMANDS)
+
+
+# Progress.
+
+
+def prepared(frames: int = 10, *warnings: str) -> Any:
+    return SimpleNamespace(warnings=warnings, counts=SimpleNamespace(frames=frames))
+
+
+def play(report: Any, done_before: int = 0) -> None:
+    """A run of ten frames, as a report sees it."""
+    try:
+        report.begin(prepared(10, "row 2: [odd]"), done_before)
+        report.frames(0)
+        report.frames(4)
+        report.frames(6 - done_before)
+        report.animating(1)
+        report.animation(Path("a.gif"))
+    finally:
+        report.close()
+
+
+def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    play(cli._Lines())
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert lines[:2] == ["warning: row 2: [odd]", "10 frames; starting workers"]
+    assert any(line.startswith("10/10 frames, ") for line in lines)
+    assert "1 animations" in lines[-1]
+    assert not re.search(r"[\r\x1b]", said.err)
+
+
+def test_lines_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
+    play(cli._Lines(), done_before=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "10 frames, 3 of them done before; starting workers"
+    assert any(line.startswith("10/10 frames, ") for line in lines)
+
+
+def test_lines_are_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a ten seconds, however often frames are finished."""
+    now = 100.0
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
+    report = cli._Lines()
+    report.begin(prepared(1000), 0)
+    for _ in range(100):
+        now += 0.5
+        report.frames(1)
+    assert len(capsys.readouterr().err.splitlines()) <= 1 + 50 / 10 + 1
+
+
+def read_terminal(descriptor: int) -> str:
+    """What was written to a pseudo-terminal until its other side was closed."""
+    said = b""
+    try:
+        while chunk := os.read(descriptor, 4096):
+            said += chunk
+    except OSError:  # EIO: nobody holds the other side any more
+        pass
+    os.close(descriptor)
+    return said.decode()
+
+
+BARS = """
+from pathlib import Path
+from types import SimpleNamespace
+from render import cli
+report = cli._report()
+report.begin(SimpleNamespace(warnings=("row 2: [odd]",), counts=SimpleNamespace(frames=10)), 0)
+report.frames(4)
+report.frames(6)
+report.animating(1)
+report.animation(Path("a.gif"))
+report.close()
+print(type(report).__name__)
+"""
+
+
+def test_bars_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", BARS], stdout=subprocess.PIPE, stderr=theirs, text=True, env=variables
+    )
+    os.close(theirs)
+    said = read_terminal(ours)
+    assert run.communicate()[0] == "_Bars\n"
+    assert run.returncode == 0
+    assert "warning: row 2: [odd]" in said
+    assert "10/10" in said
+    assert "1/1" in said
+    assert said.count("\x1b[?25h") >= said.count("\x1b[?25l") > 0, "the cursor is left hidden"
+
+
+def test_no_bars_off_a_terminal() -> None:
+    done = subprocess.run([sys.executable, "-c", BARS], capture_output=True, text=True, check=True)
+    assert done.stdout == "_Lines\n"
+    assert "\x1b" not in done.stderr
+
+
+def test_a_whole_run_says_nothing_but_its_own(manifest: Path, tmp_path: Path, short_tmp: Path) -> None:
+    """Neither Ray nor the libraries of the workers talk into it."""
+    manifest.write_text("walk,prompt,seed,frames\nball,3d dog,1,2\nball,3d cat,1,\n", encoding="utf-8")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        command("run", manifest, *JOB[1:], "sampling.steps=2", f"output={out}"),
+        env=environment(short_tmp),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    own = r"(\d+ frames; starting workers|\d+/3 frames, .*|frames are done; .*|\d+ animations.*)"
+    assert [line for line in done.stderr.splitlines() if not re.fullmatch(own, line)] == []
+    assert done.stdout.splitlines() == [
+        "animation  out/animations/ball.gif",
+        "animation  out/animations/ball.mp4",
+        "dataset    out/data  (3 images)",
+        "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
+    ]
+
+
+def test_animate_prints_what_it_writes(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["animate", str(copied.out), "animation.formats=[gif]"]) == 0
+    assert capsys.readouterr().out == f"{copied.out}/animations/ball.gif\n"

@@ -1,0 +1,244 @@
+"""What happens when workers die, fall silent, fail or lose their machine.
+
+The workers here are light: they paint, and misbehave on the frames they are told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+from ray.cluster_utils import Cluster as Machines
+from stores import pixels, wait_until
+
+from render.cluster import Cluster
+from render.ledger import Ledger
+from render.machine import Workforce
+from render.recipe import Frame, Keyframe, Prompt, Receipt, Recipe, RunError, Seed, Unit
+from render.shard import Origin, Rendered, shard_schema, write_shard
+
+pytest_plugins = ["stores"]
+
+ORIGIN = Origin("paint", "", "cpu", "float32", "png")
+ONE_CPU = Workforce(count=2, threads=1, gpus=0.0, device="cpu")
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What a painter is told: where to, and on which frames (numbers) to do what. Stands in for Setup."""
+
+    out: Path
+    kills: frozenset[int] = frozenset()  # every time
+    kills_once: frozenset[int] = frozenset()
+    silences_once: frozenset[int] = frozenset()
+    breaks_once: frozenset[int] = frozenset()  # the worker: an error that is no frame's
+    disk_full: frozenset[int] = frozenset()
+    waits: frozenset[int] = frozenset()  # until a file `go` is there
+    starts: bool = True
+
+
+class Painter:
+    """Stands in for the actor."""
+
+    def __init__(self, painting: Painting) -> None:
+        if not painting.starts:
+            raise RuntimeError("no such model")
+        self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
+        self._ready_s = self._beat_s = time.monotonic()
+
+    async def render(self, unit: Unit) -> Receipt:
+        numbers = {frame.index for frame in unit.frames}
+        await asyncio.sleep(0.05)  # no frame is done, or kills, in no time
+        if numbers & self._told.kills or self._first(numbers & self._told.kills_once):
+            os._exit(1)
+        if self._first(numbers & self._told.silences_once):
+            await asyncio.Event().wait()
+        if self._first(numbers & self._told.breaks_once):
+            raise RuntimeError("the device is lost")
+        if numbers & self._told.disk_full:
+            raise OSError(28, "No space left on device")
+        while numbers & self._told.waits and not (self._told.out / "go").exists():
+            await asyncio.sleep(0.02)
+            self._beat_s = time.monotonic()
+        images = [_paint(frame) for frame in unit.frames]
+        schema = shard_schema(pa.schema([]).serialize().to_pybytes())
+        receipt = write_shard(self._ledger, unit, images, ORIGIN, schema, seconds=0.0)
+        self._ledger.commit(receipt)
+        self._frames, self._beat_s = self._frames + len(images), time.monotonic()
+        return receipt
+
+    async def progress(self) -> SimpleNamespace:
+        now = time.monotonic()
+        return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=now - self._beat_s)
+
+    def _first(self, numbers: set[int]) -> bool:
+        """Whether one of these frames is met for the first time, by any painter."""
+        for number in numbers:
+            try:
+                (self._told.out / f"met-{number}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return True
+        return False
+
+
+def _paint(frame: Frame) -> Rendered:
+    image, file = Image.new("RGB", (8, 8), (frame.index, 0, 0)), io.BytesIO()
+    image.save(file, "PNG")
+    return Rendered(file.getvalue(), hashlib.sha256(image.tobytes()).hexdigest(), 0.0, blank=False)
+
+
+def make_units(count: int, frames: int) -> list[Unit]:
+    """`count` units of as many frames, which are numbered through."""
+    key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 8, 8, 1, 1.0, "ddim")
+
+    def frame(number: int) -> Frame:
+        return Frame("w", number, Recipe(Prompt("a"), Prompt(""), Seed(number), 8, 8, 1, 1.0, "ddim", "paint"), key)
+
+    return [
+        Unit(f"{unit:05d}", count, tuple(frame(unit * frames + place) for place in range(frames)), rows=2)
+        for unit in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    """A Ray cluster whose head has two cores; tests add machines to it."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    cluster = Machines(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def render(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Iterator[Receipt]]:
+    """Paint units below tmp_path with painters that are told so and so."""
+    monkeypatch.setattr("render.cluster._Actor", Painter)
+    Ledger(tmp_path).create()
+
+    def run(units: list[Unit], force: Workforce = ONE_CPU, deadline_s: float = 60.0, **told: Any) -> Iterator[Receipt]:
+        painting: Any = Painting(tmp_path, **told)
+        outstanding = Ledger(tmp_path).outstanding(iter(units))
+        with Cluster(painting, force, None, deadline_s) as cluster:
+            yield from cluster.render(outstanding, lambda _: None)
+
+    return run
+
+
+def stored(out: Path) -> list[int]:
+    """Numbers of the committed frames."""
+    Ledger(out).sweep()
+    return sorted(index for _, index, _ in pixels(out))
+
+
+def tombs(out: Path) -> list[tuple[int, str]]:
+    """Number and error of the frames in quarantine."""
+    rows = [row for path in sorted(Ledger(out).quarantine.iterdir()) for row in pq.read_table(path).to_pylist()]
+    return [(row["frame"], row["error"]) for row in rows]
+
+
+def test_all_is_well(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    receipts = list(render(make_units(6, 2)))
+    assert sorted(receipt.unit for receipt in receipts) == [f"{unit:05d}" for unit in range(6)]
+    assert stored(tmp_path) == list(range(12))
+
+
+@pytest.mark.parametrize("fault", ["kills_once", "breaks_once"])
+def test_a_worker_dies(render: Callable[..., Iterator[Receipt]], tmp_path: Path, fault: str) -> None:
+    receipts = list(render(make_units(4, 2), **{fault: frozenset({3})}))
+    assert len(receipts) == 4
+    assert stored(tmp_path) == list(range(8))
+    assert not tombs(tmp_path)
+
+
+def test_a_frame_that_kills_ends_alone_in_quarantine(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    units = make_units(3, 4)
+    receipts = list(render(units, kills=frozenset({6})))
+    others = [number for number in range(12) if number != 6]
+    assert stored(tmp_path) == others
+    ((frame, error),) = tombs(tmp_path)
+    assert frame == 6
+    assert error.startswith("2 workers died of it")
+    assert sorted(receipt.unit for receipt in receipts) == ["00000", "00001-0", "00001-1-0", "00001-1-1", "00002"]
+    (again,) = Ledger(tmp_path).outstanding(iter(units))
+    assert (again.id, [frame.index for frame in again.frames]) == ("00001-1-0-r", [6])
+
+    (receipt,) = render(units)  # the next run tries it again, and this time it is well behaved
+    assert receipt.unit == "00001-1-0-r"
+    assert stored(tmp_path) == list(range(12))
+    assert not list(Ledger(tmp_path).outstanding(iter(units)))
+
+
+def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path
+) -> None:
+    units = make_units(1, 1)
+    for suffix in ("", "-r", "-r-r"):
+        (receipt,) = render(units, kills=frozenset({0}))
+        assert (receipt.unit, receipt.file, receipt.quarantined) == (f"00000{suffix}", None, (0,))
+    assert [frame for frame, _ in tombs(tmp_path)] == [0, 0, 0]
+
+
+def test_a_silent_worker_is_replaced(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    list(render(make_units(4, 2), deadline_s=2.0, silences_once=frozenset({2})))
+    assert stored(tmp_path) == list(range(8))
+    assert not tombs(tmp_path)
+
+
+def test_workers_that_do_not_start_end_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="3 in a row did not start: .*no such model"):
+        list(render(make_units(4, 2), starts=False))
+    assert not Ledger(tmp_path).receipts()
+
+
+def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="unit 00003: .*No space left on device"):
+        list(render(make_units(5, 2), replace(ONE_CPU, count=1), disk_full=frozenset({6})))
+    assert stored(tmp_path) == list(range(6))
+
+
+def test_more_than_the_cluster_has_is_refused(render: Callable[..., Iterator[Receipt]]) -> None:
+    with pytest.raises(RunError, match="workers: required 64 CPUs"):
+        list(render(make_units(1, 1), Workforce(None, 64, 0.0, "cpu")))
+
+
+@pytest.mark.parametrize("spare", [True, False], ids=["with a spare machine", "with no room left"])
+def test_a_machine_is_lost(
+    render: Callable[..., Iterator[Receipt]], machines: Machines, tmp_path: Path, spare: bool
+) -> None:
+    """Two workers of three cores, each on a machine of its own; one goes while both are at work."""
+    nodes = [machines.add_node(num_cpus=3, object_store_memory=100 * 2**20) for _ in range(2 + spare)]
+    machines.wait_for_nodes()
+    lost: list[Any] = []
+    try:
+        force = Workforce(count=2, threads=3, gpus=0.0, device="cpu")
+        for _ in render(make_units(8, 2), force, waits=frozenset({12, 14})):
+            if not lost:
+                lost.append(nodes.pop(0))
+                wait_until(lambda: len(list(Ledger(tmp_path).receipts())) >= 2, "two commits")
+                machines.remove_node(lost[0], allow_graceful=False)
+                (tmp_path / "go").touch()
+    finally:
+        for node in nodes:
+            machines.remove_node(node)
+    assert stored(tmp_path) == list(range(16))
+    assert not tombs(tmp_path)
