@@ -158,8 +158,9 @@ class Cluster:
     def _hire(self) -> _Member:
         force = self._workforce
         actor = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(_Actor)
-        handle = actor.remote(self._setup)
-        return _Member(handle, poll=handle.progress.remote())  # its answer, before any unit's, says that the worker is up
+        handle: Any = actor.remote(self._setup)
+        up = handle.progress.remote()  # its answer, before any unit's, says that the worker is up
+        return _Member(handle, poll=up)
 
     def _settle(self, ref: Any) -> Iterator[Receipt]:
         """Take the outcome of a unit."""

@@ -128,9 +128,7 @@ def machines() -> Iterator[Machines]:
 
 
 @pytest.fixture
-def render(
-    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Iterator[Receipt]]:
+def render(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Receipt]]:
     """Paint units below tmp_path with painters that are told so and so."""
     monkeypatch.setattr("render.cluster._Actor", Painter)
     Ledger(tmp_path).create()
@@ -205,13 +203,13 @@ def test_a_silent_worker_is_replaced(render: Callable[..., Iterator[Receipt]], t
 
 
 def test_workers_that_do_not_start_end_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="3 in a row did not start: .*no such model"):
+    with pytest.raises(RunError, match=r"3 in a row did not start: .*no such model"):
         list(render(make_units(4, 2), starts=False))
     assert not Ledger(tmp_path).receipts()
 
 
 def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="unit 00003: .*No space left on device"):
+    with pytest.raises(RunError, match=r"unit 00003: .*No space left on device"):
         list(render(make_units(5, 2), replace(ONE_CPU, count=1), disk_full=frozenset({6})))
     assert stored(tmp_path) == list(range(6))
 

@@ -16,9 +16,21 @@ from render.recipe import EASINGS, INTERPOLATIONS, SCHEDULERS, STORE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-MANIFEST_COLUMNS = (
-    "walk prompt negative_prompt seed images frames easing interpolation width height steps guidance scheduler".split()
-)
+MANIFEST_COLUMNS = [
+    "walk",
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "images",
+    "frames",
+    "easing",
+    "interpolation",
+    "width",
+    "height",
+    "steps",
+    "guidance",
+    "scheduler",
+]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").iterdir()), ids=lambda path: path.name)

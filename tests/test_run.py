@@ -118,7 +118,9 @@ def test_kill_and_resume(finished: Finished, small_units: tuple[object, ...], tm
     assert not processes_of(short_tmp)
 
 
-def test_interrupt_and_resume(finished: Finished, small_units: tuple[object, ...], tmp_path: Path, short_tmp: Path) -> None:
+def test_interrupt_and_resume(
+    finished: Finished, small_units: tuple[object, ...], tmp_path: Path, short_tmp: Path
+) -> None:
     out = tmp_path / "out"
     with start(short_tmp, small_units) as run:
         wait_for_commit(run, out)
