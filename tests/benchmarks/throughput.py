@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=1, help="turns that the contenders take (short ones leave render a tail)"
     )
+    parser.add_argument("--only", choices=("homogeneous", "mixed"), help="one of the two manifests")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for `render run`")
     options = parser.parse_args()
     print(
@@ -133,7 +134,8 @@ def main() -> None:
     stock = Stock()
     best = min(BATCHES, key=lambda size: stock.all(homogeneous(max(BATCHES)), size))
     for name, make in (("homogeneous", homogeneous), ("mixed", mixed)):
-        compare(name, make(options.frames), stock, best, options)
+        if options.only in (None, name):
+            compare(name, make(options.frames), stock, best, options)
 
 
 if __name__ == "__main__":
