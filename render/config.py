@@ -108,6 +108,7 @@ def _between(low: float, high: float) -> tuple[str, Any]:
 
 
 CHECKS: dict[str, tuple[str, Any]] = {
+    "output": ("a folder that every worker can reach by this path", lambda value: ":/" not in str(value)),  # no URL
     "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
     "model.dtype": _among("auto", "float32", "bfloat16"),
     "model.device": _among("auto", "cpu", "cuda"),

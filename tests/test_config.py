@@ -68,6 +68,7 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("seed: -1", [f"0 … {SEED_MAX}", "got -1"]),
         ("store: {format: gif}", ["one of png, webp, jpeg"]),
         ("animation: {formats: [gif, avi]}", ["key 'animation.formats'", "gif, mp4"]),
+        ("output: s3://bucket/night", ["key 'output'", "a folder that every worker can reach"]),
         ("animation: {fps: 0}", ["key 'animation.fps'", "got 0"]),
         ("animation: {fps: 60}", ["key 'animation.fps'", "at most 50 for GIF", "got 60"]),
         ("animation: {crf: 52}", ["from 0 to 51", "got 52"]),
