@@ -10,27 +10,13 @@ from pathlib import Path
 import pytest
 
 import render
+from render.cells import COLUMNS
 from render.cli import _parser
 from render.config import JobConfig, load_job
 from render.recipe import EASINGS, INTERPOLATIONS, SCHEDULERS, STORE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-MANIFEST_COLUMNS = [
-    "walk",
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "images",
-    "frames",
-    "easing",
-    "interpolation",
-    "width",
-    "height",
-    "steps",
-    "guidance",
-    "scheduler",
-]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").iterdir()), ids=lambda path: path.name)
@@ -55,7 +41,7 @@ def test_the_first_manifest_is_a_walk_of_24_frames_or_more_and_stills_with_a_lab
     assert counts.frames - counts.stills >= 24
 
 
-@pytest.mark.parametrize("word", [*MANIFEST_COLUMNS, *STORE_COLUMNS, *EASINGS, *INTERPOLATIONS, *SCHEDULERS])
+@pytest.mark.parametrize("word", [*COLUMNS, *STORE_COLUMNS, *EASINGS, *INTERPOLATIONS, *SCHEDULERS])
 def test_the_readme_names_every_column_and_choice(word: str) -> None:
     assert f"`{word}`" in README
 
