@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from render.recipe import ModelError
+from render.starter import PIPELINE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["FAMILIES", "Model", "SamplingDefaults", "resolve_model"]
 
-STARTER = Path(__file__).parent / "starter"
 FAMILIES = {"StableDiffusionPipeline": "sd"}  # diffusers pipeline class → module of render.families
 COMPONENTS = {"sd": ("scheduler", "text_encoder", "tokenizer", "unet", "vae")}
 WEIGHTED = {"text_encoder", "unet", "vae"}
@@ -109,7 +109,7 @@ def resolve_model(model_id: str, revision: str | None, base: Path, weights: bool
     """
     local = base / Path(model_id).expanduser()
     if model_id == "starter":
-        return _read_model(model_id, "", STARTER, weights)
+        return _read_model(model_id, "", PIPELINE, weights)
     if local.is_dir():
         return _read_model(model_id, "", local, weights)
     if model_id.count("/") != 1 or model_id.startswith((".", "/", "~")):

@@ -81,4 +81,4 @@ def test_a_job_is_relative_to_its_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_starter_notice_is_shipped() -> None:
-    assert "Microsoft" in (ROOT / "render" / "starter" / "NOTICE").read_text()
+    assert "Microsoft" in (ROOT / "render" / "starter" / "pipeline" / "NOTICE").read_text()

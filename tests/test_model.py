@@ -15,17 +15,16 @@ import render.model
 from render.families.schedulers import KARRAS
 from render.model import FAMILIES, NATIVE_SCHEDULERS, Model, SamplingDefaults, resolve_model
 from render.recipe import SCHEDULERS, ModelError
-
-STARTER = render.model.STARTER
+from render.starter import PIPELINE
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The starter with weights of eight bytes: enough for all that does not load them."""
     copy = tmp_path / "mine"
-    shutil.copytree(STARTER, copy, ignore=shutil.ignore_patterns("*.safetensors"))
-    for file in STARTER.rglob("*.safetensors"):
-        (copy / file.relative_to(STARTER)).write_bytes(b"weights!")
+    shutil.copytree(PIPELINE, copy, ignore=shutil.ignore_patterns("*.safetensors"))
+    for file in PIPELINE.rglob("*.safetensors"):
+        (copy / file.relative_to(PIPELINE)).write_bytes(b"weights!")
     return copy
 
 
@@ -186,7 +185,7 @@ PROMPTS = [
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_lost_words_are_those_that_transformers_cuts(starter: Model, prompt: str) -> None:
-    tokenizer = CLIPTokenizer.from_pretrained(STARTER / "tokenizer", local_files_only=True)
+    tokenizer = CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer", local_files_only=True)
     limit = tokenizer.model_max_length
     cut = len(tokenizer(prompt).input_ids) > limit
     lost = list(starter.lost_words([prompt]))

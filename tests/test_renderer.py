@@ -80,7 +80,7 @@ def test_a_seed_is_no_prompt(renderer: Renderer, make_recipe: MakeRecipe) -> Non
 def test_outputs_are_float32_one_a_row(renderer: Renderer, make_recipe: MakeRecipe) -> None:
     rows: list[Row] = next(renderer.start(make_recipe(width=96)))
     outputs = renderer.run(rows, 3)
-    assert [tuple(output.shape) for output in outputs] == [(1, 4, 8, 12)] * 2
+    assert [tuple(output.shape) for output in outputs] == [(1, 8, 8, 12)] * 2
     assert {output.dtype for output in outputs} == {torch.float32}
 
 

@@ -32,7 +32,7 @@ import torch
 
 import render
 from render.families.schedulers import KARRAS
-from render.model import STARTER
+from render.starter import PIPELINE
 
 BATCHES = (4, 8, 16)
 PROMPTS = ["3d dog face", "flat red apple", "3d rocket on a blue background", "flat castle", "3d octopus"]
@@ -64,7 +64,7 @@ class Stock:
     """StableDiffusionPipeline on all cores."""
 
     def __init__(self) -> None:
-        self._pipeline = diffusers.StableDiffusionPipeline.from_pretrained(STARTER, dtype=torch.float32)
+        self._pipeline = diffusers.StableDiffusionPipeline.from_pretrained(PIPELINE, dtype=torch.float32)
         self._pipeline.set_progress_bar_config(disable=True)
         self._config = self._pipeline.scheduler.config
         self([Still("3d dog face", 0, steps=2)])
