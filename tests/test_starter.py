@@ -23,10 +23,11 @@ from PIL import Image
 from torch import nn
 
 from render.model import resolve_model
-from render.starter import PIPELINE, dataset, evaluate, train
+from render.starter import PIPELINE, dataset, evaluate, networks, train, training
 from render.starter.dataset import COLOURS, SIDE, STYLES, Caption, Dataset, caption, composite, held_out, load_dataset
 from render.starter.evaluate import Drawn
 from render.starter.muon import Muon, orthogonal
+from render.starter.training import Stage, Training
 
 SHIPPED = {  # SHA-256
     "text_encoder/model.safetensors": "ca6082263622c91dcf7c58f742c0a9edc211abd7d46dc70c945f3bcb902a3e89",
@@ -69,7 +70,7 @@ def test_the_shipped_folder() -> None:
 
 def test_the_figures_are_recorded() -> None:
     recorded = json.loads(evaluate.FIGURES.read_text())
-    assert "shipped" in recorded
+    assert list(recorded) == ["first", "shipped"]
     assert all(set(figures) == set(evaluate.GOALS) for figures in recorded.values())
 
 
@@ -244,7 +245,7 @@ def test_muon_is_torchs_in_float32() -> None:
 
 def test_normalised_latents_decode_to_the_same_picture(shapes: Dataset, one_thread: None) -> None:
     torch.manual_seed(0)
-    vae = train.make_autoencoder().eval()
+    vae = networks.make_autoencoder().eval()
     images = train._tensor(composite(shapes.pictures, "blue"), torch.device("cpu"))
     with torch.no_grad():
         nn.init.normal_(vae.post_quant_conv.bias)
@@ -259,8 +260,8 @@ def test_normalised_latents_decode_to_the_same_picture(shapes: Dataset, one_thre
     assert (after.std < deviation * 100).all()
 
 
-def setting(data: Dataset, work: Path, pace: float = 1.0) -> train.Training:
-    return train.Training(data, work, torch.device("cpu"), seed=3, pace=pace)
+def setting(data: Dataset, work: Path, pace: float = 1.0) -> Training:
+    return Training(data, work, torch.device("cpu"), seed=3, pace=pace)
 
 
 @pytest.fixture
@@ -295,8 +296,8 @@ class UnpluggedError(Exception):
 def test_a_resumed_training_is_an_unbroken_one(
     shapes: Dataset, tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = train.Stage("small", steps=6, batch=4, learning_rate=0.01, average=0.5)
-    monkeypatch.setattr(train, "CHECKPOINT_S", -1)  # after every step
+    stage = Stage("small", steps=6, batch=4, learning_rate=0.01, average=0.5)
+    monkeypatch.setattr(training, "CHECKPOINT_S", -1)  # after every step
 
     def fitted(work: Path, steps: int) -> torch.Tensor:
         work.mkdir(exist_ok=True)

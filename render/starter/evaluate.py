@@ -4,7 +4,7 @@
     python -m render.starter.evaluate --work build/starter build/starter/pipeline # the one just trained
 
 Prints the figures beside the recorded ones (`figures.json`, to which `--record NAME` adds a column), and the goals.
-Pictures are drawn by diffusers' own pipeline, walks by `render`. About five minutes on two CPU cores.
+Pictures are drawn by diffusers' own pipeline, walks by `render`. About nine minutes on two CPU cores.
 """
 
 from __future__ import annotations

@@ -11,103 +11,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
-import time
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from render.starter.dataset import COLOURS, SIDE, STYLES, Dataset, caption, composite, held_out, load_dataset
-from render.starter.muon import Muon
+from render.starter.dataset import COLOURS, SIDE, STYLES, caption, composite, held_out, load_dataset
+from render.starter.networks import TOKENS, make_autoencoder, make_networks, make_scheduler, make_tokenizer
+from render.starter.training import Stage, Training
 
 __all__ = ["main"]
 
-TOKENS = 24  # the text encoder's limit
-WIDTH = 128  # the text encoder's
-CHANNELS = 8  # of the latents
-VOCABULARY = 2000
-CHECKPOINT_S = 120  # seconds between checkpoints
 SAMPLING = {"width": SIDE, "height": SIDE, "steps": 20, "guidance": 3.0, "scheduler": "ddim"}  # what suits the model
-
-
-@dataclass(frozen=True)
-class Stage:
-    """How one stage is trained. The learning rate rises in a twentieth of the steps and falls as a cosine."""
-
-    name: str
-    steps: int
-    batch: int
-    learning_rate: float  # of Muon; AdamW's, for what is no matrix, is a third
-    average: float = 0.0  # decay of the exponential moving average of the weights; 0 keeps none
 
 
 AUTOENCODER = Stage("autoencoder", steps=1700, batch=32, learning_rate=6e-3)
 TEXT = Stage("text", steps=800, batch=256, learning_rate=6e-3)
 UNET = Stage("unet", steps=3400, batch=64, learning_rate=4e-3, average=0.998)
 DECODER = Stage("decoder", steps=250, batch=8, learning_rate=2e-3)
-
-
-@dataclass(frozen=True)
-class Training:
-    """What all stages share."""
-
-    dataset: Dataset
-    work: Path
-    device: torch.device
-    seed: int
-    pace: float  # factor on every stage's steps
-
-    def draw(self, stage: Stage, step: int) -> random.Random:
-        """The step's own random numbers; torch's are seeded with them, so a resumed run repeats an unbroken one."""
-        draw = random.Random(f"{self.seed} {stage.name} {step}")
-        torch.manual_seed(draw.getrandbits(60))
-        return draw
-
-    def fit(
-        self, stage: Stage, networks: nn.ModuleDict, loss_of: Callable[[random.Random, float], Tensor]
-    ) -> nn.ModuleDict:
-        """Train `networks` on `loss_of` (the step's random numbers, progress 0 … 1), or take up where it was left.
-
-        Returns the networks, or their moving average.
-        """
-        averaged = deepcopy(networks).requires_grad_(False) if stage.average else networks
-        optimizers = _optimizers(networks, stage.learning_rate)
-        file = self.work / f"{stage.name}.pt"
-        steps = max(2, round(stage.steps * self.pace))
-        state = {"networks": networks, "averaged": averaged} | optimizers
-        first = _load(file, state, self.device)
-        began = saved = time.monotonic()
-        mean = math.nan
-        for step in range(first, steps):
-            for optimizer in optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * _rate(step / steps)
-            loss = loss_of(self.draw(stage, step), step / steps)
-            networks.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
-            for optimizer in optimizers.values():
-                optimizer.step()
-            if stage.average:
-                _average(averaged, networks, min(stage.average, (1 + step) / (10 + step)))
-            if step % 50 == 49 or step == steps - 1:
-                mean = loss.item() if math.isnan(mean) else 0.8 * mean + 0.2 * loss.item()
-                pace = (time.monotonic() - began) / (step + 1 - first)
-                print(f"{stage.name} {step + 1}/{steps}  loss {mean:.4f}  {pace:.2f} s a step", flush=True)
-            if time.monotonic() - saved > CHECKPOINT_S or step == steps - 1:
-                _save(file, state, step + 1)
-                saved = time.monotonic()
-        return averaged
 
 
 def train_autoencoder(training: Training) -> Any:
@@ -183,86 +109,6 @@ def train_unet(training: Training, networks: nn.ModuleDict, tokenizer: Any, late
         return mse_loss(predicted, signal * noise - noise_share * targets)
 
     return training.fit(stage, networks, loss_of)
-
-
-def make_autoencoder() -> AutoencoderKL:
-    """2.6 M parameters, 8 channels, a side of 8 pixels to each latent; nearly without noise at first."""
-    vae = AutoencoderKL(
-        block_out_channels=(16, 32, 64, 128),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=CHANNELS,
-        norm_num_groups=8,
-        mid_block_add_attention=False,
-        sample_size=SIDE,
-        scaling_factor=1.0,
-    )
-    nn.init.constant_(vae.quant_conv.bias[CHANNELS:], -6.0)  # the log-variances
-    return vae
-
-
-def make_networks(tokenizer: Any) -> nn.ModuleDict:
-    """The UNet, 6.3 M parameters, and the text encoder, 0.8 M.
-
-    The prompt reaches the UNet twice: as a sum to the timestep's embedding, which scales and shifts every residual block
-    (that is what remembers the pictures), and by cross-attention in the middle.
-    """
-    unet = UNet2DConditionModel(
-        sample_size=SIDE // 8,
-        in_channels=CHANNELS,
-        out_channels=CHANNELS,
-        block_out_channels=(64, 96, 176),
-        down_block_types=("DownBlock2D",) * 3,
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=("UpBlock2D",) * 3,
-        layers_per_block=1,
-        norm_num_groups=16,
-        attention_head_dim=4,  # heads, in spite of its name
-        cross_attention_dim=WIDTH,
-        resnet_time_scale_shift="scale_shift",
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
-    )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=3 * WIDTH,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            max_position_embeddings=TOKENS,
-            projection_dim=WIDTH,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    return nn.ModuleDict({"unet": unet.to(memory_format=torch.channels_last), "text_encoder": text_encoder})
-
-
-def make_scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-
-
-def make_tokenizer(dataset: Dataset) -> Any:
-    """CLIP's tokenizer, its byte pairs merged on every caption there can be."""
-    untrained = CLIPTokenizer(model_max_length=TOKENS)
-    captions = [
-        f"a {style} {label} on a {colour} background"
-        for label in dataset.labels
-        for style in STYLES
-        for colour in (*COLOURS, "gray")
-    ]
-    return untrained.train_new_from_iterator(captions, VOCABULARY, show_progress=False)
 
 
 @torch.no_grad()
@@ -343,55 +189,11 @@ def _tokens(tokenizer: Any, captions: list[str], device: torch.device) -> Tensor
     return tokens.to(device)
 
 
-def _optimizers(networks: nn.Module, learning_rate: float) -> dict[str, torch.optim.Optimizer]:
-    """Muon for what multiplies features with features; AdamW for biases, norms, embeddings, first and last layers."""
-    trained = {name: value for name, value in networks.named_parameters() if value.requires_grad}
-    edges = ("conv_in", "conv_out", "quant_conv", "embeddings", "head")
-    matrices = [
-        value
-        for name, value in trained.items()
-        if value.ndim > 1 and min(value.flatten(1).shape) >= 16 and not any(edge in name for edge in edges)
-    ]
-    chosen = {id(value) for value in matrices}
-    rest = [value for value in trained.values() if id(value) not in chosen]
-    muon = Muon([{"params": matrices, "peak": learning_rate}], learning_rate)
-    others: dict[str, Any] = {"params": rest, "peak": learning_rate / 3}
-    adamw = torch.optim.AdamW([others], learning_rate / 3, betas=(0.9, 0.99), weight_decay=0.0)
-    return {"muon": muon, "adamw": adamw}
-
-
-def _rate(progress: float) -> float:
-    """The learning rate as a part of its peak."""
-    return min(1.0, progress / 0.05 + 0.01) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, networks: nn.Module, decay: float) -> None:
-    for mean, value in zip(averaged.parameters(), networks.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
-
-
-def _save(file: Path, state: dict[str, Any], step: int) -> None:
-    partial = file.with_suffix(".part")
-    torch.save({"step": step} | {name: part.state_dict() for name, part in state.items()}, partial)
-    partial.replace(file)
-
-
-def _load(file: Path, state: dict[str, Any], device: torch.device) -> int:
-    """Restore a checkpoint where there is one; the step to go on with."""
-    if not file.is_file():
-        return 0
-    saved = torch.load(file, map_location=device, weights_only=True)
-    for name, part in state.items():
-        part.load_state_dict(saved[name])
-    return int(saved["step"])
-
-
 def train(training: Training, out: Path) -> None:
     """Every stage, then the pipeline folder in half precision."""
     vae = train_autoencoder(training)
     latents = encode_dataset(training, vae)
-    tokenizer = make_tokenizer(training.dataset)
+    tokenizer = make_tokenizer(training.dataset.labels)
     torch.manual_seed(training.seed)
     networks = make_networks(tokenizer).to(training.device)
     train_text(training, networks, tokenizer, latents)
