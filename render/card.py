@@ -24,8 +24,7 @@ tags:
 ---
 # $name
 
-$frames images rendered from $manifest with the model `$model`$revision (fingerprint `$fingerprint`): $walks walks and
-$stills stills. Written by nightrender.
+$frames images rendered from $manifest with the $models: $walks walks and $stills stills. Written by nightrender.
 
 ```python
 from datasets import load_dataset
@@ -59,17 +58,27 @@ manifest, plan and commit records; the same command resumes the job from them.
 
 def write_card(prepared: Prepared) -> None:
     """Write `README.md` of the output folder, which also tells `datasets` what to load."""
-    job, counts, model = prepared.job, prepared.counts, prepared.model
+    job, counts = prepared.job, prepared.counts
     text = CARD.substitute(
         name=job.output.name,
         frames=counts.frames,
         walks=counts.walks,
         stills=counts.stills,
         manifest=job.manifest.name,
-        model=model.id,
-        revision=f" at `{model.revision}`" if model.revision else "",
-        fingerprint=model.fingerprint,
+        models=_models(prepared),
         out=job.output.name,
         example=next(prepared.manifest.walks()).name,
     )
     write_atomically(job.output / "README.md", text.encode())
+
+
+def _models(prepared: Prepared) -> str:
+    """Which models, each with its name in the job where there are several."""
+    several = len(prepared.models) > 1
+    told = [
+        f"`{model.id}`"
+        + (f" at `{model.revision}`" if model.revision else "")
+        + f" ({f'`{name}`, ' if several else ''}fingerprint `{model.fingerprint}`)"
+        for name, model in prepared.models.items()
+    ]
+    return f"model{'s' if several else ''} {' and '.join(told)}"

@@ -1,4 +1,4 @@
-"""What the cells and the columns of a manifest must be, and what they say."""
+"""What the cells of a manifest must be, and what they say."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -15,12 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from render.recipe import STORE_COLUMNS
 from render.table import CHUNK, LISTED, Problems, RawTable, is_text, show
 
-__all__ = ["COLUMNS", "WALK_NAME", "Cells", "Rule", "Sheet", "choice", "finite", "integer", "read_labels", "same_file"]
+__all__ = [
+    "COLUMNS",
+    "WALK_NAME",
+    "Cells",
+    "Rule",
+    "Sheet",
+    "Standard",
+    "choice",
+    "empty_to_null",
+    "finite",
+    "integer",
+    "nearest",
+    "same_file",
+]
 
 COLUMNS = (
     "walk",
@@ -36,15 +47,9 @@ COLUMNS = (
     "steps",
     "guidance",
     "scheduler",
+    "true_guidance",
+    "model",
 )
-ALIASES = {  # of other tools
-    "sampler": "scheduler",
-    "step": "steps",
-    "num_inference_steps": "steps",
-    "cfg": "guidance",
-    "cfg_scale": "guidance",
-    "guidance_scale": "guidance",
-}
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -60,12 +65,23 @@ class Rule:
     dtype: Any  # numpy's, of the values
     kind: Literal["text", "numbers"]  # of the cells; text of numbers is fine, too
     options: tuple[str, ...] = ()
+    misfits: Mapping[str, str] = field(default_factory=dict)  # contents that are no mistyped option → why they are none
 
     def got(self, cell: Any) -> str:
         """What was got, for an error."""
         if isinstance(cell, float) and math.isfinite(cell) and abs(cell) > FLOAT_EXACT:
             return f"{cell!r}, rounded by its float column"
-        return show(cell) + _nearest(str(cell), self.options)
+        why = self.misfits.get(str(cell))
+        return f"{show(cell)}, {why}" if why else show(cell) + nearest(str(cell), self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """A rule, and what empty cells take."""
+
+    rule: Rule
+    default: Any
+    whose: str = "the job's default"
 
 
 def integer(low: int, high: int, multiple: int = 1, unit: str = "") -> Rule:
@@ -120,24 +136,6 @@ WALK_NAME = Rule(
 )
 
 
-def read_labels(raw: RawTable, problems: Problems) -> dict[str, Any]:
-    """The columns that are not in COLUMNS, with their types."""
-    labels = {}
-    for name, column in raw.columns.items():
-        if name in COLUMNS or name in raw.broken:
-            continue
-        if fault := _label_fault(name):
-            problems.add(*fault, column=name)
-        labels[name] = _type_by_content(column) if raw.csv else column
-        try:
-            labels[name] = labels[name].cast(_parquet_type(labels[name]))
-            if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
-                column.to_pylist()  # Python has no year 10000, and a dict no two keys of one name
-        except (pa.ArrowException, OverflowError, ValueError, LookupError) as error:
-            problems.add("a type that Parquet and Python can hold", f"{column.type}: {error}", column=name)
-    return labels
-
-
 @dataclass(frozen=True, slots=True)
 class Cells:
     """One column, read by its rule. Each array is [N]."""
@@ -158,9 +156,8 @@ class Sheet:
     raw: RawTable
     problems: Problems
 
-    def refuse(self, name: str, bad: npt.NDArray[np.bool_], tell: Callable[[int], tuple[str, str]]) -> None:
-        """An error for every row that is bad; `tell` gives (required, got) at a position."""
-        positions = np.flatnonzero(bad)
+    def refuse(self, name: str, positions: npt.NDArray[np.int64], tell: Callable[[int], tuple[str, str]]) -> None:
+        """An error for the rows at some positions; `tell` gives (required, got) at one."""
         for position in positions[:LISTED].tolist():
             self.problems.add(*tell(position), row=int(self.raw.rows[position]), column=name)
         self.problems.skip(max(0, len(positions) - LISTED))
@@ -172,7 +169,7 @@ class Sheet:
         if column is None or column.null_count == len(column):
             return empty
         if is_text(column.type):
-            return _empty_to_null(column)
+            return empty_to_null(column)
         number = any(
             is_kind(column.type) for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
         )
@@ -181,70 +178,58 @@ class Sheet:
         self.problems.add(kind, f"a column of {column.type}", column=name)
         return empty
 
-    def cells(self, name: str, rule: Rule, default: Any) -> Cells:
-        """Parses every distinct content once."""
-        column = self.column(name, rule.kind)
+    def cells(self, name: str, standard: Standard) -> Cells:
+        """The column, read by one rule."""
+        return self.cells_by(name, [standard], np.zeros(len(self.raw.rows), np.int32))
+
+    def cells_by(self, name: str, standards: Sequence[Standard], which: npt.NDArray[np.int32]) -> Cells:
+        """The column, each row read by its own of several rules of one kind; `which` are their numbers, [N].
+
+        Each rule parses every distinct content of its rows once.
+        """
+        first = standards[0].rule
+        column = self.column(name, first.kind)
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.decimal256(76, column.type.scale))  # the small ones have no dictionary_encode
         encoded = column.combine_chunks().dictionary_encode()
-        contents = encoded.dictionary
         codes = encoded.indices.fill_null(-1).to_numpy()
+        values, bad = np.empty(len(codes), first.dtype), np.zeros(len(codes), np.bool_)
+        for number, standard in enumerate(standards):
+            own = np.flatnonzero(which == number)
+            if len(own):
+                values[own], bad[own] = self._read(name, standard, encoded.dictionary, codes[own], own)
+        return Cells(values, codes, bad)
+
+    def _read(
+        self, name: str, standard: Standard, contents: Any, codes: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Values and which are bad, of the rows at some positions."""
+        rule, default = standard.rule, standard.default
         if default is not None and rule.parse(default) is None:
             if (codes < 0).any() and name not in self.raw.broken:
-                self.problems.add(rule.required, f"{show(default)}, the job's default", column=name)
+                why = f", {rule.misfits[default]}" if default in rule.misfits else ""
+                self.problems.add(rule.required, f"{show(default)}, {standard.whose}{why}", column=name)
             default = 0
-        parts = (contents.slice(start, CHUNK).to_pylist() for start in range(0, len(contents), CHUNK))
+        found = np.zeros(len(contents) + 1, np.bool_)
+        found[codes] = True
+        present = np.flatnonzero(found[:-1])
+        parts = (contents.take(present[start : start + CHUNK]).to_pylist() for start in range(0, len(present), CHUNK))
         parsed = [rule.parse(content) for part in parts for content in part]
-        bad = np.array([*(value is None for value in parsed), False])[codes]  # -1, the empty cell, is the last
-        self.refuse(name, bad, lambda i: (rule.required, rule.got(contents[codes[i]].as_py())))
-        values = np.array([*(default if value is None else value for value in parsed), default], rule.dtype)
-        return Cells(values[codes], codes, bad)
+        values = np.full(len(contents) + 1, default, rule.dtype)  # by code; -1, the empty cell, is the last
+        values[present] = np.array([default if value is None else value for value in parsed], rule.dtype)
+        broken = np.zeros(len(contents) + 1, np.bool_)
+        broken[present] = [value is None for value in parsed]
+        bad = broken[codes]
+        self.refuse(
+            name, rows[bad], lambda i: (rule.required, rule.got(contents[codes[np.searchsorted(rows, i)]].as_py()))
+        )
+        return values[codes], bad
 
 
-def _empty_to_null(column: Any) -> Any:
+def empty_to_null(column: Any) -> Any:
+    """Text with null for every empty cell."""
     empty = pc.equal(column, "")
     return pc.if_else(empty, pa.scalar(None, column.type), column) if pc.any(empty).as_py() else column
-
-
-def _type_by_content(column: Any) -> Any:
-    """CSV text as int64, double or bool where every cell reads so, and text otherwise; empty cells are null.
-
-    Only what loses nothing becomes a number: `007`, and integers of too many digits, stay text.
-    """
-    column = _empty_to_null(column)
-    cells = column.drop_null()
-    kinds = {
-        r"^(0|-?[1-9][0-9]{0,18})$": pa.int64(),
-        r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$": pa.float64(),
-        r"^(true|false|True|False|TRUE|FALSE)$": pa.bool_(),
-    }
-    for pattern, kind in kinds.items():
-        if len(cells) and pc.all(pc.match_substring_regex(cells, pattern)).as_py():
-            try:
-                typed = column.cast(kind)
-            except pa.ArrowInvalid:  # 19 digits, and over the largest int64
-                continue
-            if kind != pa.float64() or pc.all(pc.is_finite(typed)).as_py():
-                return typed
-    return column
-
-
-def _parquet_type(column: Any) -> Any:
-    """The type that comes back from a Parquet file, where seconds become milliseconds."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"": column.slice(0, 0)}), sink)
-    return pq.ParquetFile(sink.getvalue()).schema_arrow.field(0).type
-
-
-def _label_fault(name: str) -> tuple[str, str] | None:
-    """(required, got) where a column that is not in COLUMNS can't be a label, for a typo must not lose a setting."""
-    plain = re.sub(r"[\s-]+", "_", name.strip().casefold())
-    near = [column for column in COLUMNS if sorted(column) == sorted(plain)]  # letters swapped
-    near = [ALIASES[plain]] if plain in ALIASES else near or difflib.get_close_matches(plain, COLUMNS, 1, 0.85)
-    if not near and plain not in STORE_COLUMNS:
-        return None
-    required = "a column of the manifest, or a label's name that is not nearly one and no column of the store"
-    return required, show(name) + _nearest(plain, tuple(near))
 
 
 def _exact_integer(cell: str | float | Decimal) -> int | None:
@@ -256,6 +241,7 @@ def _exact_integer(cell: str | float | Decimal) -> int | None:
     return int(cell) if cell == int(cell) else None
 
 
-def _nearest(word: str, options: tuple[str, ...]) -> str:
+def nearest(word: str, options: tuple[str, ...]) -> str:
+    """A hint for an error, "" where nothing is near."""
     near = difflib.get_close_matches(word.casefold(), options)
     return f" (nearest: {', '.join(near or options)})" if near or len(options) == 1 else ""

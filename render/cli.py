@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from render.plan import show_group
 from render.prepare import Prepared
 from render.recipe import InputError, RunError
 from render.run import Summary, animate_store, plan_job, run_job
@@ -23,7 +24,7 @@ EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantin
 TARGET = "a job (.yaml) or a manifest (.csv, .parquet) that is rendered with defaults"
 EXAMPLES = {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
-    "plan": "render plan jobs/stills.yaml\n  render plan manifests/first.csv sampling.steps=30 --json",
+    "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
     "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
     "verify": "render verify out/first",
 }
@@ -65,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "render a job, or what is left of it")
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
+    plan.add_argument(
+        "--check-model",
+        action="store_true",
+        help="look at the models' weights as well, which a hub model is then given",
+    )
     animate = _command(commands, "animate", _animate, "write the animations of a store anew")
     verify = _command(
         commands, "verify", _verify, "check that every planned frame is committed once, to the last pixel"
@@ -123,7 +129,7 @@ def _short(path: Path) -> str:
 
 
 def _plan(options: Any) -> int:
-    prepared = plan_job(options.target, *options.overrides)
+    prepared = plan_job(options.target, *options.overrides, check_model=options.check_model)
     print(json.dumps(_facts(prepared), indent=1) if options.json else _table(prepared))
     return DONE
 
@@ -133,7 +139,10 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     return {
         "manifest": str(prepared.job.manifest),
         "output": str(prepared.job.output),
-        "model": prepared.model.id,
+        "models": [
+            {"name": name, "id": model.id, "fingerprint": plan.targets[name].fingerprint or None}
+            for name, model in prepared.models.items()
+        ],
         "walks": counts.walks,
         "stills": counts.stills,
         "frames": counts.frames,
@@ -141,7 +150,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "pixels": counts.pixels,
         "network_evaluations": counts.evaluations,
         "expected_bytes": prepared.expected_bytes,
-        "rows": {f"{width}x{height}": rows for (width, height), rows in plan.rows.items()},
+        "rows": {show_group(group): rows for group, rows in plan.rows.items()},
         "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
         "warnings": list(prepared.warnings),
     }
@@ -154,7 +163,7 @@ def _table(prepared: Prepared) -> str:
     lines = [
         f"manifest   {_short(prepared.job.manifest)}",
         f"output     {_short(prepared.job.output)}",
-        f"model      {prepared.model.id}",
+        f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
         f"frames     {facts['frames']:,} in {facts['units']:,} units: {sizes}",
         f"work       {facts['network_evaluations']:,} network evaluations, {facts['pixels'] / 1e6:,.1f} megapixels",
@@ -162,6 +171,10 @@ def _table(prepared: Prepared) -> str:
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
     ]
     return "\n".join([*lines, *(f"warning: {text}" for text in prepared.warnings)])
+
+
+def _model(name: str, id: str, fingerprint: str | None) -> str:
+    return f"{name}: {id}" + (f" (fingerprint {fingerprint})" if fingerprint else "")
 
 
 def _animate(options: Any) -> int:

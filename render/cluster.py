@@ -28,7 +28,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from render.ledger import Ledger
 from render.machine import Workforce
-from render.recipe import Receipt, RunError, StoreError, Unit
+from render.recipe import ModelError, Receipt, RunError, StoreError, Unit
 from render.shard import Failure, write_quarantine
 from render.worker import Progress, Setup, Worker
 
@@ -44,8 +44,8 @@ LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 class _Actor:
     """A worker in a process of its own. Its methods only wait; threads of the worker do the work."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._worker = Worker(setup)
+    def __init__(self, setup: Setup, model: str) -> None:
+        self._worker = Worker(setup, model)
 
     async def render(self, unit: Unit) -> Receipt:
         return await asyncio.wrap_future(self._worker.submit(unit))
@@ -59,6 +59,7 @@ class _Member:
     """The driver's view of one worker."""
 
     handle: Any  # of the actor
+    model: str  # of the unit that it was given last
     units: dict[Any, Unit] = field(default_factory=dict)  # object ref → unit
     poll: Any = None
     polled_s: float = 0.0
@@ -133,13 +134,19 @@ class Cluster:
         return int(rooms)
 
     def _assign(self, units: Iterator[Unit], count: int) -> None:
-        """Give units to the workers that have least in hand, and hire workers while there is something for them."""
+        """Give units to the workers that have least in hand, and hire workers while there is something for them.
+
+        Units come model by model, so that a worker changes its model about once for each of the job's. Among workers
+        with as much in hand one of the unit's model goes first; to wait for one would cost more than it saves.
+        """
         while (len(self._members) < count or any(len(m.units) < UNITS_AHEAD for m in self._members)) and (
             unit := self._again.popleft() if self._again else next(units, None)
         ):
             if len(self._members) < count and all(member.units for member in self._members):
-                self._members.append(self._hire())
-            member = min(self._members, key=lambda m: len(m.units))
+                self._members.append(self._hire(unit))
+            loads = [(len(member.units), member.model != unit.group[0]) for member in self._members]
+            member = self._members[loads.index(min(loads))]
+            member.model = unit.group[0]
             if not member.units:
                 member.alive_s = time.monotonic()
             member.units[member.handle.render.remote(unit)] = unit
@@ -155,12 +162,13 @@ class Cluster:
             self._again.extend(member.units.values())
         return True
 
-    def _hire(self) -> _Member:
+    def _hire(self, unit: Unit) -> _Member:
+        """A new worker that begins with the model of a unit."""
         force = self._workforce
         actor = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(_Actor)
-        handle: Any = actor.remote(self._setup)
+        handle: Any = actor.remote(self._setup, unit.group[0])
         up = handle.progress.remote()  # its answer, before any unit's, says that the worker is up
-        return _Member(handle, poll=up)
+        return _Member(handle, unit.group[0], poll=up)
 
     def _settle(self, ref: Any) -> Iterator[Receipt]:
         """Take the outcome of a unit."""
@@ -172,8 +180,8 @@ class Cluster:
         except RayActorError as error:
             yield from self._replace(member, str(error))
         except RayTaskError as error:
-            member.started = True
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
+            member.started = not isinstance(cause, ModelError)  # without its next model it is as one that did not start
             if isinstance(cause, (OSError, StoreError, MemoryError)):
                 raise RunError(f"unit {member.units[ref].id}: {_last_line(error)}") from error
             yield from self._replace(member, str(error))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from render.recipe import EASINGS, FORMATS, INTERPOLATIONS, SCHEDULERS, SEED_MAX, JobError
+from render.bounds import BOUNDS
+from render.recipe import MAIN, JobError
 
 __all__ = [
     "AnimationConfig",
     "JobConfig",
+    "LoraConfig",
     "ModelConfig",
     "SamplingConfig",
     "StoreConfig",
@@ -27,14 +30,27 @@ __all__ = [
 ]
 
 
+MODELS_KEY = re.compile(r"models\.([^.]*)")
+MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """A change to a model's weights."""
+
+    path: Path = Path()  # a safetensors file, relative to the job file
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model renders, and how its numbers are held."""
+    """A model, and how it is used."""
 
     id: str = "starter"  # `starter`, a diffusers folder (relative to the job file) or a hub id OWNER/NAME
     revision: str | None = None  # branch, tag or commit of a hub model
-    dtype: str = "auto"  # auto, float32 or bfloat16; auto is bfloat16 where the device is fast at it
-    device: str = "auto"  # auto, cpu or cuda
+    loras: tuple[LoraConfig, ...] = ()
+    clip_skip: int | None = None  # last layers of the CLIP encoders that are left out
+    tile_above: int | None = 2048  # pixels a side, above which the autoencoder works in tiles; null: never
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,8 @@ class WorkersConfig:
     rows: int | None = None  # rows of the denoiser
     address: str | None = None  # of a Ray cluster (`auto` inside one); null starts a local Ray
     deadline_s: float = 900.0  # a worker that gets nothing done for so long is replaced
+    dtype: str = "auto"  # auto, float32 or bfloat16; auto is bfloat16 where the device is fast at it
+    device: str = "auto"  # auto, cpu or cuda
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,7 @@ class AnimationConfig:
 
 @dataclass(frozen=True)
 class JobConfig:
-    """One job: which manifest, which model, where to, on what."""
+    """One job: which manifest, which models, where to, on what."""
 
     manifest: Path = Path(MISSING)  # relative to the job file
     output: Path = Path(
@@ -92,46 +110,16 @@ class JobConfig:
     )  # relative to the current folder; out/NAME after the job file or manifest where missing
     seed: int = 0  # of walks and stills without one
     model: ModelConfig = field(default_factory=ModelConfig)
+    models: dict[str, ModelConfig] = field(default_factory=dict)  # further ones, for the manifest's column `model`
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     animation: AnimationConfig = field(default_factory=AnimationConfig)
 
-
-def _among(*choices: str) -> tuple[str, Any]:
-    return f"one of {', '.join(choices)}", lambda value: value in choices
-
-
-def _between(low: float, high: float) -> tuple[str, Any]:
-    text = f"a number from {low:g} to {high:g}" if high < math.inf else f"a finite number from {low:g}"
-    return text, lambda value: math.isfinite(value) and low <= value <= high
-
-
-CHECKS: dict[str, tuple[str, Any]] = {
-    "output": ("a folder that every worker can reach by this path", lambda value: ":/" not in str(value)),  # no URL
-    "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
-    "model.dtype": _among("auto", "float32", "bfloat16"),
-    "model.device": _among("auto", "cpu", "cuda"),
-    "sampling.frames": _between(1, 1_000_000),
-    "sampling.easing": _among(*EASINGS),
-    "sampling.interpolation": _among(*INTERPOLATIONS),
-    "sampling.width": _between(1, 8192),
-    "sampling.height": _between(1, 8192),
-    "sampling.steps": _between(1, 1000),
-    "sampling.guidance": _between(0, math.inf),
-    "sampling.scheduler": _among(*SCHEDULERS),
-    "workers.count": _between(1, 100_000),
-    "workers.cpus": _between(1, 1024),
-    "workers.gpus": _between(0, 64),
-    "workers.rows": _between(1, 4096),
-    "workers.deadline_s": _between(1, math.inf),
-    "store.format": _among(*FORMATS),
-    "store.unit_frames": _between(1, 100_000),
-    "animation.formats": ("a list of gif, mp4", lambda value: set(value) <= {"gif", "mp4"}),
-    "animation.fps": _between(0.1, 240),
-    "animation.loop": _among("none", "bounce", "cycle"),
-    "animation.crf": _between(0, 51),
-}
+    @property
+    def all_models(self) -> dict[str, ModelConfig]:
+        """Every model by its name in the manifest."""
+        return {MAIN: self.model, **self.models}
 
 
 def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
@@ -155,7 +143,8 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
             errors.append(f"{where}: key {key!r}: {error}")
     if str(config.manifest) == MISSING:
         errors.append(f"{target}: key 'manifest': required a path, got none")
-    errors += _range_errors(config, {key: where for where, key, _ in settings})
+    sources = {key: where for where, key, _ in settings}
+    errors += [*_range_errors(config, sources), *_lora_errors(config, sources)]
     if errors:
         raise JobError("\n".join(errors))
     job = OmegaConf.to_object(config)
@@ -165,8 +154,11 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
 
 def to_yaml(job: JobConfig) -> str:
     """The whole job as YAML, every default written out."""
-    paths = {"manifest": str(job.manifest), "output": str(job.output)}
-    return str(OmegaConf.to_yaml({**asdict(job), **paths}))
+
+    def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: str(value) if isinstance(value, Path) else value for name, value in pairs}
+
+    return str(OmegaConf.to_yaml(asdict(job, dict_factory=plain)))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -200,15 +192,22 @@ def _override(text: str) -> tuple[str, Any]:
         raise JobError(f"override {text!r}: required a YAML value after '=', got {value!r}") from error
 
 
-def _keys(config: DictConfig) -> list[str]:
+def _keys(config: DictConfig, wanted: str) -> list[str]:
+    """Every key of the config, those of a model that `wanted` names for the first time included."""
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
-    return [key for key, _ in _leaves({str(k): v for k, v in plain.items()})]
+    known = [key for key, _ in _leaves({str(k): v for k, v in plain.items()})]
+    if match := MODELS_KEY.match(wanted):
+        if not MODEL_NAME.fullmatch(match[1]) or match[1] == MAIN:
+            required = f"a name of letters, digits, '-' and '_' that begins with a letter and is not {MAIN!r}"
+            raise JobError(f"required {required}; got {match[1]!r}")
+        known += [f"{match[0]}.{name}" for name in ModelConfig.__dataclass_fields__]
+    return known
 
 
 def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     """The config with one key set. Raises JobError with what was required and got."""
-    known = _keys(config)
+    known = _keys(config, key)
     if key not in known:
         near = difflib.get_close_matches(key, known, 1, 0.4)
         inside = [name for name in known if name.startswith(f"{key}.")]
@@ -219,14 +218,18 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
         nested = {part: nested}
     try:
         merged = OmegaConf.merge(config, nested)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, TypeError) as error:
         raise JobError(f"required another type, got {value!r} ({str(error).splitlines()[0]})") from error
     assert isinstance(merged, DictConfig)
     return merged
 
 
-def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterable[str]:
-    for key, (required, holds) in CHECKS.items():
+def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
+    bounds = dict(BOUNDS)
+    for name, bound in BOUNDS.items():
+        if name.startswith("model."):
+            bounds |= {f"models.{model}.{name.removeprefix('model.')}": bound for model in config.models}
+    for key, (required, holds) in bounds.items():
         value = OmegaConf.select(config, key)
         if value is not None and not holds(value):
             near = difflib.get_close_matches(str(value), required.removeprefix("one of ").split(", "), 1)
@@ -238,10 +241,49 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterable[str]:
         yield f"{where}: key 'animation.fps': required at most 50 for GIF (browsers slow faster ones); got {animation.fps}"
 
 
+def _lora_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
+    for model in ("model", *(f"models.{name}" for name in config.models)):
+        key = f"{model}.loras"
+        for value in OmegaConf.select(config, key):
+            try:
+                _lora(value)
+            except JobError as error:
+                yield f"{sources.get(key, 'job')}: key {key!r}: {error}"
+
+
+def _lora(value: Any) -> LoraConfig:
+    """One of a model's `loras`, which OmegaConf leaves as they came. Raises JobError."""
+    if not isinstance(value, (dict, DictConfig)):
+        raise JobError(f"required path and weight of a LoRA, got {value!r}")
+    config: DictConfig = OmegaConf.structured(LoraConfig)
+    for name, part in value.items():
+        config = _merge(config, str(name), part)
+    lora = OmegaConf.to_object(config)
+    assert isinstance(lora, LoraConfig)
+    if lora.path.suffix != ".safetensors":
+        raise JobError(f"required the path of a .safetensors file, got {str(value.get('path', ''))!r}")
+    if not math.isfinite(lora.weight):
+        raise JobError(f"required a finite weight, got {lora.weight}")
+    return lora
+
+
 def _resolve_paths(job: JobConfig, target: Path) -> JobConfig:
-    """Make paths independent of where the job file lies; a model folder wins over a hub id of the same spelling."""
+    """Make paths independent of where the job file lies."""
     base = target.parent.absolute()
-    local = base / Path(job.model.id).expanduser()
-    model = replace(job.model, id=str(local.resolve())) if job.model.id != "starter" and local.is_dir() else job.model
     output = Path("out") / target.stem if str(job.output) == MISSING else job.output
-    return replace(job, manifest=(base / job.manifest).resolve(), output=output.absolute(), model=model)
+    return replace(
+        job,
+        manifest=(base / job.manifest).resolve(),
+        output=output.absolute(),
+        model=_locate(job.model, base),
+        models={name: _locate(model, base) for name, model in job.models.items()},
+    )
+
+
+def _locate(model: ModelConfig, base: Path) -> ModelConfig:
+    """A folder wins over a hub id of the same spelling."""
+    local = base / Path(model.id).expanduser()
+    name = str(local.resolve()) if model.id != "starter" and local.is_dir() else model.id
+    loras = [_lora(value) for value in model.loras]
+    found = tuple(replace(lora, path=(base / lora.path.expanduser()).resolve()) for lora in loras)
+    return replace(model, id=name, loras=found)

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from render.families import Conditioning
 from render.interpolate import evaluate
-from render.recipe import Blend, Mix, Prompt, Recipe, Seed
+from render.recipe import Blend, Leaf, Mix, Recipe, Seed
 
 __all__ = ["Evaluations", "NoiseSource", "Row", "denoise", "pack_rows"]
 
@@ -59,7 +59,7 @@ class NoiseSource(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _seed(leaf: Prompt | Seed) -> int:
+def _seed(leaf: Leaf) -> int:
     if not isinstance(leaf, Seed):
         raise TypeError(f"noise: required seeds, got {leaf}")
     return leaf.value
@@ -74,17 +74,28 @@ def _seeds(blend: Blend) -> Iterator[int]:
 
 
 def denoise(
-    recipe: Recipe, positive: Conditioning, negative: Conditioning, scheduler: Any, shape: tuple[int, ...]
+    recipe: Recipe,
+    conditioning: tuple[Conditioning, Conditioning],
+    scheduler: Any,
+    shape: tuple[int, ...],
+    image: Callable[[Tensor], Tensor] | None = None,
 ) -> Evaluations:
     """From noise to final latents of `shape`, with classifier-free guidance (Ho & Salimans 2022) where it is above 1.
 
-    Latents stay in float32 whatever the network computes in. `scheduler` has its timesteps set and is used up.
+    `conditioning` is that of the prompt and of the negative prompt; `scheduler` has its timesteps set and is used up;
+    `image` gives a draw of the start image's latents from standard normal noise. Latents stay in float32 whatever the
+    network computes in.
     """
+    positive, negative = conditioning
     noise = NoiseSource(recipe.noise)
-    timesteps = scheduler.timesteps
-    x = noise.draw(shape).to(timesteps.device) * scheduler.init_noise_sigma
+    first = recipe.skipped_steps * scheduler.order
+    timesteps = scheduler.timesteps[first:]
+    if image is None:
+        x = noise.draw(shape).to(timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0)
+    else:
+        x = _noised(scheduler, first, image(noise.draw(shape)), noise.draw(shape))
     for t in timesteps:
-        scaled = scheduler.scale_model_input(x, t)
+        scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
         if recipe.guided:
             away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
             output = away + recipe.guidance * (towards - away)
@@ -94,6 +105,17 @@ def denoise(
             x = scheduler.step(output, t, x, return_dict=False)[0]
     latents: Tensor = x
     return latents
+
+
+def _noised(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Tensor:
+    """Latents of an image with as much noise as there is at the first timestep (Meng et al. 2022, arXiv:2108.01073)."""
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
+    timestep = scheduler.timesteps[first : first + 1]
+    noise = noise.to(latents.device)
+    noised: Tensor = add(latents, timestep, noise) if add else scheduler.add_noise(latents, noise, timestep)
+    return noised
 
 
 Token = TypeVar("Token")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from render.recipe import Blend, Mix, Prompt, Seed
+from render.recipe import Blend, Leaf, Mix
 
 __all__ = ["evaluate", "interpolate", "lerp", "slerp"]
 
@@ -45,8 +45,9 @@ def interpolate(how: str, a: Tensor, b: Tensor, t: float) -> Tensor:
     return slerp(a, b, t, per_vector=how == "slerp")
 
 
-def evaluate(blend: Blend, leaf: Callable[[Prompt | Seed], Tensor]) -> Tensor:
-    """The tensor a blend stands for, given those of its leaves."""
+def evaluate(blend: Blend, leaf: Callable[[Leaf], Tensor], how: str | None = None) -> Tensor:
+    """The tensor a blend stands for, given those of its leaves; `how` overrides the interpolation of every mix."""
     if isinstance(blend, Mix):
-        return interpolate(blend.how, evaluate(blend.a, leaf), evaluate(blend.b, leaf), blend.t)
+        ends = evaluate(blend.a, leaf, how), evaluate(blend.b, leaf, how)
+        return interpolate(how or blend.how, *ends, blend.t)
     return leaf(blend)

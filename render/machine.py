@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,23 +28,24 @@ class Workforce:
 
 def uses_gpu(job: JobConfig) -> bool:
     """Whether the workers of a job get GPUs: as it says, and where it says nothing, if this machine has one."""
-    if job.model.device != "auto":
-        return job.model.device == "cuda"
+    if job.workers.device != "auto":
+        return job.workers.device == "cuda"
     return gpu_count() > 0 if job.workers.gpus is None else job.workers.gpus > 0
 
 
-def choose_workforce(job: JobConfig, model: Model, units: int) -> Workforce:
+def choose_workforce(job: JobConfig, models: Iterable[Model], units: int) -> Workforce:
     """What the job says, and where it says nothing what suits the machine and the number of units.
 
     With GPUs one worker each. Without, one worker a core as far as memory goes: two threads of one worker get less done
-    than two workers of one thread.
+    than two workers of one thread. A worker holds one of the models at a time.
     """
     workers, cores, gpu = job.workers, len(os.sched_getaffinity(0)), uses_gpu(job)
     gpus = (1.0 if workers.gpus is None else workers.gpus) if gpu else 0.0
     device = "cuda" if gpu else "cpu"
     if workers.address is not None:
         return Workforce(workers.count, workers.cpus or (4 if gpu else 1), gpus, device)
-    fitting = gpu_count() / gpus if gpus else memory_bytes() * 0.7 / (1.5 * model.weights_bytes + WORKER_BYTES)
+    largest_bytes = max(model.weights_bytes for model in models)
+    fitting = gpu_count() / gpus if gpus else memory_bytes() * 0.7 / (1.5 * largest_bytes + WORKER_BYTES)
     count = workers.count or max(1, min(units, int(fitting), cores // (workers.cpus or 1)))
     return Workforce(count, workers.cpus or max(1, cores // count), gpus, device)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, repeat, starmap
@@ -20,39 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, WALK_NAME, Cells, Rule, Sheet, choice, finite, integer, read_labels, same_file
-from render.recipe import EASINGS, INTERPOLATIONS, SCHEDULERS, SEED_MAX, Keyframe, Walk
-from render.table import CHUNK, FROZEN, Problems, is_text, read_table, show
+from render.cells import COLUMNS, WALK_NAME, Cells, Sheet, Standard, same_file
+from render.labels import read_labels
+from render.recipe import MAIN, SEED_MAX, Keyframe, Walk
+from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
+from render.table import CHUNK, FROZEN, Problems, RawTable, is_text, read_table, show
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Defaults", "Manifest", "SizeRule", "read_manifest"]
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What empty cells take: the job's settings."""
-
-    negative_prompt: str
-    frames: int
-    easing: str
-    interpolation: str
-    width: int  # pixels
-    height: int  # pixels
-    steps: int
-    guidance: float
-    scheduler: str
-    seed: int  # a walk without seeds holds it; a still's is derived from it
-
-
-@dataclass(frozen=True, slots=True)
-class SizeRule:
-    """The sizes a model can do."""
-
-    multiple: int  # width and height are multiples of it
-    minimum: int  # pixels a side
-    maximum: int  # pixels a side
+__all__ = ["Manifest", "read_frozen", "read_manifest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +42,11 @@ class Manifest:
     @property
     def row_count(self) -> int:
         return int(self._table.num_rows)
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that rows use, in the order of their first rows."""
+        return tuple(pc.unique(self._table["model"]).to_pylist())
 
     @cached_property
     def label_schema(self) -> bytes:
@@ -119,48 +101,55 @@ class Manifest:
             yield from zip(walks, images, starmap(Keyframe, cells), strict=True)
 
 
-def read_manifest(source: Path | pd.DataFrame, defaults: Defaults, sizes: SizeRule) -> Manifest:
+def read_manifest(source: Path | pd.DataFrame, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
     """The manifest in a CSV or Parquet file, or a DataFrame. Raises ManifestError with all that is wrong in it.
 
-    What `Manifest.write` wrote is complete: it takes nothing from `defaults`.
+    `models` are those that the job names, MAIN among them. What `Manifest.write` wrote takes nothing from `defaults`.
     """
     problems = Problems(str(source) if isinstance(source, Path) else "DataFrame")
     raw = read_table(source, problems)
-    if raw.frozen:
-        defaults = replace(defaults, negative_prompt="")  # there, an empty one is meant; no other cell is empty
-    labels = read_labels(raw, problems)
-    columns = _resolve(Sheet(raw, problems), defaults, sizes)
-    problems.raise_any()
     name = source.stem if isinstance(source, Path) else "dataframe"
+    return _manifest(name, Sheet(raw, problems), defaults, models)
+
+
+def read_frozen(path: Path) -> Manifest:
+    """What `Manifest.write` wrote, whatever is known of the models that it names."""
+    problems = Problems(str(path))
+    raw = read_table(path, problems)
+    blank = Defaults("", 1, "linear", "slerp", 0)  # no cell is empty
+    return _manifest(path.stem, Sheet(raw, problems), blank, dict.fromkeys(_names(raw), ANYTHING))
+
+
+def _names(raw: RawTable) -> list[str]:
+    column = raw.columns.get("model")
+    return [MAIN] if column is None else pc.unique(column).drop_null().to_pylist()
+
+
+def _manifest(name: str, sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
+    if sheet.raw.frozen:
+        defaults = replace(defaults, negative_prompt="")  # there, an empty one is meant; no other cell is empty
+    labels = read_labels(sheet.raw, sheet.problems)
+    columns = _resolve(sheet, defaults, models)
+    sheet.problems.raise_any()
     return Manifest(name, pa.table({**columns, **labels}))
 
 
-def _rules(sizes: SizeRule) -> dict[str, Rule]:
-    side = integer(sizes.minimum, sizes.maximum, sizes.multiple, " pixels")
-    return {
-        "seed": integer(0, SEED_MAX),
-        "images": integer(1, 1_000_000),
-        "frames": integer(1, 1_000_000),
-        "easing": choice(EASINGS),
-        "interpolation": choice(INTERPOLATIONS),
-        "width": side,
-        "height": side,
-        "steps": integer(1, 1000),
-        "guidance": finite(0.0),
-        "scheduler": choice(SCHEDULERS),
-    }
-
-
-def _resolve(sheet: Sheet, defaults: Defaults, sizes: SizeRule) -> dict[str, Any]:
+def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> dict[str, Any]:
     """Every column of COLUMNS, [N], with its defaults."""
-    walk = sheet.cells("walk", WALK_NAME, None)
+    walk = sheet.cells("walk", Standard(WALK_NAME, None))
     prompt = _prompts(sheet)
-    cells = {name: sheet.cells(name, rule, getattr(defaults, name, 1)) for name, rule in _rules(sizes).items()}
+    model = sheet.cells("model", model_rule(tuple(models)))
+    which = _numbers(model, tuple(models))
+    cells = {name: sheet.cells(name, standard) for name, standard in common_rules(defaults).items()}
+    by_model = rules_by_model({**models, "": ANYTHING})  # rows of no known model: whatever is wrong with any
+    cells |= {name: sheet.cells_by(name, standards, which) for name, standards in by_model.items()}
     still = ~walk.given
     begin = _first_keyframes(walk)
     _check_walks(sheet, walk, begin)
+    _check_held(sheet, "model", walk, begin, model)
     for side in ("width", "height"):
-        _check_side(sheet, side, walk, begin, cells[side])
+        bad = cells[side].bad | (which != which[begin])  # which is told already
+        _check_held(sheet, side, walk, begin, replace(cells[side], bad=bad))
     _check_counts(sheet, still, cells)
     columns: dict[str, Any] = {name: column.values for name, column in cells.items()}
     columns["walk"] = pa.array(walk.values, pa.large_string())
@@ -169,7 +158,17 @@ def _resolve(sheet: Sheet, defaults: Defaults, sizes: SizeRule) -> dict[str, Any
     columns["negative_prompt"] = sheet.column("negative_prompt", "text").fill_null(negative)
     columns["seed"] = _resolve_seeds(sheet, still, begin, cells, defaults.seed)
     columns["frames"] = np.where(still, 1, columns["frames"])
+    columns["model"] = model.values
     return {name: columns[name] for name in COLUMNS}
+
+
+def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
+    """[N] the place of each row's model among the names, and one more for what is none of them."""
+    numbers = np.zeros(len(model.codes), np.int32)
+    for number, name in enumerate(names):
+        numbers[model.values == name] = number
+    numbers[model.bad] = len(names)
+    return numbers
 
 
 def _prompts(sheet: Sheet) -> Any:
@@ -180,7 +179,7 @@ def _prompts(sheet: Sheet) -> Any:
     prompt = sheet.column("prompt", "text")
     if sheet.problems.total == before and "prompt" not in sheet.raw.broken:
         empty = pc.equal(pc.utf8_trim_whitespace(prompt), "").fill_null(True).to_numpy()
-        sheet.refuse("prompt", empty, lambda i: ("a text", show(prompt[i].as_py() or "")))
+        sheet.refuse("prompt", np.flatnonzero(empty), lambda i: ("a text", show(prompt[i].as_py() or "")))
     return prompt
 
 
@@ -202,7 +201,7 @@ def _check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> Non
     again[firsts] = False
     sheet.refuse(
         "walk",
-        again,
+        np.flatnonzero(again),
         lambda i: (
             f"the keyframes of a walk on consecutive rows (its first is row {sheet.raw.rows[first[walk.codes[i]]]})",
             show(walk.values[i]),
@@ -216,7 +215,7 @@ def _check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> Non
             twins[position] = seen[same_file(name)]
     sheet.refuse(
         "walk",
-        np.isin(np.arange(len(begin)), list(twins)),
+        np.array(sorted(twins), np.int64),
         lambda i: (
             f"a name that differs from {show(twins[i])} by more than case or Unicode form",
             show(walk.values[i]),
@@ -224,22 +223,22 @@ def _check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> Non
     )
 
 
-def _check_side(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64], cells: Cells) -> None:
-    """Refuses a width or height that changes within a walk."""
-    side = cells.values
+def _check_held(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64], cells: Cells) -> None:
+    """Refuses a model, width or height that changes within a walk."""
+    held = cells.values
     sheet.refuse(
         name,
-        (side != side[begin]) & ~cells.bad & ~cells.bad[begin],
-        lambda i: (f"{side[begin[i]]}, as the first keyframe of {show(walk.values[i])} has", str(side[i])),
+        np.flatnonzero((held != held[begin]) & ~cells.bad & ~cells.bad[begin]),
+        lambda i: (f"{held[begin[i]]}, as the first keyframe of {show(walk.values[i])} has", str(held[i])),
     )
 
 
 def _check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
     """Refuses a count where it has no meaning."""
     images, frames = cells["images"], cells["frames"]
-    odd = ~still & images.given & ~images.bad & (images.values != 1)
+    odd = np.flatnonzero(~still & images.given & ~images.bad & (images.values != 1))
     sheet.refuse("images", odd, lambda i: ("1 or nothing in a walk", str(images.values[i])))
-    odd = still & frames.given & ~frames.bad & (frames.values != 1)
+    odd = np.flatnonzero(still & frames.given & ~frames.bad & (frames.values != 1))
     sheet.refuse("frames", odd, lambda i: ("1 or nothing on a row without a walk", str(frames.values[i])))
 
 
@@ -255,7 +254,7 @@ def _resolve_seeds(
         seeds[position] = _derive_seed(job_seed, int(sheet.raw.rows[position]))
     sheet.refuse(
         "seed",
-        still & ~seed.bad & (seeds > SEED_MAX - more),
+        np.flatnonzero(still & ~seed.bad & (seeds > SEED_MAX - more)),
         lambda i: (
             f"at most {SEED_MAX - more[i]}, for {more[i] + 1} images with seeds up to {SEED_MAX}",
             str(seeds[i]),

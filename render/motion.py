@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 
-from render.recipe import Frame, Keyframe, Prompt, Recipe, Seed, Walk, mix
+from render.recipe import Frame, Keyframe, Prompt, Recipe, Seed, Target, Walk, mix
 
 __all__ = ["EASING", "frames_of", "legs", "positions", "recipe_at"]
 
@@ -33,11 +33,13 @@ def positions(easing: str, count: int) -> Iterator[float]:
     return (ease(step / count) for step in range(count))
 
 
-def recipe_at(a: Keyframe, b: Keyframe, t: float, model: str) -> Recipe:
+def recipe_at(a: Keyframe, b: Keyframe, t: float, target: Target) -> Recipe:
     """The recipe at t (eased, 0 … 1) between two keyframes: prompts, noise and guidance move, the rest is `a`'s.
 
     Noise always slerps with one angle: a lerp of two noises loses deviation in the middle and washes the image out.
     """
+    guidance = a.guidance + (b.guidance - a.guidance) * t
+    true_guidance = a.true_guidance + (b.true_guidance - a.true_guidance) * t
     return Recipe(
         prompt=mix(a.interpolation, Prompt(a.prompt), Prompt(b.prompt), t),
         negative_prompt=mix(a.interpolation, Prompt(a.negative_prompt), Prompt(b.negative_prompt), t),
@@ -45,16 +47,18 @@ def recipe_at(a: Keyframe, b: Keyframe, t: float, model: str) -> Recipe:
         width=a.width,
         height=a.height,
         steps=a.steps,
-        guidance=a.guidance + (b.guidance - a.guidance) * t,
+        guidance=true_guidance if target.distilled else guidance,
         scheduler=a.scheduler,
-        model=model,
+        model=target.fingerprint,
+        distilled_guidance=guidance if target.distilled else None,
+        tiled=target.tile_above is not None and max(a.width, a.height) > target.tile_above,
     )
 
 
-def frames_of(walk: Walk, model: str) -> Iterator[Frame]:
+def frames_of(walk: Walk, target: Target) -> Iterator[Frame]:
     """The frames of a walk in order: each leg from its keyframe up to, not including, the next; then the last one."""
     index = 0
     for a, b, count in legs(walk):
         for t in positions(a.easing, count):
-            yield Frame(walk.name, index, recipe_at(a, b, t, model), a)
+            yield Frame(walk.name, index, recipe_at(a, b, t, target), a)
             index += 1

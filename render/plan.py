@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain
+from typing import Any
 
 from render.motion import frames_of, legs, positions, recipe_at
-from render.recipe import Frame, Keyframe, Unit, Walk
+from render.recipe import Frame, Group, Keyframe, Target, Unit, Walk
 
-__all__ = ["Counts", "Limits", "Plan", "Shape", "count_walks", "make_plan", "plan_units"]
+__all__ = ["Counts", "Limits", "Plan", "count_walks", "make_plan", "plan_units", "show_group"]
 
 UNIT_BYTES = 128 * 2**20  # of encoded images at most
 UNIT_FRAMES = 256  # at most: a few minutes of work
 UNITS_WANTED = 64  # at least, so that many workers share a job and little is lost with one
 BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
-
-Shape = tuple[int, int]  # (width, height) in pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Counts:
     frames: int
     pixels: int
     evaluations: int  # rows through the network
-    by_shape: dict[Shape, tuple[int, int]]  # frames, rows they ask for at once
+    by_group: dict[Group, tuple[int, int]]  # frames, rows they ask for at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,94 +45,118 @@ class Plan:
     """What is fixed before the first frame: with the manifest it gives every unit. JSON-ready by `to_dict`."""
 
     fingerprint: dict[str, str]  # what the pixels and the store's content depend on
+    targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
     units: int
-    rows: dict[Shape, int]  # rows of the denoiser
-    unit_frames: dict[Shape, int]
+    rows: dict[Group, int]  # rows of the denoiser
+    unit_frames: dict[Group, int]
     threads: int = 1  # torch's CPU threads of a worker
 
     def to_dict(self) -> dict[str, object]:
         return {
             **asdict(self),
-            "rows": {f"{w}x{h}": n for (w, h), n in self.rows.items()},
-            "unit_frames": {f"{w}x{h}": n for (w, h), n in self.unit_frames.items()},
+            "rows": {show_group(group): n for group, n in self.rows.items()},
+            "unit_frames": {show_group(group): n for group, n in self.unit_frames.items()},
         }
 
     @classmethod
-    def from_dict(cls, fields: dict[str, object]) -> Plan:
-        def shapes(value: object) -> dict[Shape, int]:
-            assert isinstance(value, dict)
-            return {(int(text.split("x")[0]), int(text.split("x")[1])): n for text, n in value.items()}
+    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+        own = {name: {_group(text): n for text, n in fields[name].items()} for name in ("rows", "unit_frames")}
+        targets = {name: Target(**target) for name, target in fields["targets"].items()}
+        return cls(**{**fields, **own, "targets": targets})
 
-        own = {**fields, "rows": shapes(fields["rows"]), "unit_frames": shapes(fields["unit_frames"])}
-        return cls(**own)  # type: ignore[arg-type]
+
+def show_group(group: Group) -> str:
+    """A group as text.
+
+    >>> show_group(("main", 128, 64))
+    'main 128x64'
+    """
+    model, width, height = group
+    return f"{model} {width}x{height}"
+
+
+def _group(text: str) -> Group:
+    model, size = text.split()
+    width, height = size.split("x")
+    return model, int(width), int(height)
 
 
 def evaluations_of(keyframe: Keyframe) -> int:
     """Network calls that one frame's scheduler makes: Heun takes two a step but the last, PNDM one more in all."""
-    extra = {"heun": keyframe.steps - 1, "pndm": 1 if keyframe.steps > 1 else 0}
+    twice = keyframe.steps - 1
+    extra = {"heun": twice, "flow-heun": twice, "pndm": 1 if keyframe.steps > 1 else 0}
     return keyframe.steps + extra.get(keyframe.scheduler, 0)
 
 
-def count_walks(walks: Iterable[Walk]) -> Counts:
+def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
     """Count frames, pixels and network evaluations in one pass over the walks."""
     named = stills = pixels = evaluations = 0
-    by_shape: dict[Shape, list[int]] = defaultdict(lambda: [0, 0])
+    by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
     for walk in walks:
         stills += walk.still
         named += not walk.still
         for a, b, count in legs(walk):
-            rows = count + _guided(a, b, count)
-            shape = by_shape[a.width, a.height]
-            shape[0] += count
-            shape[1] += rows
+            rows = count + _guided(a, b, count, targets[a.model])
+            group = by_group[a.model, a.width, a.height]
+            group[0] += count
+            group[1] += rows
             pixels += count * a.width * a.height
             evaluations += rows * evaluations_of(a)
-    frames = sum(count for count, _ in by_shape.values())
-    return Counts(named, stills, frames, pixels, evaluations, {s: (n, r) for s, (n, r) in by_shape.items()})
+    frames = sum(count for count, _ in by_group.values())
+    return Counts(named, stills, frames, pixels, evaluations, {g: (n, r) for g, (n, r) in by_group.items()})
 
 
-def _guided(a: Keyframe, b: Keyframe, count: int) -> int:
+def _guided(a: Keyframe, b: Keyframe, count: int, target: Target) -> int:
     """How many of a leg's frames ask for two rows."""
-    if (a.guidance > 1) == (b.guidance > 1):
-        return count if a.guidance > 1 else 0
-    return sum(recipe_at(a, b, t, "").guided for t in positions(a.easing, count))
+    first, last = ((k.true_guidance if target.distilled else k.guidance) > 1 for k in (a, b))
+    if first == last:
+        return count if first else 0
+    return sum(recipe_at(a, b, t, target).guided for t in positions(a.easing, count))
 
 
-def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str]) -> Plan:
-    """Fix rows and unit sizes for each shape of the job."""
-    rows = {shape: min(limits.rows or _rows(shape, limits.gpu), asked) for shape, (_, asked) in counts.by_shape.items()}
-    unit_frames = {shape: limits.unit_frames or _unit_frames(shape, counts, limits) for shape in counts.by_shape}
-    units = sum(-(-frames // unit_frames[shape]) for shape, (frames, _) in counts.by_shape.items())
-    return Plan(fingerprint, units, rows, unit_frames)
+def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
+    """Fix rows and unit sizes for each group of the job."""
+    rows = {group: min(limits.rows or _rows(group, limits.gpu), asked) for group, (_, asked) in counts.by_group.items()}
+    unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
+    units = sum(-(-frames // unit_frames[group]) for group, (frames, _) in counts.by_group.items())
+    return Plan(fingerprint, targets, units, rows, unit_frames)
 
 
-def _rows(shape: Shape, gpu: bool) -> int:
+def _rows(group: Group, gpu: bool) -> int:
     """Rows that keep the device busy: on a CPU little is gained past sixteen 128² images, on a GPU past 32 512² ones."""
+    _, width, height = group
     most, area = (64, 32 * 512**2) if gpu else (16, 16 * 128**2)
-    return max(2, min(most, area // (shape[0] * shape[1])))
+    return max(2, min(most, area // (width * height)))
 
 
-def _unit_frames(shape: Shape, counts: Counts, limits: Limits) -> int:
-    by_size = int(UNIT_BYTES / (shape[0] * shape[1] * BYTES_PER_PIXEL[limits.format]))
+def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
+    _, width, height = group
+    by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
     by_number = max(8, -(-counts.frames // UNITS_WANTED))
     return max(1, min(UNIT_FRAMES, by_size, by_number))
 
 
-def plan_units(walks: Iterable[Walk], model: str, plan: Plan) -> Iterator[Unit]:
-    """Every unit of the plan, in order: frames as they come, gathered by shape."""
-    gathered: dict[Shape, list[Frame]] = defaultdict(list)
+def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit]:
+    """Every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
+
+    `walks` gives the walks once for every model: nothing but the units begun is held.
+    """
     number = 0
-    for frame in chain.from_iterable(frames_of(walk, model) for walk in walks):
-        shape = frame.recipe.width, frame.recipe.height
-        gathered[shape].append(frame)
-        if len(gathered[shape]) == plan.unit_frames[shape]:
-            yield _unit(number, gathered.pop(shape), plan)
+    for model, target in plan.targets.items():
+        own = (walk for walk in walks() if walk.keyframes[0].model == model)
+        for group, frames in _batches(own, target, plan.unit_frames):
+            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.rows[group])
             number += 1
-    for rest in gathered.values():
-        yield _unit(number, rest, plan)
-        number += 1
 
 
-def _unit(number: int, frames: list[Frame], plan: Plan) -> Unit:
-    recipe = frames[0].recipe
-    return Unit(f"{number:05d}", plan.units, tuple(frames), plan.rows[recipe.width, recipe.height])
+def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:
+    """The frames of one model's walks, gathered by size, so many of each at a time."""
+    gathered: dict[Group, list[Frame]] = defaultdict(list)
+    for walk in walks:
+        start = walk.keyframes[0]
+        group = start.model, start.width, start.height
+        for frame in frames_of(walk, target):
+            gathered[group].append(frame)
+            if len(gathered[group]) == sizes[group]:
+                yield group, gathered.pop(group)
+    yield from gathered.items()

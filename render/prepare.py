@@ -1,20 +1,22 @@
-"""From a job to everything that is known before the first frame: model, manifest, plan, warnings. Loads no torch."""
+"""From a job to everything that is known before the first frame: models, manifest, plan, warnings. Loads no torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from render.config import JobConfig, to_yaml
+from render.config import JobConfig, ModelConfig, to_yaml
+from render.families import SamplingDefaults
 from render.ledger import Ledger, write_atomically
 from render.machine import Workforce, choose_workforce, uses_gpu
-from render.manifest import Defaults, Manifest, SizeRule, read_manifest
-from render.model import SIZE_MAX, Model, resolve_model
+from render.manifest import Manifest, read_frozen, read_manifest
+from render.model import Changes, Model, resolve_model
 from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, make_plan
-from render.recipe import PIXELS_VERSION, StoreError
+from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
+from render.rules import Defaults, ModelRules, SizeRule
 
 __all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "settle"]
 
@@ -27,7 +29,7 @@ class Prepared:
     """A job that can be rendered."""
 
     job: JobConfig
-    model: Model
+    models: dict[str, Model]  # that the manifest uses, by their names in the job, in the order of their first rows
     manifest: Manifest
     counts: Counts
     workforce: Workforce
@@ -43,65 +45,101 @@ class Prepared:
 def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
-    `weights` asks for the model's weights to be there, and fingerprints them. Raises JobError, ModelError or
-    ManifestError.
+    `weights` asks for the weights of the models in use to be there, and fingerprints them. Raises JobError, ModelError
+    or ManifestError.
     """
-    model = resolve_model(job.model.id, job.model.revision, Path.cwd(), weights)
-    manifest = read_manifest(
-        job.manifest, _defaults(job, model), SizeRule(model.size_multiple, model.size_min, SIZE_MAX)
-    )
-    counts = count_walks(manifest.walks())
+    known = _resolve(job, job.all_models, weights=False)
+    rules = {name: _rules(job, model) for name, model in known.items()}
+    manifest = read_manifest(job.manifest, _defaults(job), rules)
+    models = _resolve(job, manifest.models, weights)
+    targets = {
+        name: Target(model.fingerprint if weights else "", model.facts.distilled, job.all_models[name].tile_above)
+        for name, model in models.items()
+    }
+    counts = count_walks(manifest.walks(), targets)
     limits = Limits(job.workers.rows, job.store.unit_frames, uses_gpu(job), job.store.format)
-    fingerprint = {
+    plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
+    workforce = choose_workforce(job, models.values(), plan.units)
+    plan = replace(plan, threads=workforce.threads)
+    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)))
+
+
+def _resolve(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:
+    """Some of the job's models. Raises ModelError with what is wrong with any of them."""
+    found, errors = {}, []
+    for name in names:
+        config = job.all_models[name]
+        try:
+            found[name] = resolve_model(config.id, config.revision, Path.cwd(), weights, _changes(config))
+        except ModelError as error:
+            errors.append(str(error) if name == MAIN else f"models.{name}: {error}")
+    if errors:
+        raise ModelError("\n".join(errors))
+    return found
+
+
+def _changes(config: ModelConfig) -> Changes:
+    return Changes(config.clip_skip, tuple((lora.path, lora.weight) for lora in config.loras))
+
+
+def _defaults(job: JobConfig) -> Defaults:
+    own = job.sampling
+    return Defaults(own.negative_prompt, own.frames, own.easing, own.interpolation, job.seed)
+
+
+def _rules(job: JobConfig, model: Model) -> ModelRules:
+    """The model's own, where the job says nothing else."""
+    own, native, facts = job.sampling, model.sampling, model.facts
+    return ModelRules(
+        sizes=SizeRule(facts.size_multiple, facts.size_min, facts.size_max),
+        schedulers=facts.schedulers,
+        distilled=facts.distilled,
+        defaults=SamplingDefaults(
+            width=own.width or native.width,
+            height=own.height or native.height,
+            steps=own.steps or native.steps,
+            guidance=native.guidance if own.guidance is None else own.guidance,
+            scheduler=own.scheduler or native.scheduler,
+        ),
+    )
+
+
+def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target]) -> dict[str, str]:
+    """What a store's content depends on, by the name that a refusal tells."""
+    models = {"model" if name == MAIN else f"model {name}": target.fingerprint for name, target in targets.items()}
+    return {
         "manifest": manifest.fingerprint,
-        "model": model.fingerprint if weights else "",
-        "model.dtype": job.model.dtype,
+        **models,
+        "workers.dtype": job.workers.dtype,
         "store.format": job.store.format,
         "pixels version": str(PIXELS_VERSION),
     }
-    plan = make_plan(counts, limits, fingerprint)
-    workforce = choose_workforce(job, model, plan.units)
-    plan = replace(plan, threads=workforce.threads)
-    return Prepared(job, model, manifest, counts, workforce, plan, tuple(_warnings(model, manifest)))
 
 
-def _defaults(job: JobConfig, model: Model) -> Defaults:
-    own, native = job.sampling, model.sampling
-    return Defaults(
-        negative_prompt=own.negative_prompt,
-        frames=own.frames,
-        easing=own.easing,
-        interpolation=own.interpolation,
-        width=own.width or native.width,
-        height=own.height or native.height,
-        steps=own.steps or native.steps,
-        guidance=native.guidance if own.guidance is None else own.guidance,
-        scheduler=own.scheduler or native.scheduler,
-        seed=job.seed,
-    )
-
-
-def _warnings(model: Model, manifest: Manifest) -> Iterator[str]:
+def _warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
     """What will surprise but does not stop the start: at most WARNINGS_MAX lines of it."""
-    found = _surprises(model, manifest)
+    found = _surprises(models, manifest)
     yield from islice(found, WARNINGS_MAX)
     if more := sum(1 for _ in found):
         yield f"… and {more} more warnings"
 
 
-def _surprises(model: Model, manifest: Manifest) -> Iterator[str]:
+def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
     walks = manifest.walks()
     while chunk := list(islice(walks, CHUNK)):
-        texts: dict[str, int] = {}  # text → first row
+        texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
         for walk in chunk:
             for frame in walk.keyframes:
-                texts.setdefault(frame.prompt, frame.row)
-                texts.setdefault(frame.negative_prompt, frame.row)
+                own = texts[frame.model]
+                own.setdefault(frame.prompt, frame.row)
+                own.setdefault(frame.negative_prompt, frame.row)
             if len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
                 where = f"{manifest.name}: row {walk.keyframes[0].row}"
                 yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
-        for text, lost in model.lost_words(texts):
-            yield f"{manifest.name}: row {texts[text]}: prompt over the model's token limit; it will not see: {lost!r}"
+        for name, own in texts.items():
+            for text, lost in models[name].lost_words(own):
+                where = f"{manifest.name}: row {own[text]}"
+                yield f"{where}: prompt over the model's token limit; it will not see: {lost!r}"
 
 
 def settle(prepared: Prepared) -> Prepared:
@@ -127,7 +165,7 @@ def settle(prepared: Prepared) -> Prepared:
             + "\nGive it another output=FOLDER, or finish the first job as it was."
         )
     like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
-    workforce = choose_workforce(like_then, prepared.model, recorded.units)
+    workforce = choose_workforce(like_then, prepared.models.values(), recorded.units)
     return replace(prepared, plan=recorded, workforce=workforce)
 
 
@@ -141,15 +179,19 @@ def load_plan(out: Path) -> Plan:
 
 def frozen_manifest(out: Path) -> Manifest:
     """The manifest of an output folder, every default filled in."""
-    blank = Defaults("", 1, "linear", "slerp", 1, 1, 1, 1.0, "ddim", 0)  # nothing is left to be filled in
-    return read_manifest(out / ".run" / "manifest.parquet", blank, SizeRule(1, 1, SIZE_MAX))
+    return read_frozen(out / ".run" / "manifest.parquet")
 
 
 def _differences(recorded: Plan, prepared: Prepared) -> Iterator[str]:
     now, job = prepared.plan, prepared.job
-    for name, value in now.fingerprint.items():
-        if recorded.fingerprint.get(name) != value:
-            yield f"{name}: {recorded.fingerprint.get(name)} then, {value} now"
+    for name in {**recorded.fingerprint, **now.fingerprint}:
+        if recorded.fingerprint.get(name) != now.fingerprint.get(name):
+            yield f"{name}: {recorded.fingerprint.get(name)} then, {now.fingerprint.get(name)} now"
+    for name, target in now.targets.items():
+        before = recorded.targets.get(name, target)
+        if before.tile_above != target.tile_above:
+            key = "model" if name == MAIN else f"models.{name}"
+            yield f"{key}.tile_above: {before.tile_above} then, {target.tile_above} now"
     for name, asked, then, wanted in (
         ("workers.rows", job.workers.rows, recorded.rows, now.rows),
         ("workers.cpus", job.workers.cpus, recorded.threads, now.threads),

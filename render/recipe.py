@@ -9,23 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 __all__ = [
     "EASINGS",
+    "FLOW_SCHEDULERS",
     "FORMATS",
     "INTERPOLATIONS",
+    "KARRAS_SCHEDULERS",
+    "MAIN",
     "PIXELS_VERSION",
     "SCHEDULERS",
     "SEED_MAX",
     "STORE_COLUMNS",
     "Blend",
     "Frame",
+    "Group",
+    "Image",
     "InputError",
     "JobError",
     "Keyframe",
+    "Leaf",
     "ManifestError",
     "Mix",
     "ModelError",
@@ -35,6 +41,7 @@ __all__ = [
     "RunError",
     "Seed",
     "StoreError",
+    "Target",
     "Unit",
     "Walk",
     "canonical_json",
@@ -45,7 +52,7 @@ PIXELS_VERSION = 1  # raised whenever a change of this code changes pixels; part
 SEED_MAX = 2**63 - 1
 EASINGS = ("linear", "smooth", "ease-in", "ease-out")
 INTERPOLATIONS = ("slerp", "slerp-global", "lerp")
-SCHEDULERS = (
+KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedule of betas
     "ddim",
     "pndm",
     "lms",
@@ -59,6 +66,9 @@ SCHEDULERS = (
     "deis",
     "lcm",
 )
+FLOW_SCHEDULERS = ("flow-euler", "flow-heun", "flow-dpm++2m", "flow-unipc")  # for models of flow matching
+SCHEDULERS = KARRAS_SCHEDULERS + FLOW_SCHEDULERS
+MAIN = "main"  # the job's `model`, as column `model` and the job's `models` name it
 FORMATS = ("png", "webp", "jpeg")
 STORE_COLUMNS = (
     "image",
@@ -139,6 +149,17 @@ class Seed:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A leaf of a blend: the latents of a start image."""
+
+    path: str
+    sha256: str  # of the file
+
+    def to_list(self) -> list[Any]:
+        return ["image", self.path, self.sha256]
+
+
+@dataclass(frozen=True, slots=True)
 class Mix:
     """The point at `t` between two blends; t = 0 is `a`, t = 1 is `b`."""
 
@@ -151,7 +172,8 @@ class Mix:
         return [self.how, self.a.to_list(), self.b.to_list(), self.t]
 
 
-Blend: TypeAlias = Prompt | Seed | Mix
+Leaf: TypeAlias = Prompt | Seed | Image
+Blend: TypeAlias = Leaf | Mix
 
 
 def mix(how: str, a: Blend, b: Blend, t: float) -> Blend:
@@ -173,6 +195,8 @@ def _blend(value: list[Any]) -> Blend:
         return Prompt(value[1])
     if kind == "seed":
         return Seed(value[1])
+    if kind == "image":
+        return Image(value[1], value[2])
     return Mix(kind, _blend(value[1]), _blend(value[2]), value[3])
 
 
@@ -189,6 +213,10 @@ class Recipe:
     guidance: float  # classifier-free guidance scale; off at 1 and below
     scheduler: str  # one of SCHEDULERS
     model: str  # fingerprint of the model's configs and weights
+    distilled_guidance: float | None = None  # guidance that is an input of the network
+    image: Blend | None = None  # what to start from instead of noise alone
+    skipped_steps: int = 0  # of `steps`, that a start image does not need
+    tiled: bool = False  # the autoencoder works in tiles, which changes pixels
 
     @property
     def guided(self) -> bool:
@@ -198,9 +226,13 @@ class Recipe:
     @cached_property
     def json(self) -> str:
         """The canonical JSON; blends are nested lists such as `["slerp",["prompt","a"],["prompt","b"],0.5]`."""
-        blends = {name: getattr(self, name).to_list() for name in ("prompt", "negative_prompt", "noise")}
-        plain = {name: getattr(self, name) for name in ("width", "height", "steps", "guidance", "scheduler", "model")}
-        return canonical_json({**blends, **plain, "version": PIXELS_VERSION})
+        values = {field.name: getattr(self, field.name) for field in fields(self) if self._tells(field)}
+        lists = {name: value.to_list() if isinstance(value, Leaf | Mix) else value for name, value in values.items()}
+        return canonical_json({**lists, "version": PIXELS_VERSION})
+
+    def _tells(self, field: Field[Any]) -> bool:
+        """Whether a field is not what it is where nothing is said: so a new one leaves the keys of old frames alone."""
+        return bool(field.default is MISSING or getattr(self, field.name) != field.default)
 
     @cached_property
     def key(self) -> str:
@@ -210,12 +242,21 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """The recipe of a stored frame. Raises StoreError where another pixel version wrote it."""
-        fields = json.loads(text)
-        version = fields.pop("version")
+        told = json.loads(text)
+        version = told.pop("version")
         if version != PIXELS_VERSION:
             raise StoreError(f"recipe: required pixel version {PIXELS_VERSION}, got {version}")
-        values: dict[str, Any] = {k: _blend(v) if isinstance(v, list) else v for k, v in fields.items()}
+        values: dict[str, Any] = {k: _blend(v) if isinstance(v, list) else v for k, v in told.items()}
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What recipes need to know of a model."""
+
+    fingerprint: str
+    distilled: bool = False  # guidance is an input of the network, classifier-free guidance a setting beside it
+    tile_above: int | None = None  # pixels a side, above which the autoencoder works in tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +275,8 @@ class Keyframe:
     steps: int
     guidance: float
     scheduler: str
+    true_guidance: float = 1.0  # classifier-free guidance of a model whose `guidance` is an input of the network
+    model: str = MAIN  # MAIN or a key of the job's `models`
     labels: tuple[Any, ...] = ()  # values of the manifest's extra columns, in their order
 
 
@@ -260,9 +303,12 @@ class Frame:
     keyframe: Keyframe  # the start of the frame's leg: its prompt, seed and labels go into the store's columns
 
 
+Group: TypeAlias = tuple[str, int, int]  # (model, width, height): frames of one group share units
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A fixed list of frames of one shape: the grain of scheduling, retry, file and commit.
+    """A fixed list of frames of one model and shape: the grain of scheduling, retry, file and commit.
 
     `id` is the unit's slot in the commit ledger: its number, then `-0`/`-1` for each bisection and `-r` for each retry
     of quarantined frames.
@@ -274,9 +320,10 @@ class Unit:
     rows: int  # rows of the denoiser
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(width, height) in pixels, of every frame."""
-        return self.frames[0].recipe.width, self.frames[0].recipe.height
+    def group(self) -> Group:
+        """The model's name in the job, width and height in pixels, of every frame."""
+        keyframe = self.frames[0].keyframe
+        return keyframe.model, keyframe.width, keyframe.height
 
     def part(self, suffix: str, positions: Iterable[int]) -> Unit:
         """The unit of some of this one's frames, with a ledger slot below this one's."""

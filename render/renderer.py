@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from render.denoise import Evaluations, Row, denoise
-from render.families import Conditioning, load_family
+from render.families import Conditioning, Family, Loading, load_family
+from render.families.parts import text_encoders
 from render.interpolate import evaluate
 from render.model import Model
-from render.recipe import Blend, Prompt, Recipe, Seed
+from render.recipe import Blend, Image, Leaf, Mix, Prompt, Recipe
 
 __all__ = ["Renderer", "choose_dtype"]
 
-EMBEDDINGS_HELD = 1024  # prompts; SD 1.5 takes 0.24 MB each in float32
+EMBEDDINGS_BYTES = 2**30  # of prompts that are held; SDXL takes 0.6 MB each in float32, FLUX.1 8 MB
+MEMORY_SHORT = 0.25  # part of a GPU's memory that is to be free for denoising once everything is loaded
 
 
 class Renderer:
@@ -32,20 +38,40 @@ class Renderer:
         torch.backends.cudnn.deterministic = True
         self._device = torch.device(device)
         self._dtype = choose_dtype(self._device, dtype)
-        self._family = load_family(model.family, model.path, self._device, self._dtype)
-        self._embeddings: OrderedDict[str, Conditioning] = OrderedDict()
+        changes = model.changes
+        loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
+        self._family: Family = load_family(model.family, loading)
+        self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.device = _describe(self._device, threads)
 
     @torch.inference_mode()
+    def prepare(self, recipes: Iterable[Recipe]) -> None:
+        """Encode the prompts of frames to come; where memory is short, the text encoders leave the GPU after that."""
+        for recipe in recipes:
+            for leaf in _leaves(recipe.prompt):
+                self._encode(leaf, negative=False)
+            for leaf in _leaves(recipe.negative_prompt) if recipe.guided else ():
+                self._encode(leaf, negative=True)
+        if memory_short(self._device):
+            self._move_encoders(torch.device("cpu"))
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
     def start(self, recipe: Recipe) -> Evaluations:
         """The frame as a generator; it encodes its prompts when it first runs."""
+        shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
+        positive = self._condition(recipe.prompt, negative=False)
+        negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
+        if recipe.distilled_guidance is not None:
+            guidance = torch.tensor(recipe.distilled_guidance, dtype=torch.float32, device=self._device)
+            positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
         latents = yield from denoise(
             recipe,
-            positive=self._condition(recipe.prompt),
-            negative=self._condition(recipe.negative_prompt) if recipe.guided else {},
-            scheduler=self._family.scheduler(recipe.scheduler, recipe.steps),
-            shape=self._family.latent_shape(recipe.width, recipe.height),
+            (positive, negative),
+            self._family.scheduler(recipe.scheduler, recipe.steps, shape),
+            shape,
+            self._start_image(recipe),
         )
         return latents
 
@@ -61,30 +87,81 @@ class Renderer:
         return list(torch.split(output[: len(rows)].float(), 1))
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> NDArray[np.uint8]:
+    def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
         """The image `[height, width, 3]` of final latents. Raises ValueError where they are not finite."""
         if not torch.isfinite(latents).all():
             raise ValueError("final latents: required finite values, got NaN or infinity")
-        return self._family.decode(latents)
+        return self._family.autoencoder.decode(latents, tiled)
 
-    def _condition(self, blend: Blend) -> Conditioning:
+    def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Every named tensor of the conditioning at the blend's point."""
+        ends = {leaf: self._encode(leaf, negative) for leaf in _leaves(blend)}
+        names = next(iter(ends.values()))
 
-        def encoded(name: str) -> Callable[[Prompt | Seed], Tensor]:
-            return lambda leaf: self._encode(leaf)[name]
+        def at(name: str) -> Tensor:
+            how = "lerp" if name in self._family.linear else None
+            return evaluate(blend, lambda leaf: ends[leaf][name], how)
 
-        return {name: evaluate(blend, encoded(name)) for name in self._encode(Prompt(""))}
+        return {name: at(name) for name in names}
 
-    def _encode(self, leaf: Prompt | Seed) -> Conditioning:
+    def _encode(self, leaf: Leaf, negative: bool) -> Conditioning:
         if not isinstance(leaf, Prompt):
             raise TypeError(f"prompt: required prompts, got {leaf}")
-        prompt = leaf.text
-        if prompt not in self._embeddings:
-            self._embeddings[prompt] = self._family.encode(prompt)
-            if len(self._embeddings) > EMBEDDINGS_HELD:
-                self._embeddings.popitem(last=False)
-        self._embeddings.move_to_end(prompt)
-        return self._embeddings[prompt]
+        held, key = self._embeddings, (leaf.text, negative)
+        if key not in held:
+            self._move_encoders(self._device)
+            held[key] = self._family.encode(leaf.text, negative)
+            while len(held) > 1 and sum(map(_size_bytes, held.values())) > EMBEDDINGS_BYTES:
+                held.popitem(last=False)
+        held.move_to_end(key)
+        return held[key]
+
+    def _move_encoders(self, device: torch.device) -> None:
+        for encoder in text_encoders(self._family.pipeline):
+            if encoder.device.type != device.type:
+                encoder.to(device)
+
+    def _start_image(self, recipe: Recipe) -> Callable[[Tensor], Tensor] | None:
+        """A draw of the start image's latents for given noise."""
+        start = recipe.image
+        if start is None:
+            return None
+        pixels = {leaf: _read_image(leaf, recipe.width, recipe.height) for leaf in _leaves(start)}
+        encode = self._family.autoencoder.encode
+        return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
+
+
+def _leaves(blend: Blend) -> Iterator[Leaf]:
+    if isinstance(blend, Mix):
+        yield from _leaves(blend.a)
+        yield from _leaves(blend.b)
+    else:
+        yield blend
+
+
+def _read_image(leaf: Leaf, width: int, height: int) -> NDArray[np.uint8]:
+    """RGB `[height, width, 3]` of an image file. Raises ValueError where it is not the one that the recipe means."""
+    if not isinstance(leaf, Image):
+        raise TypeError(f"image: required images, got {leaf}")
+    data = Path(leaf.path).read_bytes()
+    if (found := hashlib.sha256(data).hexdigest()) != leaf.sha256:
+        raise ValueError(f"image {leaf.path}: required a file of SHA-256 {leaf.sha256}, got {found}")
+    image = PIL.Image.open(io.BytesIO(data)).convert("RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), PIL.Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+def _size_bytes(conditioning: Conditioning) -> int:
+    return sum(tensor.nbytes for tensor in conditioning.values())
+
+
+def memory_short(device: torch.device) -> bool:
+    """Whether a GPU has less free memory than denoising may want. A CPU's text encoders have nowhere to go."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return free < MEMORY_SHORT * total
 
 
 def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:

@@ -62,9 +62,12 @@ class Summary:
     seconds: float  # of rendering, from the first unit handed out to the last one committed
 
 
-def plan_job(target: str | Path, *overrides: str) -> Prepared:
-    """What a job would render, without its weights, torch or Ray. Raises InputError with all that is wrong."""
-    return prepare(load_job(Path(target), overrides), weights=False)
+def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
+    """What a job would render, without torch or Ray. Raises InputError with all that is wrong.
+
+    `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
+    """
+    return prepare(load_job(Path(target), overrides), weights=check_model)
 
 
 def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
@@ -104,7 +107,7 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
-    return plan_units(prepared.manifest.walks(), prepared.model.fingerprint, prepared.plan)
+    return plan_units(prepared.manifest.walks, prepared.plan)
 
 
 def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
@@ -118,7 +121,7 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
 
     job, force = prepared.job, prepared.workforce
     labels, threads = prepared.manifest.label_schema, prepared.plan.threads
-    setup = Setup(prepared.model, job.output, labels, job.store.format, force.device, job.model.dtype, threads)
+    setup = Setup(prepared.models, job.output, labels, job.store.format, force.device, job.workers.dtype, threads)
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report.frames):
             pass

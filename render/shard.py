@@ -64,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What all images of a worker have in common."""
+    """What all images of one model and worker have in common."""
 
     model: str
     revision: str
@@ -163,7 +163,7 @@ def _table(
             "negative_prompt": keyframe.negative_prompt,
             "seed": recipe.noise.value if isinstance(recipe.noise, Seed) else keyframe.seed,
             "step": recipe.steps,
-            "cfg": recipe.guidance,
+            "cfg": recipe.guidance if recipe.distilled_guidance is None else recipe.distilled_guidance,
             "sampler": recipe.scheduler,
             "width": recipe.width,
             "height": recipe.height,

@@ -37,7 +37,7 @@ def verify_store(out: Path) -> Verdict:
     if manifest.fingerprint != plan.fingerprint["manifest"]:
         problems.append(".run/manifest.parquet: not the manifest that was planned")
     named = set()
-    for unit, receipt in ledger.slots(plan_units(manifest.walks(), plan.fingerprint["model"], plan)):
+    for unit, receipt in ledger.slots(plan_units(manifest.walks, plan)):
         if receipt is None:
             problems.append(f"unit {unit.id}: {len(unit.frames)} frames are not committed")
         elif receipt.file is not None:

@@ -1,11 +1,14 @@
 """One worker: units in, committed shards and receipts out. Knows nothing of Ray.
 
+It holds one pipeline at a time. Where the next unit is of another model, what is in hand is finished first.
+
 Three threads: one denoises, one decodes and encodes images, one writes shards, so that the device never waits for a file.
 Two units may be in hand: the frames of the next fill the rows that the last ones free.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import time
@@ -25,10 +28,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from render.lane import OUT_OF_MEMORY, TRIES, Lane
+from render.lane import FATAL, OUT_OF_MEMORY, TRIES, Lane
 from render.ledger import Ledger
 from render.model import Model
-from render.recipe import Receipt, Recipe, Unit
+from render.recipe import Group, ModelError, Receipt, Recipe, Unit
 from render.renderer import Renderer
 from render.shard import Failure, Origin, Rendered, shard_schema, write_shard
 
@@ -46,7 +49,7 @@ ENCODINGS: dict[str, dict[str, Any]] = {
 class Setup:
     """What a worker is made from."""
 
-    model: Model
+    models: dict[str, Model]  # by their names in the job
     out: Path
     labels: bytes  # schema of the manifest's label columns
     format: str  # one of ENCODINGS
@@ -79,26 +82,29 @@ class _Job:
         self.results, self.missing = [None] * len(self.unit.frames), len(self.unit.frames)
 
     @property
-    def lane(self) -> tuple[tuple[int, int], int]:
+    def lane(self) -> _LaneKey:
         """Units of one lane share batches."""
-        return self.unit.shape, self.unit.rows
+        return self.unit.group, self.unit.rows
+
+    @property
+    def model(self) -> str:
+        return self.unit.group[0]
 
 
+_LaneKey = tuple[Group, int]  # with the rows of the denoiser
 _Token = tuple[_Job, int]  # a frame in hand: its job and position in the unit
 
 
 class Worker:
-    """Holds one pipeline and renders the units it is given, in order."""
+    """Renders the units it is given, in order, with one pipeline at a time."""
 
-    def __init__(self, setup: Setup) -> None:
-        """Load the model. Raises what loading raises."""
-        self._threads = setup.threads
-        self._renderer = Renderer(setup.model.here(), setup.device, setup.dtype, setup.threads)
+    def __init__(self, setup: Setup, model: str) -> None:
+        """Load the first model. Raises what loading raises."""
+        self._setup = setup
+        self._origins: dict[str, Origin] = {}  # of every model that was held
+        self._renderer, self._held = self._load(model), model
         self._ledger = Ledger(setup.out)
         self._schema = shard_schema(setup.labels)
-        self._origin = Origin(
-            setup.model.id, setup.model.revision, self._renderer.device, self._renderer.dtype, setup.format
-        )
         self._queue: Queue[_Job | None] = Queue()
         self._next: _Job | None = None  # taken from the queue, not begun
         self._begun: list[_Job] = []  # jobs with frames that are not denoised
@@ -129,12 +135,20 @@ class Worker:
         self._finisher.shutdown()
         self._writer.shutdown()
 
+    def _load(self, name: str) -> Renderer:
+        setup, model = self._setup, self._setup.models[name]
+        renderer = Renderer(model.here(), setup.device, setup.dtype, setup.threads)
+        self._origins[name] = Origin(model.id, model.revision, renderer.device, renderer.dtype, setup.format)
+        return renderer
+
     # The denoising thread.
 
     def _serve(self) -> None:
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._setup.threads)
         try:
             while (job := self._peek(wait=True)) is not None:
+                if job.model != self._held:
+                    self._change_model(job.model)
                 self._begin(job)
                 while self._waiting:
                     with suppress(*OUT_OF_MEMORY):
@@ -150,6 +164,20 @@ class Worker:
                     job.receipt.set_exception(error)
             raise
 
+    def _change_model(self, name: str) -> None:
+        """Hold another model, the old one gone before it is loaded. Raises ModelError where it can't be loaded."""
+        self._finisher.submit(int).result()  # a no-op: what is denoised is decoded too
+        self._beat_s = time.monotonic()
+        self._begun.clear()
+        del self._renderer
+        gc.collect()  # a pipeline's modules refer to each other
+        torch.cuda.empty_cache()
+        try:
+            self._renderer, self._held = self._load(name), name
+        except Exception as error:
+            raise ModelError(f"models: required {name!r} to load, got {type(error).__name__}: {error}") from error
+        self._beat_s = time.monotonic()
+
     def _render(self, job: _Job) -> None:
         """Denoise units of one lane until the next unit is of another, or none is left."""
         lane: Lane[_Token] = Lane(self._renderer, job.unit.rows, lambda wait: self._take(job.lane, wait))
@@ -158,7 +186,7 @@ class Worker:
             self._room.acquire()
             self._finisher.submit(self._finish, job_of, position, result)
 
-    def _take(self, lane: tuple[tuple[int, int], int], wait: bool) -> tuple[_Token, Recipe] | None:
+    def _take(self, lane: _LaneKey, wait: bool) -> tuple[_Token, Recipe] | None:
         """The next frame of the lane."""
         self._beat_s = time.monotonic()
         if not self._waiting:
@@ -167,7 +195,18 @@ class Worker:
                 return None
             self._begin(following)
         job, position = self._waiting.popleft()
+        if position == 0:
+            self._prepare(job.unit)
         return (job, position), job.unit.frames[position].recipe
+
+    def _prepare(self, unit: Unit) -> None:
+        """Encode a unit's prompts."""
+        try:
+            self._renderer.prepare(frame.recipe for frame in unit.frames)
+        except FATAL:
+            raise
+        except Exception:
+            return  # the fault of one prompt: its frames will meet it again, and the lane sees to them
 
     def _peek(self, wait: bool) -> _Job | None:
         """The job that comes next, still to be begun; None where there is none yet, or, after waiting, any more."""
@@ -191,7 +230,8 @@ class Worker:
         again = [job for job in self._begun if job.missing]
         rows = again[0].unit.rows // 2
         if rows < 1:
-            raise MemoryError(f"no memory for one row of {again[0].unit.shape} pixels")
+            model, width, height = again[0].unit.group
+            raise MemoryError(f"no memory for one row of {width}x{height} pixels with model {model!r}")
         torch.cuda.empty_cache()
         self._waiting.clear()
         self._begun.clear()
@@ -205,7 +245,8 @@ class Worker:
         """Latents to an encoded image; the unit's last one sends it to be written."""
         self._room.release()
         try:
-            job.results[position] = result if isinstance(result, Failure) else self._picture(result)
+            recipe = job.unit.frames[position].recipe
+            job.results[position] = result if isinstance(result, Failure) else self._picture(result, recipe)
         except BaseException as error:
             if not job.receipt.done():
                 job.receipt.set_exception(error)
@@ -215,13 +256,13 @@ class Worker:
         if not job.missing:
             self._writer.submit(self._write, job)
 
-    def _picture(self, latents: Tensor) -> Rendered | Failure:
+    def _picture(self, latents: Tensor, recipe: Recipe) -> Rendered | Failure:
         """Decode and encode, with a second try. Raises torch.AcceleratorError: after it the device is of no more use."""
         for _ in range(TRIES):
             try:
-                pixels = self._renderer.decode(latents)
+                pixels = self._renderer.decode(latents, recipe.tiled)
                 return Rendered(
-                    data=encode_image(pixels, self._origin.suffix),
+                    data=encode_image(pixels, self._setup.format),
                     sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
                     timestamp_s=time.time(),
                     blank=bool((pixels == pixels[:1, :1]).all()),
@@ -239,7 +280,8 @@ class Worker:
         try:
             results = [result for result in job.results if result is not None]
             seconds = time.monotonic() - job.started_s
-            receipt = write_shard(self._ledger, job.unit, results, self._origin, self._schema, seconds)
+            origin = self._origins[job.model]
+            receipt = write_shard(self._ledger, job.unit, results, origin, self._schema, seconds)
             if not self._ledger.commit(receipt) and receipt.file:  # another worker was faster
                 (self._ledger.data / receipt.file).unlink(missing_ok=True)
             job.receipt.set_result(receipt)

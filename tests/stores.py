@@ -6,6 +6,7 @@ pytest would take for a mistake: PYTEST_DONT_REWRITE.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,9 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from safetensors.numpy import load_file, save_file
+
+from render.starter import PIPELINE
 
 MANIFEST = """\
 walk,prompt,negative_prompt,seed,frames,steps,guidance,scheduler,kind
@@ -30,7 +34,7 @@ ball,3d cat face,,8,,,,,1
 ,3d octopus,blurry,3,,2,2.0,euler_a,5
 """
 FRAMES = 14  # of the manifest
-JOB = ("sampling.steps=6", "workers.count=1", "workers.cpus=1", "workers.rows=16", "animation.formats=[gif,mp4]")
+JOB = ("sampling.steps=12", "workers.count=1", "workers.cpus=1", "workers.rows=16", "animation.formats=[gif,mp4]")
 WAIT_S = 120.0  # for what takes seconds on an idle machine
 
 
@@ -69,6 +73,19 @@ def short_tmp() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def sibling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second model: the built-in one with a changed weight, for smaller pictures. Not to be written to."""
+    folder = shutil.copytree(PIPELINE, tmp_path_factory.mktemp("models") / "sibling")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_in.bias"] = tensors["conv_in.bias"] + 0.5
+    save_file(tensors, weights)
+    sampling = {"width": 64, "height": 64, "steps": 2, "guidance": 2.0, "scheduler": "euler"}
+    (folder / "sampling.json").write_text(json.dumps(sampling))
+    return folder
 
 
 def pixels(out: Path) -> dict[tuple[str, int, str], str]:

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from stores import JOB, MANIFEST, Finished, command, environment, run_command
 from render import cli
 from render.cli import main
 from render.ledger import Ledger
+from render.model import Model, resolve_model
 from render.recipe import RunError
 from render.run import Summary
 
@@ -163,31 +165,77 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     said = capsys.readouterr()
     assert said.err == ""
     lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
-    assert list(lines) == ["manifest", "output", "model", "walks", "frames", "work", "disk", "workers"]
+    assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers"]
+    assert lines["models"] == "main: starter"
     assert lines["walks"] == "1 and 5 stills"
-    assert lines["frames"] == "14 in 4 units: 128x128 (16 rows)"
+    assert lines["frames"] == "14 in 4 units: main 128x128 (16 rows)"
     assert lines["workers"] == "1 × 1 thread(s) on cpu"
     assert not (tmp_path / "out").exists()
 
 
 def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_path: Path) -> None:
     assert main(["plan", str(manifest), *JOB, "store.unit_frames=4", f"output={tmp_path / 'out'}", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts, steps = json.loads(capsys.readouterr().out), int(JOB[0].removeprefix("sampling.steps="))
     assert facts == {
         "manifest": str(manifest),
         "output": str(tmp_path / "out"),
-        "model": "starter",
+        "models": [{"name": "main", "id": "starter", "fingerprint": None}],
         "walks": 1,
         "stills": 5,
         "frames": 14,
         "units": 4,
         "pixels": 14 * 128 * 128,
-        "network_evaluations": 9 * 6 * 2 + 2 * 6 * 2 + 5 * 2 + 4 + 2 * 2,
+        "network_evaluations": 9 * steps * 2 + 2 * steps * 2 + 5 * 2 + 4 + 2 * 2,
         "expected_bytes": facts["expected_bytes"],
-        "rows": {"128x128": 16},
+        "rows": {"main 128x128": 16},
         "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
         "warnings": [],
     }
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    path = tmp_path / "two.csv"
+    path.write_text("prompt,model\n3d dog face,soft\n3d cat face,\n3d bear,soft\n", encoding="utf-8")
+    return path
+
+
+def test_plan_of_two_models(
+    capsys: pytest.CaptureFixture[str], two: Path, starter: Model, sibling: Path, tmp_path: Path
+) -> None:
+    """With `--check-model` the weights are looked at; models that no row uses are not told of."""
+    arguments = ["plan", str(two), f"models.soft.id={sibling}", "models.spare.id=starter", f"output={tmp_path / 'out'}"]
+    assert main(arguments) == 0
+    assert f"models     soft: {sibling}, main: starter\n" in capsys.readouterr().out
+    assert main([*arguments, "--check-model", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    prints = {model["name"]: model["fingerprint"] for model in facts["models"]}
+    assert prints == {
+        "soft": resolve_model(str(sibling), None, Path.cwd()).fingerprint,
+        "main": starter.fingerprint,
+    }
+    assert facts["rows"] == {"soft 64x64": 4, "main 128x128": 2}
+    assert main([*arguments, "--check-model"]) == 0
+    assert f"models     soft: {sibling} (fingerprint {prints['soft']}), main: starter (" in capsys.readouterr().out
+
+
+def test_plan_looks_at_weights_where_asked(
+    capsys: pytest.CaptureFixture[str], two: Path, sibling: Path, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(sibling, tmp_path / "bare", ignore=shutil.ignore_patterns("diffusion*.safetensors"))
+    assert main(["plan", str(two), f"models.soft.id={bare}"]) == 0
+    assert main(["plan", str(two), f"models.soft.id={bare}", "--check-model"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"render: models.soft: model {bare}: required safetensors weights in unet/, got no weights\n"
+
+
+def test_errors_of_all_models_at_once(capsys: pytest.CaptureFixture[str], two: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    style = tmp_path / "style.safetensors"
+    assert main(["plan", str(two), f"model.id={tmp_path / 'empty'}", f"models.soft.loras=[{{path: {style}}}]"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "required a JSON file model_index.json" in first
+    assert second.startswith(f"models.soft: model starter: required a safetensors file {style}")
 
 
 def test_plan_warns_of_lost_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

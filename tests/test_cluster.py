@@ -11,7 +11,8 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ from stores import pixels, wait_until
 from render.cluster import Cluster
 from render.ledger import Ledger
 from render.machine import Workforce
-from render.recipe import Frame, Keyframe, Prompt, Receipt, Recipe, RunError, Seed, Unit
+from render.recipe import Frame, Keyframe, ModelError, Prompt, Receipt, Recipe, RunError, Seed, Unit
 from render.shard import Origin, Rendered, shard_schema, write_shard
 
 pytest_plugins = ["stores"]
@@ -49,19 +50,27 @@ class Painting:
     disk_full: frozenset[int] = frozenset()
     waits: frozenset[int] = frozenset()  # until a file `go` is there
     starts: bool = True
+    lacks: str = ""  # a model that none of them can load
 
 
 class Painter:
     """Stands in for the actor."""
 
-    def __init__(self, painting: Painting) -> None:
-        if not painting.starts:
+    def __init__(self, painting: Painting, model: str) -> None:
+        if not painting.starts or model == painting.lacks:
             raise RuntimeError("no such model")
+        self._model = model
+        (painting.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)
         self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
         self._ready_s = self._beat_s = time.monotonic()
 
     async def render(self, unit: Unit) -> Receipt:
-        numbers = {frame.index for frame in unit.frames}
+        numbers, (model, _, _) = {frame.index for frame in unit.frames}, unit.group
+        if model != self._model:
+            if model == self._told.lacks:
+                raise ModelError("no such model")
+            (self._told.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)  # twice is a failure
+            self._model = model
         await asyncio.sleep(0.05)  # no frame is done, or kills, in no time
         if numbers & self._told.kills or self._first(numbers & self._told.kills_once):
             os._exit(1)
@@ -102,11 +111,12 @@ def _paint(frame: Frame) -> Rendered:
     return Rendered(file.getvalue(), hashlib.sha256(image.tobytes()).hexdigest(), 0.0, blank=False)
 
 
-def make_units(count: int, frames: int) -> list[Unit]:
-    """`count` units of as many frames, which are numbered through."""
-    key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 8, 8, 1, 1.0, "ddim")
+def make_units(count: int, frames: int, models: Sequence[str] = ("main",)) -> list[Unit]:
+    """`count` units of as many frames, which are numbered through; each model has an equal share, one after the other."""
 
     def frame(number: int) -> Frame:
+        model = models[number * len(models) // (count * frames)]
+        key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 8, 8, 1, 1.0, "ddim", model=model)
         return Frame("w", number, Recipe(Prompt("a"), Prompt(""), Seed(number), 8, 8, 1, 1.0, "ddim", "paint"), key)
 
     return [
@@ -158,6 +168,28 @@ def test_all_is_well(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -
     receipts = list(render(make_units(6, 2)))
     assert sorted(receipt.unit for receipt in receipts) == [f"{unit:05d}" for unit in range(6)]
     assert stored(tmp_path) == list(range(12))
+
+
+def test_workers_begin_with_what_they_are_given_and_change_once(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path
+) -> None:
+    units = make_units(12, 1, ("xl", "main"))
+    assert len(list(render(units))) == 12
+    loaded = Counter(path.name.split("-")[1] for path in tmp_path.glob("loaded-*"))
+    assert len(loaded) == 2
+    assert max(loaded.values()) <= 2  # of two models, and none twice
+    assert {path.name.split("-")[2] for path in tmp_path.glob("loaded-*")} == {"xl", "main"}
+
+
+def test_a_model_that_no_worker_can_load_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    """It is not the units' fault: none is split, no frame is put in quarantine."""
+    units = make_units(8, 2, ("main", "xl"))
+    with pytest.raises(RunError, match=r"3 in a row did not start: .*no such model"):
+        list(render(units, replace(ONE_CPU, count=1), lacks="xl"))
+    assert stored(tmp_path) == list(range(8))
+    assert not tombs(tmp_path)
+    assert len(list(render(units))) == 4
+    assert stored(tmp_path) == list(range(16))
 
 
 @pytest.mark.parametrize("fault", ["kills_once", "breaks_once"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from render.config import JobConfig, load_job, to_yaml
+from render.config import JobConfig, LoraConfig, ModelConfig, load_job, to_yaml
 from render.recipe import SEED_MAX, JobError
 
 
@@ -28,6 +28,7 @@ def test_defaults_and_nested_keys(tmp_path: Path) -> None:
     assert (job.seed, job.sampling.steps, job.sampling.guidance) == (3, 7, 2.0)
     assert job.animation.formats == ("gif",)
     assert (job.sampling.width, job.model.id, job.store.format) == (None, "starter", "png")
+    assert job.all_models == {"main": ModelConfig()}
 
 
 def test_a_job_is_frozen(tmp_path: Path) -> None:
@@ -73,6 +74,26 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("animation: {fps: 60}", ["key 'animation.fps'", "at most 50 for GIF", "got 60"]),
         ("animation: {crf: 52}", ["from 0 to 51", "got 52"]),
         ("workers: {deadline_s: 0}", ["key 'workers.deadline_s'"]),
+        ("workers: {dtype: float16}", ["key 'workers.dtype'", "one of auto, float32, bfloat16", "nearest: bfloat16"]),
+        ("workers: {device: gpu}", ["key 'workers.device'", "one of auto, cpu, cuda"]),
+        ("model: {dtype: float32}", ["key 'model.dtype'", "required a known key"]),
+        ("model: {clip_skip: 0}", ["key 'model.clip_skip'", "from 1 to 100", "got 0"]),
+        ("model: {tile_above: 8}", ["key 'model.tile_above'", "from 64 to 65536", "got 8"]),
+        ("model: {loras: 3}", ["key 'model.loras'", "required another type", "got 3"]),
+        ("model: {loras: {}}", ["key 'model.loras'", "required another type", "got {}"]),
+        ("model: {loras: {path: x.safetensors}}", ["key 'model.loras.path'", "required a known key"]),
+        ("model: {loras: [{pth: x}]}", ["key 'model.loras'", "got 'pth'", "nearest: path"]),
+        ("model: {loras: [{weight: 2}]}", ["the path of a .safetensors file, got ''"]),
+        ("model: {loras: [{path: style.ckpt}]}", ["the path of a .safetensors file, got 'style.ckpt'"]),
+        ("model: {loras: [{path: a.safetensors, weight: .inf}]}", ["required a finite weight, got inf"]),
+        ("model: {loras: [{path: a.safetensors, weight: much}]}", ["required another type", "'much'"]),
+        ("models: {xl: {idd: starter}}", ["key 'models.xl.idd'", "nearest: models.xl.id"]),
+        ("models: {xl: starter}", ["key 'models.xl'", "keys below it: models.xl.id, models.xl.revision"]),
+        ("models: {main: {id: starter}}", ["key 'models.main.id'", "is not 'main'; got 'main'"]),
+        ("models: {two words: {id: starter}}", ["letters, digits, '-' and '_'", "got 'two words'"]),
+        ("models: {xl: {tile_above: 1}}", ["key 'models.xl.tile_above'", "from 64 to 65536"]),
+        ("models: {xl: {loras: [{path: x}]}}", ["key 'models.xl.loras'", "the path of a .safetensors file, got 'x'"]),
+        ("models: 4", ["key 'models'", "required another type"]),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -139,6 +160,22 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_job(job_file(jobs)).output == elsewhere / "out" / "night"
 
 
+def test_several_models(tmp_path: Path) -> None:
+    """All of their paths stand beside the job; an override may name one that the file does not."""
+    (tmp_path / "mine").mkdir()
+    text = "model: {clip_skip: 2}\nmodels:\n  xl: {id: mine, loras: [{path: a.safetensors, weight: 1}]}\n"
+    overrides = ["models.xl.tile_above=null", "models.b-2.id=owner/name", "models.b-2.loras=[{path: /b.safetensors}]"]
+    job = load_job(job_file(tmp_path, text), overrides)
+    assert job.all_models == {
+        "main": ModelConfig(clip_skip=2),
+        "xl": ModelConfig(
+            id=str(tmp_path / "mine"), loras=(LoraConfig(tmp_path / "a.safetensors", 1.0),), tile_above=None
+        ),
+        "b-2": ModelConfig(id="owner/name", loras=(LoraConfig(Path("/b.safetensors")),)),
+    }
+    assert list(job.all_models) == ["main", "xl", "b-2"]
+
+
 def test_a_hub_id_stays_as_it_is(tmp_path: Path) -> None:
     assert load_job(job_file(tmp_path, "model: {id: owner/name}\n")).model.id == "owner/name"
 
@@ -154,6 +191,9 @@ def test_a_manifest_as_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 
 def test_a_job_written_out_is_the_same_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "seed: 3\nsampling: {negative_prompt: 'no: \"x\"', steps: 4}\nanimation: {fps: 24, formats: [mp4]}\n"
+    text += (
+        "model: {loras: [{path: a.safetensors, weight: 0.5}]}\nmodels: {xl: {clip_skip: 1}, b: {tile_above: null}}\n"
+    )
     job = load_job(job_file(tmp_path, text))
     again = tmp_path / "sub" / "again.yaml"
     again.parent.mkdir()

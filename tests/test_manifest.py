@@ -7,6 +7,7 @@ import decimal
 import hashlib
 import tempfile
 from csv import QUOTE_ALL
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import render.manifest
-from render.manifest import Defaults, Manifest, SizeRule, read_manifest
-from render.recipe import SEED_MAX, Keyframe, ManifestError, Walk
+from render.cells import COLUMNS
+from render.families import SamplingDefaults
+from render.manifest import Manifest, read_frozen, read_manifest
+from render.recipe import FLOW_SCHEDULERS, KARRAS_SCHEDULERS, SEED_MAX, Keyframe, ManifestError, Walk
+from render.rules import Defaults, ModelRules, SizeRule
 
-DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 64, 128, 20, 3.0, "ddim", 42)
-OTHERS = Defaults("other\r\nwords", 5, "smooth", "lerp", 512, 512, 7, 1.5, "euler", 9)
+DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42)
 SIZES = SizeRule(multiple=8, minimum=16, maximum=1024)
+MODELS = {"main": ModelRules(SIZES, KARRAS_SCHEDULERS, False, SamplingDefaults(64, 128, 20, 3.0, "ddim"))}
+THREE = {
+    **MODELS,
+    "flow": ModelRules(SizeRule(16, 32, 256), FLOW_SCHEDULERS, False, SamplingDefaults(96, 96, 8, 5.0, "flow-euler")),
+    "flux": ModelRules(SizeRule(16, 32, 256), FLOW_SCHEDULERS, True, SamplingDefaults(256, 256, 4, 3.5, "flow-euler")),
+}
+OTHERS = Defaults("other\r\nwords", 5, "smooth", "lerp", 9)
+OTHER_MODELS = {"main": ModelRules(SIZES, KARRAS_SCHEDULERS, False, SamplingDefaults(512, 512, 7, 1.5, "euler"))}
 FIRST = Path(__file__).parents[1] / "manifests" / "first.csv"
 
 Cells = dict[str, Any]
@@ -37,17 +48,17 @@ def path(tmp_path: Path) -> Path:
 
 def csv(path: Path, text: str | bytes) -> Manifest:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_manifest(path, DEFAULTS, SIZES)
+    return read_manifest(path, DEFAULTS, MODELS)
 
 
 def parquet(path: Path, columns: Cells | pa.Table) -> Manifest:
     path = path.with_suffix(".parquet")
     pq.write_table(columns if isinstance(columns, pa.Table) else pa.table(columns), path)
-    return read_manifest(path, DEFAULTS, SIZES)
+    return read_manifest(path, DEFAULTS, MODELS)
 
 
 def frame(**columns: Any) -> Manifest:
-    return read_manifest(pd.DataFrame(columns), DEFAULTS, SIZES)
+    return read_manifest(pd.DataFrame(columns), DEFAULTS, MODELS)
 
 
 def keyframes(manifest: Manifest) -> list[Keyframe]:
@@ -82,10 +93,13 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    header = "walk,prompt,negative_prompt,seed,images,frames,easing,interpolation,width,height,steps,guidance,scheduler"
-    manifest = csv(path, f"{header}\nw, a dog ,bad,5,1,9,ease-in,slerp-global,32,40,11,7.5,dpm++2m karras\n")
-    expected = Keyframe(1, " a dog ", "bad", 5, 9, "ease-in", "slerp-global", 32, 40, 11, 7.5, "dpm++2m karras")
-    assert list(manifest.walks()) == [Walk("w", (expected,))]
+    path.write_text(
+        f"{','.join(COLUMNS)}\nw, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux\n"
+    )
+    keyframe = Keyframe(
+        1, " a dog ", "bad", 5, 9, "ease-in", "slerp-global", 32, 48, 11, 7.5, "flow-dpm++2m", 2.5, "flux"
+    )
+    assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [Walk("w", (keyframe,))]
 
 
 def test_rows_of_one_walk_are_its_keyframes_in_order(path: Path) -> None:
@@ -188,11 +202,11 @@ def test_one_table_reads_alike_from_every_file(path: Path, source: Any) -> None:
 
 def test_a_dataframe_reads_as_its_file(path: Path) -> None:
     data = pa.table(TABLE).to_pandas(types_mapper=pd.ArrowDtype)
-    manifest = read_manifest(data, DEFAULTS, SIZES)
+    manifest = read_manifest(data, DEFAULTS, MODELS)
     assert manifest.name == "dataframe"
     assert manifest.fingerprint == parquet(path, TABLE).fingerprint
     data[data.walk.isna()].drop(columns="walk").to_parquet(path.with_suffix(".parquet"))  # writes __index_level_0__
-    assert len(list(read_manifest(path.with_suffix(".parquet"), DEFAULTS, SIZES).walks())) == 2
+    assert len(list(read_manifest(path.with_suffix(".parquet"), DEFAULTS, MODELS).walks())) == 2
 
 
 def test_empty_text_in_parquet_is_an_empty_cell(path: Path) -> None:
@@ -219,17 +233,17 @@ def test_the_fingerprint_sees_every_cell_and_label(path: Path) -> None:
 
 def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would refuse to resume what an older version began."""
-    expected = "244edb2446e6cf3ad6fb80eab8457828ea3ce290d688110008531de1841d1660"
+    expected = "77d316e12c725f9d929c61b509588dc924aea307615e32d7867fff6296073afd"
     assert parquet(path, TABLE).fingerprint == expected
     monkeypatch.setattr(render.manifest, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected
 
 
 def test_the_fingerprint_depends_on_the_defaults_that_are_used(path: Path) -> None:
-    assert csv(path, "prompt\np\n").fingerprint != read_manifest(path, OTHERS, SIZES).fingerprint
+    assert csv(path, "prompt\np\n").fingerprint != read_manifest(path, OTHERS, OTHER_MODELS).fingerprint
     full = "walk,prompt,negative_prompt,seed,frames,easing,interpolation,width,height,steps,guidance,scheduler"
     row = "w,p,n,1,2,linear,lerp,64,64,20,1,ddim"
-    assert csv(path, f"{full}\n{row}\n").fingerprint == read_manifest(path, OTHERS, SIZES).fingerprint
+    assert csv(path, f"{full}\n{row}\n").fingerprint == read_manifest(path, OTHERS, OTHER_MODELS).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -259,7 +273,7 @@ def test_a_file_that_cannot_be_a_manifest(tmp_path: Path, name: str, content: by
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ManifestError) as caught:
-        read_manifest(tmp_path / name, DEFAULTS, SIZES)
+        read_manifest(tmp_path / name, DEFAULTS, MODELS)
     assert str(caught.value) == f"{tmp_path / name}: 1 error\n{tmp_path / name}: {message}"
     assert caught.value.__suppress_context__
 
@@ -270,12 +284,12 @@ def test_a_parquet_file_cut_short_or_without_rows(path: Path) -> None:
     whole = path.with_suffix(".parquet")
     whole.write_bytes(whole.read_bytes()[:-9])
     with pytest.raises(ManifestError, match="required a whole Parquet file; got"):
-        read_manifest(whole, DEFAULTS, SIZES)
+        read_manifest(whole, DEFAULTS, MODELS)
     with pytest.raises(ManifestError, match="required at least one row below the header; got none"):
-        read_manifest(pd.DataFrame({"prompt": []}), DEFAULTS, SIZES)
+        read_manifest(pd.DataFrame({"prompt": []}), DEFAULTS, MODELS)
     path.mkdir()
     with pytest.raises(ManifestError, match="required a file that can be read; got is a directory"):
-        read_manifest(path, DEFAULTS, SIZES)
+        read_manifest(path, DEFAULTS, MODELS)
 
 
 def test_csv_that_is_not_quite_csv(path: Path) -> None:
@@ -350,7 +364,7 @@ def test_all_errors_at_once(path: Path) -> None:
 def test_a_hundred_errors_are_told_and_all_are_counted(path: Path) -> None:
     path.write_text("prompt,steps\n" + "p,1\n" * 50 + ",0\n" * 2000 + "x\n" * 3000)
     with pytest.raises(ManifestError) as caught:
-        read_manifest(path, DEFAULTS, SIZES)
+        read_manifest(path, DEFAULTS, MODELS)
     heading, *lines, last = str(caught.value).split("\n")
     assert (heading, len(lines), last) == (f"{path}: 7000 errors", 100, "… and 6900 more")
     assert [line.removeprefix(f"{path}: ")[:26] for line in lines[:3]] == [
@@ -534,11 +548,92 @@ def test_images_in_a_walk_and_frames_of_a_still(path: Path) -> None:
 
 def test_a_default_that_cannot_be_used_is_told_once_and_only_where_used(path: Path) -> None:
     path.write_text("prompt,scheduler,width\na,lms,64\nb,lms,64\n")
-    odd = Defaults("", 24, "linear", "slerp", 2**70, 63, 20, 3.0, "nope", 42)
+    odd = ModelRules(SIZES, KARRAS_SCHEDULERS, False, SamplingDefaults(2**70, 63, 20, 3.0, "nope"))
     with pytest.raises(ManifestError) as caught:
-        read_manifest(path, odd, SIZES)
+        read_manifest(path, DEFAULTS, {"main": odd})
     assert str(caught.value).split("\n")[1:] == [
         f"{path}: column 'height': required {INTEGER['height']}; got 63, the job's default"
+    ]
+
+
+# --- models ---
+
+
+def errors_of_three(path: Path, text: str) -> list[str]:
+    path.write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, DEFAULTS, THREE)
+    return [line.removeprefix(f"{path}: ") for line in str(caught.value).split("\n")[1:]]
+
+
+def test_empty_cells_take_the_defaults_of_the_row_s_model(path: Path) -> None:
+    path.write_text("prompt,model,width,guidance\na,flow,,\na,,,\na,flux,,2\na,flow,32,\na,main,32,\n")
+    manifest = read_manifest(path, DEFAULTS, THREE)
+    assert [(k.model, k.width, k.height, k.steps, k.guidance, k.scheduler) for k in keyframes(manifest)] == [
+        ("flow", 96, 96, 8, 5.0, "flow-euler"),
+        ("main", 64, 128, 20, 3.0, "ddim"),
+        ("flux", 256, 256, 4, 2.0, "flow-euler"),
+        ("flow", 32, 96, 8, 5.0, "flow-euler"),
+        ("main", 32, 128, 20, 3.0, "ddim"),
+    ]
+    assert {k.true_guidance for k in keyframes(manifest)} == {1.0}
+    assert manifest.models == ("flow", "main", "flux")  # by their first rows
+    assert_frozen(manifest, path.with_name("frozen.parquet"))
+
+
+def test_a_manifest_without_the_column_is_of_the_main_model(path: Path) -> None:
+    path.write_text("prompt\na\n")
+    assert read_manifest(path, DEFAULTS, THREE).models == ("main",)
+    assert read_manifest(path, DEFAULTS, THREE).fingerprint == read_manifest(path, DEFAULTS, MODELS).fingerprint
+
+
+def test_every_row_is_judged_by_the_rules_of_its_model(path: Path) -> None:
+    """One content is right in one row and wrong in the next; the rest of a row of no known model is read, too."""
+    text = (
+        "prompt,model,width,scheduler,true_guidance,steps\n"
+        "a,main,24,euler,1,\n"
+        "a,flow,24,euler,1.0,0\n"
+        "a,flux,48,flow-unipc,4,\n"
+        "a,main,48,flow-unipc,4,\n"
+        "a,Flux,24,euler,4,0\n"
+        "a,flow,320,flow_euler,-1,\n"
+    )
+    flow = ", ".join(FLOW_SCHEDULERS)
+    sides = "a multiple of 16, 32 … 256 pixels with model 'flow'"
+    off = "1 or nothing (this model's guidance is in column `guidance`)"
+    assert errors_of_three(path, text) == [
+        f"row 2, column 'width': required {sides}; got '24'",
+        "row 2, column 'steps': required an integer, 1 … 1000 with model 'flow'; got '0'",
+        f"row 2, column 'scheduler': required one of {flow} with model 'flow'; got 'euler', which does not fit a model of "
+        "flow matching",
+        f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'flow-unipc', which is for models of flow matching",
+        f"row 4, column 'true_guidance': required {off}; got '4'",
+        "row 5, column 'model': required a model of the job (main, flow, flux); got 'Flux' (nearest: flux)",
+        "row 5, column 'steps': required an integer, 1 … 1000; got '0'",
+        f"row 6, column 'width': required {sides}; got '320'",
+        f"row 6, column 'scheduler': required one of {flow} with model 'flow'; got 'flow_euler' (nearest: flow-euler, "
+        "flow-heun)",
+        f"row 6, column 'true_guidance': required {off} with model 'flow'; got '-1'",
+    ]
+
+
+def test_a_default_is_judged_by_every_model_that_takes_it(path: Path) -> None:
+    path.write_text("prompt,model,width\na,flow,32\na,main,32\na,flux,32\na,flow,32\n")
+    models = {name: replace(rules, defaults=SamplingDefaults(8, 64, 4, 1.0, "euler")) for name, rules in THREE.items()}
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, DEFAULTS, models)
+    misfit = "got 'euler', the job's default with model {!r}, which does not fit a model of flow matching"
+    assert [line.split("; ")[1] for line in str(caught.value).split("\n")[1:]] == [
+        misfit.format("flow"),
+        misfit.format("flux"),
+    ]
+
+
+def test_models_that_change_in_a_walk(path: Path) -> None:
+    """Told once, not for the size that comes with the model as well."""
+    text = "walk,prompt,model\nw,a,flow\nw,b,\nw,c,flow\nv,a,flux\nv,b,flux\n"
+    assert errors_of_three(path, text) == [
+        "row 2, column 'model': required flow, as the first keyframe of 'w' has; got main"
     ]
 
 
@@ -604,7 +699,7 @@ def test_labels_of_parquet_keep_type_and_value(path: Path, label: pa.Array) -> N
 @pytest.mark.parametrize("label", LABELS, ids=lambda label: str(label.type))
 def test_labels_survive_writing(tmp_path: Path, label: pa.Array) -> None:
     data = pa.table({"prompt": ["p"], "tag": label}).to_pandas(types_mapper=pd.ArrowDtype)
-    assert_frozen(read_manifest(data, DEFAULTS, SIZES), tmp_path / "frozen.parquet")
+    assert_frozen(read_manifest(data, DEFAULTS, MODELS), tmp_path / "frozen.parquet")
 
 
 def test_labels_of_pandas_types(tmp_path: Path) -> None:
@@ -636,6 +731,8 @@ def test_labels_of_pandas_types(tmp_path: Path) -> None:
         ("cfg", "guidance"),
         ("guidance_scale", "guidance"),
         ("num_inference_steps", "steps"),
+        ("true_cfg_scale", "true_guidance"),
+        ("Model", "model"),
         ("SHA256", None),
         ("render ms", None),
         ("key", None),
@@ -686,7 +783,7 @@ def test_labels_that_python_cannot_hold(path: Path, label: pa.Array) -> None:
 )
 def test_dataframes_that_are_no_manifest(data: pd.DataFrame, message: str) -> None:
     with pytest.raises(ManifestError) as caught:
-        read_manifest(data, DEFAULTS, SIZES)
+        read_manifest(data, DEFAULTS, MODELS)
     heading, line = str(caught.value).split("\n")
     assert heading == "DataFrame: 1 error"
     assert message in line
@@ -704,12 +801,14 @@ def test_nan_of_a_dataframe_is_an_empty_cell() -> None:
 
 
 def assert_frozen(manifest: Manifest, path: Path) -> None:
-    """What is written reads the same under other defaults."""
+    """What is written reads the same under other defaults, and with nothing known of the models."""
     manifest.write(path)
-    again = read_manifest(path, OTHERS, SIZES)
-    assert repr(list(again.walks())) == repr(list(manifest.walks()))
-    assert again.fingerprint == manifest.fingerprint
-    assert again.label_schema == manifest.label_schema
+    other = replace(OTHER_MODELS["main"], schedulers=KARRAS_SCHEDULERS + FLOW_SCHEDULERS, distilled=True)
+    others = dict.fromkeys(manifest.models, other)
+    for again in (read_manifest(path, OTHERS, others), read_frozen(path)):
+        assert repr(list(again.walks())) == repr(list(manifest.walks()))
+        assert again.fingerprint == manifest.fingerprint
+        assert again.label_schema == manifest.label_schema
     assert [file.name for file in path.parent.iterdir() if file.suffix == ".tmp"] == []
 
 
@@ -717,8 +816,7 @@ def assert_frozen(manifest: Manifest, path: Path) -> None:
 def test_what_is_written_needs_no_defaults(path: Path, negative: str) -> None:
     text = "walk,prompt,negative_prompt,seed,images,kind\nw,a\r\n,,,,1\nw,b,x,5,,\n,c,,,3,2\n,d,,9,,\n"
     path.write_text(text.replace("a\r\n", '"a\r\n"'), newline="")
-    defaults = Defaults(negative, 24, "linear", "slerp", 64, 128, 20, 3.1, "ddim", 42)
-    manifest = read_manifest(path, defaults, SIZES)
+    manifest = read_manifest(path, replace(DEFAULTS, negative_prompt=negative), MODELS)
     assert [k.negative_prompt for k in keyframes(manifest)][:2] == [negative.replace("\r", ""), "x"]
     assert_frozen(manifest, path.with_name("frozen.parquet"))
 
@@ -753,7 +851,7 @@ def test_rows_beyond_one_chunk(path: Path) -> None:
 
 
 def test_the_first_manifest() -> None:
-    manifest = read_manifest(FIRST, DEFAULTS, SIZES)
+    manifest = read_manifest(FIRST, DEFAULTS, MODELS)
     walk, *stills = manifest.walks()
     assert (walk.name, [k.prompt for k in walk.keyframes]) == ("dog-to-cat", ["3d dog face", "3d cat face"])
     assert (walk.frame_count, {k.seed for k in walk.keyframes}, walk.keyframes[0].easing) == (25, {7}, "smooth")
@@ -784,7 +882,7 @@ def test_any_table_reads_alike_as_csv_and_parquet(rows: list[Cells]) -> None:
         path = Path(folder, "m.csv")
         data.to_csv(path, index=False, quoting=QUOTE_ALL)  # by default, pandas leaves a lone \r without quotes
         table = pa.table({name: [row[name] for row in rows] for name in rows[0]})
-        one, two, three = read_manifest(path, DEFAULTS, SIZES), parquet(path, table), frame(**data)
+        one, two, three = read_manifest(path, DEFAULTS, MODELS), parquet(path, table), frame(**data)
         assert list(one.walks()) == list(two.walks()) == list(three.walks())
         assert one.fingerprint == two.fingerprint == three.fingerprint
         assert_frozen(one, Path(folder, "frozen.parquet"))
@@ -798,7 +896,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(junk: bytes, at: in
         path = Path(folder, "m.csv")
         path.write_bytes(whole[:at] + junk + whole[at + cut :])
         try:
-            manifest = read_manifest(path, DEFAULTS, SIZES)
+            manifest = read_manifest(path, DEFAULTS, MODELS)
         except ManifestError:
             return
         assert_frozen(manifest, Path(folder, "frozen.parquet"))

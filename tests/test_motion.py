@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from render.motion import EASING, frames_of, legs, recipe_at
-from render.recipe import EASINGS, Keyframe, Mix, Prompt, Seed, Walk
+from render.recipe import EASINGS, Keyframe, Mix, Prompt, Seed, Target, Walk
 
 MakeKeyframe = Callable[..., Keyframe]
+TARGET = Target("m", tile_above=512)
 
 
 def walk_of(make_keyframe: MakeKeyframe, *counts: int, name: str = "w") -> Walk:
@@ -55,22 +56,22 @@ def test_easing_in_the_middle(name: str, middle: float) -> None:
 )
 def test_number_of_frames(make_keyframe: MakeKeyframe, counts: tuple[int, ...], frames: int) -> None:
     walk = walk_of(make_keyframe, *counts)
-    assert [frame.index for frame in frames_of(walk, "m")] == list(range(frames))
+    assert [frame.index for frame in frames_of(walk, TARGET)] == list(range(frames))
     assert walk.frame_count == frames == sum(count for _, _, count in legs(walk))
 
 
 def test_no_keyframe_is_repeated(make_keyframe: MakeKeyframe) -> None:
     """`linspace` with both ends in each leg would show each keyframe twice: a stall."""
-    frames = list(frames_of(walk_of(make_keyframe, 4, 3, 5), "m"))
+    frames = list(frames_of(walk_of(make_keyframe, 4, 3, 5), TARGET))
     assert len({frame.recipe.key for frame in frames}) == len(frames) == 8
 
 
 def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
     """To the key: the store shows that a still of the same prompt and seed is the same picture."""
     walk = walk_of(make_keyframe, 4, 3, 5)
-    frames = list(frames_of(walk, "m"))
+    frames = list(frames_of(walk, TARGET))
     for index, keyframe in zip((0, 4, 7), walk.keyframes, strict=True):
-        (still,) = frames_of(Walk("still", (keyframe,), still=True), "m")
+        (still,) = frames_of(Walk("still", (keyframe,), still=True), TARGET)
         assert frames[index].recipe == still.recipe
         assert still.recipe.prompt == Prompt(keyframe.prompt)
         assert still.recipe.noise == Seed(keyframe.seed)
@@ -80,7 +81,7 @@ def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
 def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None:
     """The negative prompt as well, which is forgotten elsewhere; noise slerps with one angle whatever prompts do."""
     a, b = walk_of(make_keyframe, 4, 1).keyframes
-    recipe = recipe_at(a, b, 0.25, "m")
+    recipe = recipe_at(a, b, 0.25, TARGET)
     assert recipe.prompt == Mix("slerp", Prompt("p0"), Prompt("p1"), 0.25)
     assert recipe.negative_prompt == Mix("slerp", Prompt("n0"), Prompt("n1"), 0.25)
     assert recipe.noise == Mix("slerp-global", Seed(0), Seed(1), 0.25)
@@ -90,7 +91,7 @@ def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None
 def test_easing_places_the_frames(make_keyframe: MakeKeyframe) -> None:
     a = make_keyframe(prompt="a", easing="ease-in", interpolation="lerp")
     b = make_keyframe(prompt="b", easing="linear")
-    frames = list(frames_of(Walk("w", (a, b)), "m"))
+    frames = list(frames_of(Walk("w", (a, b)), TARGET))
     blends = [frame.recipe.prompt for frame in frames[1:4]]
     assert blends == [Mix("lerp", Prompt("a"), Prompt("b"), (i / 4) ** 2) for i in (1, 2, 3)]
     assert {frame.recipe.noise for frame in frames} == {Seed(1)}  # one seed stands still
@@ -98,11 +99,37 @@ def test_easing_places_the_frames(make_keyframe: MakeKeyframe) -> None:
 
 def test_frames_carry_the_start_of_their_leg(make_keyframe: MakeKeyframe) -> None:
     walk = walk_of(make_keyframe, 2, 2, 1)
-    rows = [(frame.walk, frame.keyframe.row) for frame in frames_of(walk, "m")]
+    rows = [(frame.walk, frame.keyframe.row) for frame in frames_of(walk, TARGET)]
     assert rows == [("w", 1), ("w", 1), ("w", 2), ("w", 2), ("w", 3)]
 
 
 def test_neighbours_are_equally_far_apart(make_keyframe: MakeKeyframe) -> None:
     """Linear guidance shows it: no step is skipped or doubled where legs meet."""
-    guidance = [frame.recipe.guidance for frame in frames_of(walk_of(make_keyframe, 4, 4, 1), "m")]
+    guidance = [frame.recipe.guidance for frame in frames_of(walk_of(make_keyframe, 4, 4, 1), TARGET)]
     assert guidance == [2.0 + i / 4 for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("distilled", "scale", "embedded"),
+    [(False, [4.0, 5.0, 6.0], [None] * 3), (True, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])],
+)
+def test_guidance_is_what_the_model_takes_it_for(
+    make_keyframe: MakeKeyframe, distilled: bool, scale: list[float], embedded: list[float | None]
+) -> None:
+    """Between two network outputs, or into the network; what moves beside it is the other one."""
+    ends = make_keyframe(guidance=4.0, frames=2), make_keyframe(guidance=6.0, true_guidance=3.0)
+    frames = list(frames_of(Walk("w", ends), Target("m", distilled)))
+    assert [frame.recipe.guidance for frame in frames] == scale
+    assert [frame.recipe.distilled_guidance for frame in frames] == embedded
+    assert {frame.recipe.model for frame in frames} == {"m"}
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "above", "tiled"),
+    [(512, 512, 512, False), (512, 520, 512, True), (520, 64, 512, True), (8192, 8192, None, False)],
+)
+def test_large_frames_are_tiled(
+    make_keyframe: MakeKeyframe, width: int, height: int, above: int | None, tiled: bool
+) -> None:
+    walk = Walk("w", (make_keyframe(width=width, height=height),))
+    assert next(frames_of(walk, Target("m", tile_above=above))).recipe.tiled is tiled

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
@@ -21,24 +21,28 @@ from render.plan import (
     evaluations_of,
     make_plan,
     plan_units,
+    show_group,
 )
-from render.recipe import Keyframe, Walk
+from render.recipe import Keyframe, Target, Walk
 
 MakeKeyframe = Callable[..., Keyframe]
+TARGETS = {"main": Target("m"), "xl": Target("x"), "flux": Target("f", distilled=True, tile_above=64)}
 CPU = Limits(rows=None, unit_frames=None, gpu=False, format="png")
 GPU = Limits(rows=None, unit_frames=None, gpu=True, format="png")
 
 
 def plan_for(walks: list[Walk], limits: Limits = CPU) -> Plan:
-    return make_plan(count_walks(walks), limits, {"manifest": "abc"})
+    targets = {name: TARGETS[name] for name in dict.fromkeys(walk.keyframes[0].model for walk in walks)}
+    return make_plan(count_walks(walks, targets), limits, {"manifest": "abc"}, targets)
 
 
 @st.composite
 def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
-    """Walks of one to four keyframes in three shapes, guided and not."""
+    """Walks of one to four keyframes of three models in three sizes, guided and not."""
 
     def walk(index: int) -> Walk:
         width, height = draw(st.sampled_from([(64, 64), (64, 96), (512, 512)]))
+        model = draw(st.sampled_from(list(TARGETS)))
         keyframes = tuple(
             Keyframe(
                 row=index + 1,
@@ -53,6 +57,8 @@ def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
                 steps=3,
                 guidance=draw(st.sampled_from([0.0, 1.0, 1.5, 7.0])),
                 scheduler="ddim",
+                true_guidance=draw(st.sampled_from([1.0, 2.0])) if TARGETS[model].distilled else 1.0,
+                model=model,
             )
             for k in range(draw(st.integers(1, 4)))
         )
@@ -68,32 +74,48 @@ def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
 def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     walks, limits = case
     plan = plan_for(walks, limits)
-    units = list(plan_units(walks, "m", plan))
+    units = list(plan_units(lambda: walks, plan))
     placed = sorted((frame.walk, frame.index) for unit in units for frame in unit.frames)
     asked = dict.fromkeys(plan.rows, 0)
     for unit in units:
-        assert {(frame.recipe.width, frame.recipe.height) for frame in unit.frames} == {unit.shape}
-        assert 0 < len(unit.frames) <= plan.unit_frames[unit.shape]
-        assert unit.rows == plan.rows[unit.shape]
+        assert {(f.keyframe.model, f.recipe.width, f.recipe.height) for f in unit.frames} == {unit.group}
+        assert {frame.recipe.model for frame in unit.frames} == {TARGETS[unit.group[0]].fingerprint}
+        assert 0 < len(unit.frames) <= plan.unit_frames[unit.group]
+        assert unit.rows == plan.rows[unit.group]
         assert unit.of == plan.units
-        asked[unit.shape] += sum(2 if frame.recipe.guided else 1 for frame in unit.frames)
+        asked[unit.group] += sum(2 if frame.recipe.guided else 1 for frame in unit.frames)
 
-    assert placed == sorted((f.walk, f.index) for f in chain.from_iterable(frames_of(w, "m") for w in walks))
+    expected = [(f.walk, f.index) for walk in walks for f in frames_of(walk, TARGETS[walk.keyframes[0].model])]
+    assert placed == sorted(expected)
     assert [unit.id for unit in units] == [f"{number:05d}" for number in range(plan.units)]
-    assert units == list(plan_units(iter(walks), "m", plan))
-    for shape, rows in plan.rows.items():
+    assert [model for model, _ in groupby(unit.group[0] for unit in units)] == list(plan.targets)
+    assert units == list(plan_units(lambda: iter(walks), plan))
+    for group, rows in plan.rows.items():
         assert 1 <= rows <= (limits.rows or 64)
         # Counted a leg at a time: one whose guidance passes 1 on the way counts as guided in all its frames.
-        most = asked[shape] + sum(f.recipe.guidance <= 1 for unit in units for f in unit.frames if unit.shape == shape)
+        most = asked[group] + sum(f.recipe.guidance <= 1 for unit in units for f in unit.frames if unit.group == group)
         assert rows <= most
 
 
 def test_frames_keep_the_manifest_s_order(make_keyframe: MakeKeyframe) -> None:
     walks = [Walk(f"w{i}", (make_keyframe(width=64 + 64 * (i % 2)),), still=True) for i in range(40)]
-    units = list(plan_units(walks, "m", plan_for(walks)))
-    for shape in ((64, 64), (128, 64)):
-        names = [frame.walk for unit in units if unit.shape == shape for frame in unit.frames]
-        assert names == [walk.name for walk in walks if walk.keyframes[0].width == shape[0]]
+    units = list(plan_units(lambda: walks, plan_for(walks)))
+    for width in (64, 128):
+        names = [frame.walk for unit in units if unit.group == ("main", width, 64) for frame in unit.frames]
+        assert names == [walk.name for walk in walks if walk.keyframes[0].width == width]
+
+
+def test_units_come_model_by_model(make_keyframe: MakeKeyframe) -> None:
+    """Of walks that alternate, and in the order in which the models first appear."""
+    walks = [Walk(f"w{i}", (make_keyframe(model=("xl", "main")[i % 2]),), still=True) for i in range(6)]
+    plan = plan_for(walks, Limits(None, 2, False, "png"))
+    units = list(plan_units(lambda: walks, plan))
+    assert [(unit.group[0], [frame.walk for frame in unit.frames]) for unit in units] == [
+        ("xl", ["w0", "w2"]),
+        ("xl", ["w4"]),
+        ("main", ["w1", "w3"]),
+        ("main", ["w5"]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +131,7 @@ def test_frames_keep_the_manifest_s_order(make_keyframe: MakeKeyframe) -> None:
 )
 def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: int | None, rows: int) -> None:
     walks = [Walk(f"w{i}", (make_keyframe(guidance=guidance),), still=True) for i in range(count)]
-    assert plan_for(walks, Limits(limit, None, False, "png")).rows == {(64, 64): rows}
+    assert plan_for(walks, Limits(limit, None, False, "png")).rows == {("main", 64, 64): rows}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +149,7 @@ def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: i
 )
 def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, side: int, rows: int) -> None:
     walk = Walk("w", (make_keyframe(width=side, height=side, frames=200), make_keyframe(width=side, height=side)))
-    assert plan_for([walk], limits).rows == {(side, side): rows}
+    assert plan_for([walk], limits).rows == {("main", side, side): rows}
 
 
 @pytest.mark.parametrize(
@@ -142,10 +164,10 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
     ],
 )
 def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, limits: Limits, size: int) -> None:
-    shape = (side, side)
-    counts = Counts(0, frames, frames, frames * side * side, frames, {shape: (frames, frames)})
-    plan = make_plan(counts, limits, {})
-    assert plan.unit_frames == {shape: size}
+    group = ("main", side, side)
+    counts = Counts(0, frames, frames, frames * side * side, frames, {group: (frames, frames)})
+    plan = make_plan(counts, limits, {}, TARGETS)
+    assert plan.unit_frames == {group: size}
     assert plan.units == -(-frames // size)
     assert size == 1 or limits.unit_frames or size * side * side * 1.7 <= UNIT_BYTES
 
@@ -154,20 +176,31 @@ def test_counts(make_keyframe: MakeKeyframe) -> None:
     walks = [
         Walk("moving", (make_keyframe(frames=3, guidance=1.0), make_keyframe(guidance=1.0))),
         Walk("still", (make_keyframe(width=128, scheduler="heun", steps=4),), still=True),
+        Walk("embedded", (make_keyframe(model="flux", guidance=3.5, scheduler="flow-heun"),), still=True),
+        Walk("true", tuple(make_keyframe(model="flux", frames=4, true_guidance=scale) for scale in (0.0, 2.0))),
     ]
-    assert count_walks(walks) == Counts(
-        walks=1,
-        stills=1,
-        frames=5,
-        pixels=4 * 64 * 64 + 128 * 64,
-        evaluations=4 * 3 + 2 * 7,
-        by_shape={(64, 64): (4, 4), (128, 64): (1, 2)},
+    assert count_walks(walks, TARGETS) == Counts(
+        walks=2,
+        stills=2,
+        frames=11,
+        pixels=10 * 64 * 64 + 128 * 64,
+        evaluations=4 * 3 + 2 * 7 + 5 + 7 * 3,
+        by_group={("main", 64, 64): (4, 4), ("main", 128, 64): (1, 2), ("flux", 64, 64): (6, 8)},
     )
 
 
 @pytest.mark.parametrize(
     ("scheduler", "steps", "calls"),
-    [("ddim", 20, 20), ("heun", 20, 39), ("heun", 1, 1), ("pndm", 20, 21), ("pndm", 1, 1), ("dpm++ sde", 7, 7)],
+    [
+        ("ddim", 20, 20),
+        ("heun", 20, 39),
+        ("heun", 1, 1),
+        ("pndm", 20, 21),
+        ("pndm", 1, 1),
+        ("dpm++ sde", 7, 7),
+        ("flow-heun", 9, 17),
+        ("flow-euler", 9, 9),
+    ],
 )
 def test_evaluations(make_keyframe: MakeKeyframe, scheduler: str, steps: int, calls: int) -> None:
     """That these are what the schedulers ask for is tested in test_denoise.py."""
@@ -175,8 +208,12 @@ def test_evaluations(make_keyframe: MakeKeyframe, scheduler: str, steps: int, ca
 
 
 def test_plan_through_json(make_keyframe: MakeKeyframe) -> None:
-    walks = [Walk("a", (make_keyframe(),), still=True), Walk("b", (make_keyframe(width=128),), still=True)]
+    walks = [
+        Walk("a", (make_keyframe(),), still=True),
+        Walk("b", (make_keyframe(width=128, model="flux"),), still=True),
+    ]
     plan = plan_for(walks)
+    assert [show_group(group) for group in plan.rows] == ["main 64x64", "flux 128x64"]
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
@@ -185,8 +222,8 @@ def test_units_stream(make_keyframe: MakeKeyframe) -> None:
     walk = Walk("w", (make_keyframe(frames=100), make_keyframe()))
     plan = plan_for([walk, walk])
 
-    def source() -> object:
+    def source() -> Iterator[Walk]:
         yield walk
         raise AssertionError("read on")
 
-    assert len(next(plan_units(source(), "m", plan)).frames) == plan.unit_frames[64, 64]  # type: ignore[arg-type]
+    assert len(next(plan_units(source, plan)).frames) == plan.unit_frames["main", 64, 64]

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from render.recipe import (
     INTERPOLATIONS,
+    MAIN,
     PIXELS_VERSION,
     SCHEDULERS,
     SEED_MAX,
     Blend,
     Frame,
+    Image,
     InputError,
     JobError,
     Keyframe,
@@ -53,6 +55,7 @@ def blends(leaf: st.SearchStrategy[Blend]) -> st.SearchStrategy[Blend]:
     )
 
 
+IMAGES = blends(st.builds(Image, TEXT, TEXT))
 PROMPTS, SEEDS = blends(st.builds(Prompt, TEXT)), blends(st.builds(Seed, st.integers(0, SEED_MAX)))
 RECIPES = st.builds(
     Recipe,
@@ -65,6 +68,10 @@ RECIPES = st.builds(
     guidance=st.floats(0, 100),
     scheduler=st.sampled_from(SCHEDULERS),
     model=TEXT,
+    distilled_guidance=st.none() | st.floats(0, 100),
+    image=st.none() | IMAGES,
+    skipped_steps=st.integers(0, 999),
+    tiled=st.booleans(),
 )
 
 
@@ -98,6 +105,10 @@ def test_one_recipe_to_the_letter() -> None:
         {"guidance": 3.5},
         {"scheduler": "dpm++2m"},
         {"model": "0123456789abcdee"},
+        {"distilled_guidance": 1.0},
+        {"image": Image("a.png", "00")},
+        {"skipped_steps": 1},
+        {"tiled": True},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -166,7 +177,7 @@ def test_halves_hold_every_frame_once(count: int, sizes: tuple[int, int]) -> Non
     assert (len(first.frames), len(second.frames)) == sizes
     assert first.frames + second.frames == unit.frames
     assert {first.rows, second.rows} == {unit.rows}
-    assert {first.shape, second.shape} == {(64, 96)}
+    assert {first.group, second.group} == {(MAIN, 64, 96)}
 
 
 def test_part_takes_positions() -> None:

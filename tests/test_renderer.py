@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
 import render.renderer
 from render.denoise import Row
+from render.families.parts import Autoencoder
 from render.recipe import Prompt, Recipe, Seed, mix
 from render.renderer import Renderer, choose_dtype
 
@@ -32,9 +33,9 @@ def encoded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def __getattr__(self, name: str) -> Any:
             return getattr(family, name)
 
-        def encode(self, prompt: str) -> dict[str, Tensor]:
+        def encode(self, prompt: str, negative: bool) -> dict[str, Tensor]:
             prompts.append(prompt)
-            return family.encode(prompt)
+            return family.encode(prompt, negative)
 
     monkeypatch.setattr(renderer, "_family", Counting())
     monkeypatch.setattr(renderer, "_embeddings", OrderedDict())
@@ -44,7 +45,7 @@ def encoded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_prompt_is_encoded_once(renderer: Renderer, make_recipe: MakeRecipe, encoded: list[str]) -> None:
     for t in (0.0, 0.25, 0.5, 1.0):
         next(renderer.start(make_recipe(prompt=mix("slerp", Prompt("a"), Prompt("b"), t), negative_prompt=Prompt("n"))))
-    assert sorted(encoded) == ["", "a", "b", "n"]  # "" tells which tensors there are
+    assert sorted(encoded) == ["a", "b", "n"]
 
 
 def test_nothing_is_encoded_before_a_frame_runs(
@@ -64,12 +65,12 @@ def test_the_negative_prompt_of_an_unguided_frame_is_not_encoded(
 def test_held_embeddings_are_bounded(
     renderer: Renderer, make_recipe: MakeRecipe, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one not used for longest goes; "" is used by every frame and stays."""
-    monkeypatch.setattr(render.renderer, "EMBEDDINGS_HELD", 3)
+    """By their bytes; the one not used for longest goes."""
+    monkeypatch.setattr(render.renderer, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
     for text in ("a", "b", "a", "c", "a", "b"):
         next(renderer.start(make_recipe(guidance=1.0, prompt=Prompt(text))))
-    assert len(renderer._embeddings) == 3
-    assert encoded == ["", "a", "b", "c", "b"]
+    assert len(renderer._embeddings) == 2
+    assert encoded == ["a", "b", "c", "b"]
 
 
 def test_a_seed_is_no_prompt(renderer: Renderer, make_recipe: MakeRecipe) -> None:
@@ -89,13 +90,14 @@ def test_latents_that_are_not_finite_are_refused(renderer: Renderer, bad: float)
     latents = torch.zeros(1, 4, 8, 8)
     latents[0, 1, 2, 3] = bad
     with pytest.raises(ValueError, match="final latents: required finite values"):
-        renderer.decode(latents)
+        renderer.decode(latents, tiled=False)
 
 
 class FakeVae:
     """An autoencoder that decodes to a given image."""
 
-    config = SimpleNamespace(scaling_factor=1.0)
+    config: ClassVar[dict[str, Any]] = FrozenDict(scaling_factor=1.0)
+    dtype = torch.float32
 
     def __init__(self, image: Tensor) -> None:
         self._image = image
@@ -106,17 +108,17 @@ class FakeVae:
 
 def test_an_image_that_is_not_finite_is_refused(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     vae: Any = FakeVae(torch.full((1, 3, 4, 4), float("nan")))
-    monkeypatch.setattr(renderer, "_family", replace(renderer._family, vae=vae))  # type: ignore[type-var]
+    monkeypatch.setattr(renderer, "_family", replace(renderer._family, autoencoder=Autoencoder(vae)))  # type: ignore[type-var]
     with pytest.raises(ValueError, match="decoded image: required finite values"):
-        renderer.decode(torch.zeros(1, 4, 8, 8))
+        renderer.decode(torch.zeros(1, 4, 8, 8), tiled=False)
 
 
 def test_levels_are_rounded_as_diffusers_rounds_them(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Truncation would darken by half a level; values outside -1 … 1 are clipped."""
     image = torch.linspace(-1.2, 1.2, 3 * 64 * 64).reshape(1, 3, 64, 64)
     vae: Any = FakeVae(image)
-    monkeypatch.setattr(renderer, "_family", replace(renderer._family, vae=vae))  # type: ignore[type-var]
-    ours = renderer.decode(torch.zeros(1, 4, 8, 8))
+    monkeypatch.setattr(renderer, "_family", replace(renderer._family, autoencoder=Autoencoder(vae)))  # type: ignore[type-var]
+    ours = renderer.decode(torch.zeros(1, 4, 8, 8), tiled=False)
     (theirs,) = VaeImageProcessor().postprocess(image, output_type="pil")
     assert np.array_equal(ours, np.asarray(theirs))
     assert (ours.min(), ours.max()) == (0, 255)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import ray
 import yaml
+from pipelines import make_pipeline
 from stores import (
     FRAMES,
     JOB,
@@ -31,10 +34,13 @@ from stores import (
     wait_until,
 )
 
-from render import StoreError, open_store, run_job
+from render import ModelError, StoreError, open_store, run_job
 from render.cli import main
+from render.cluster import _Actor
 from render.ledger import Ledger
-from render.run import animate_store
+from render.run import Summary, animate_store
+from render.starter import PIPELINE
+from render.worker import Setup
 
 pytest_plugins = ["stores"]
 
@@ -148,7 +154,8 @@ def test_interrupt_and_resume(
     [
         ("seed=5", "manifest"),  # the still without a seed takes another
         ("sampling.steps=7", "manifest"),
-        ("model.dtype=float32", "model.dtype"),
+        ("workers.dtype=float32", "workers.dtype"),
+        ("model.tile_above=null", "model.tile_above: 2048 then, None now"),
         ("store.format=webp", "store.format"),
         ("store.unit_frames=5", "store.unit_frames"),
         ("workers.rows=8", "workers.rows"),
@@ -168,9 +175,11 @@ def test_another_job_is_refused(finished: Finished, tmp_path: Path, changed: str
 
 def test_the_refusal_names_only_what_differs(copied: Finished) -> None:
     with pytest.raises(StoreError) as caught:
-        run_job(copied.manifest, *copied.overrides, f"output={copied.out}", "model.dtype=float32", "store.format=jpeg")
+        run_job(
+            copied.manifest, *copied.overrides, f"output={copied.out}", "workers.dtype=float32", "store.format=jpeg"
+        )
     assert str(caught.value).splitlines()[1:] == [
-        "  model.dtype: auto then, float32 now",
+        "  workers.dtype: auto then, float32 now",
         "  store.format: png then, jpeg now",
         "Give it another output=FOLDER, or finish the first job as it was.",
     ]
@@ -298,3 +307,172 @@ def test_animations_are_written_anew(copied: Finished) -> None:
     (path,) = animate_store(copied.out, "animation.loop=none", "animation.formats=[mp4]")
     assert path == copied.out / "animations" / "ball.mp4"
     assert frame_count(path) == 9
+
+
+# Several models.
+
+TWO_MODELS = """\
+walk,prompt,seed,frames,model
+a,3d dog face,7,3,soft
+a,3d cat face,7,,soft
+b,3d dog face,1,,
+c,3d rocket,2,,soft
+d,3d octopus,3,,main
+e,flat red apple,4,2,
+e,flat rocket,5,,
+f,3d strawberry,6,,soft
+"""
+TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.rows=4", "store.unit_frames=2")
+
+
+class Telling(_Actor):
+    """A worker that writes down which models it loads."""
+
+    def __init__(self, setup: Setup, model: str) -> None:
+        from render.worker import Worker
+
+        load = Worker._load
+
+        def told(worker: Worker, name: str) -> Any:
+            with (setup.out.parent / "loads").open("a") as file:
+                file.write(f"{os.getpid()} {name}\n")
+            return load(worker, name)
+
+        Worker._load = told  # type: ignore[method-assign]
+        super().__init__(setup, model)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[], list[list[str]]]]:
+    """What the workers of runs with outputs in tmp_path have loaded since it was last asked: models in order, by worker.
+
+    The runs of a test share one Ray.
+    """
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr("render.cluster._Actor", Telling)
+
+    def asked() -> list[list[str]]:
+        file, by_worker = tmp_path / "loads", dict[str, list[str]]()
+        for line in file.read_text().splitlines() if file.exists() else ():
+            worker, model = line.split()
+            by_worker.setdefault(worker, []).append(model)
+        file.unlink(missing_ok=True)
+        return sorted(by_worker.values())
+
+    yield asked
+    ray.shutdown()
+
+
+def run_two(sibling: Path, tmp: Path, *overrides: str, table: str = TWO_MODELS) -> Summary:
+    (tmp / "two.csv").write_text(table)
+    return run_job(
+        tmp / "two.csv",
+        *TWO_JOB,
+        "animation.formats=[]",
+        f"models.soft.id={sibling}",
+        f"output={tmp / 'out'}",
+        *overrides,
+    )
+
+
+def test_two_models_in_one_manifest(
+    sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same bits as from a job for each, each loaded once; and a resume loads what it needs."""
+    out = run_two(sibling, tmp_path).out
+    assert loads() == [["soft", "main"]]
+    assert main(["verify", str(out)]) == 0
+    rows = ds.dataset(out / "data").to_table(["walk", "frame", "model", "width", "sampler", "prompt"]).to_pylist()
+    assert {(row["model"], row["width"], row["sampler"]) for row in rows} == {
+        ("starter", 128, "ddim"),
+        (str(sibling), 64, "euler"),
+    }
+    assert {row["walk"] for row in rows if row["model"] == "starter"} == set("bde")
+    body = (out / "README.md").read_text()
+    for model in json.loads((out / ".run" / "plan.json").read_text())["targets"].values():
+        assert model["fingerprint"] in body
+
+    together = pixels(out)
+    header, *lines = TWO_MODELS.splitlines(keepends=True)
+    alone = {}
+    for soft, override in ((True, f"model.id={sibling}"), (False, "model.id=starter")):
+        own = [line.replace(",soft", ",") for line in lines if line.endswith(",soft\n") == soft]
+        (tmp_path / str(soft)).mkdir()
+        alone |= pixels(run_two(sibling, tmp_path / str(soft), override, table="".join([header, *own])).out)
+    assert alone == together
+    assert len(set(together.values())) == len(together) == 11
+
+    record = max((out / ".run" / "commits").iterdir())  # of the last unit: the main model's
+    record.unlink()
+    assert main(["verify", str(out)]) == 1
+    assert pixels(run_two(sibling, tmp_path).out) == together
+    assert loads() == [["main"]]
+    assert main(["verify", str(out)]) == 0
+
+
+def test_two_workers_change_models_rarely(sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
+    run_two(sibling, tmp_path, "workers.count=2", "store.unit_frames=1")
+    by_worker = loads()
+    assert len(by_worker) == 2
+    assert all(len(models) <= 2 and len(set(models)) == len(models) for models in by_worker)
+
+
+def test_another_second_model_is_refused(sibling: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(sibling, tmp_path / "mine")
+    run_two(mine, tmp_path)
+    before = snapshot(tmp_path / "out")
+    with pytest.raises(StoreError, match=r"\n  models\.soft\.tile_above: 2048 then, 64 now\n"):
+        run_two(mine, tmp_path, "models.soft.tile_above=64")
+    weights = mine / "unet" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(PIPELINE / "unet" / weights.name, weights)
+    with pytest.raises(StoreError, match=r"\n  model soft: [0-9a-f]{16} then, [0-9a-f]{16} now\n"):
+        run_two(mine, tmp_path)
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_a_model_that_no_row_uses_needs_no_weights(sibling: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(sibling, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "one.csv").write_text("prompt\n3d dog face\n")
+    summary = run_job(tmp_path / "one.csv", *TWO_JOB, f"models.soft.id={bare}", f"output={tmp_path / 'out'}")
+    assert summary.frames == 1
+    with pytest.raises(
+        ModelError, match=r"^models\.soft: .*required safetensors weights in text_encoder/, got no weights"
+    ):
+        run_two(bare, tmp_path, f"output={tmp_path / 'other'}")
+    assert not (tmp_path / "other").exists()
+
+
+THREE_FAMILIES = """\
+walk,prompt,seed,frames,steps,model,guidance,true_guidance
+f,a red fox,1,2,2,flux,2.0,1.0
+f,a blue boat,2,,2,flux,4.0,3.0
+s,a red fox,1,,2,sd3,4.0,
+x,a red fox,1,,2,xl,4.0,1
+"""
+
+
+def test_three_families_in_one_manifest(tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
+    """The guidance of each is what its network takes it for, in the recipe and in the store's column."""
+    for name, variant in {"flux": "flux-dev", "sd3": "sd3", "xl": "sdxl"}.items():
+        make_pipeline(variant, tmp_path / name)
+    models = [f"models.{name}.id={tmp_path / name}" for name in ("flux", "sd3", "xl")]
+    (tmp_path / "three.csv").write_text(THREE_FAMILIES)
+    sizes = ("sampling.width=80", "sampling.height=80", "models.flux.tile_above=64", "models.xl.tile_above=null")
+    summary = run_job(
+        tmp_path / "three.csv", *TWO_JOB, "animation.formats=[]", *models, *sizes, f"output={tmp_path / 'out'}"
+    )
+    assert (summary.frames, summary.quarantined, summary.blank) == (5, 0, 0)
+    assert loads() == [["flux", "sd3", "xl"]]
+    assert main(["verify", str(summary.out)]) == 0
+    store = open_store(summary.out)
+    said = [(frame.row["cfg"], json.loads(frame.row["recipe"])) for walk in "fsx" for frame in store.frames(walk)]
+    assert [(cfg, recipe["guidance"], recipe.get("distilled_guidance")) for cfg, recipe in said] == [
+        (2.0, 1.0, 2.0),
+        (3.0, 2.0, 3.0),
+        (4.0, 3.0, 4.0),
+        (4.0, 4.0, None),
+        (4.0, 4.0, None),
+    ]
+    assert [recipe["scheduler"] for _, recipe in said] == ["flow-euler"] * 4 + ["euler"]
+    assert [recipe.get("tiled", False) for _, recipe in said] == [True] * 3 + [False] * 2

@@ -63,7 +63,7 @@ def make_pixels(seed: int, size: int = 8) -> NDArray[np.uint8]:
 
 
 def make_unit(frames: int = 3, labels: tuple[Any, ...] = ()) -> Unit:
-    keyframe = Keyframe(1, "a dog", "blurry", 5, frames, "linear", "slerp", 8, 8, 2, 3.0, "ddim", labels)
+    keyframe = Keyframe(1, "a dog", "blurry", 5, frames, "linear", "slerp", 8, 8, 2, 3.0, "ddim", labels=labels)
     recipes = [
         Recipe(
             prompt=mix("slerp", Prompt("a dog"), Prompt("a cat"), n / frames),

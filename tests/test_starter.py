@@ -355,3 +355,10 @@ def test_unseen_captions_are_those_that_training_skips(shapes: Dataset) -> None:
     trained = {(int(value) // 10, list(COLOURS)[int(value) % 10]) for value in targets.flatten()}
     assert not trained & set(pairs)
     assert len(trained) > 60
+
+
+def test_a_tokenizer_is_made_once(tmp_path: Path) -> None:
+    """Its library breaks ties as it likes: a training that is resumed has to have the numbers it began with."""
+    made, again = (networks.make_tokenizer(("dog face", "red apple"), tmp_path / "tokenizer") for _ in range(2))
+    assert made.get_vocab() == again.get_vocab()
+    assert len(again("a flat dog face").input_ids) <= networks.TOKENS

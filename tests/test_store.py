@@ -34,7 +34,7 @@ WALK, OTHER, STILL = "ball", "o'ther é", "still-00001"
 
 
 def make_frame(walk: str, index: int) -> Frame:
-    keyframe = Keyframe(1, f"of {walk}", "", index, 1, "linear", "slerp", SIZE, SIZE, 2, 1.0, "ddim", ("g",))
+    keyframe = Keyframe(1, f"of {walk}", "", index, 1, "linear", "slerp", SIZE, SIZE, 2, 1.0, "ddim", labels=("g",))
     recipe = Recipe(Prompt(keyframe.prompt), Prompt(""), Seed(index), SIZE, SIZE, 2, 1.0, "ddim", "m")
     return Frame(walk, index, recipe, keyframe)
 

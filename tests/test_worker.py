@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -24,10 +26,12 @@ import render.worker
 from render.denoise import Row
 from render.lane import TRIES
 from render.ledger import Ledger
-from render.model import Model
-from render.recipe import STORE_COLUMNS, Frame, Keyframe, Receipt, Recipe, Unit, Walk
+from render.model import Model, resolve_model
+from render.recipe import STORE_COLUMNS, Frame, Keyframe, ModelError, Receipt, Recipe, Target, Unit, Walk
 from render.renderer import Renderer
 from render.worker import ENCODINGS, Setup, Worker
+
+pytest_plugins = ["stores"]
 
 MakeWorker = Callable[..., Worker]
 LABELS = bytes(pa.schema([("group", pa.string())]).serialize().to_pybytes())
@@ -50,8 +54,8 @@ def make_worker(
     monkeypatch.setattr(render.worker, "Renderer", lambda *_: renderer)
 
     def make(**fields: Any) -> Worker:
-        setup = Setup(starter, ledger.out, LABELS, "png", "cpu", "float32", 1)
-        made.append(Worker(replace(setup, **fields)))
+        setup = Setup({"main": starter}, ledger.out, LABELS, "png", "cpu", "float32", 1)
+        made.append(Worker(replace(setup, **fields), "main"))
         return made[-1]
 
     yield make
@@ -73,7 +77,7 @@ def frames(starter: Model, make_keyframe: Callable[..., Keyframe]) -> list[Frame
         Walk("v", (key(4, seed=4, frames=2, steps=2, scheduler="euler_a"), key(5, seed=5, steps=2))),
         Walk("wide", (key(6, seed=6, frames=1, steps=2, width=96), key(7, seed=7, steps=3, width=96))),
     ]
-    return [frame for walk in walks for frame in frames_of(walk, starter.fingerprint)]
+    return [frame for walk in walks for frame in frames_of(walk, Target(starter.fingerprint))]
 
 
 def make_unit(number: int, frames: Sequence[Frame], rows: int = ROWS) -> Unit:
@@ -126,13 +130,136 @@ def start_together(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> Event
 
 
 def test_a_worker_loads_its_own_renderer(starter: Model, ledger: Ledger, frames: list[Frame]) -> None:
-    worker = Worker(Setup(starter, ledger.out, LABELS, "webp", "cpu", "float32", 1))
+    worker = Worker(Setup({"main": starter}, ledger.out, LABELS, "webp", "cpu", "float32", 1), "main")
     (receipt,) = render_units(worker, [make_unit(0, frames[4:5])])
     worker.close()
     assert worker.progress().frames == 1
     (row,) = rows_of(ledger, receipt)
     assert row["image"]["path"] == "still-1-00000.webp"
     assert (row["device"].endswith(", 1 thread"), row["dtype"], row["model"]) == (True, "float32", "starter")
+
+
+def of_model(frame: Frame, model: str) -> Frame:
+    return replace(frame, keyframe=replace(frame.keyframe, model=model))
+
+
+@pytest.fixture
+def two_models(starter: Model, sibling: Path) -> dict[str, Model]:
+    return {"main": starter, "soft": resolve_model(str(sibling), None, Path.cwd())}
+
+
+def test_one_model_is_held_at_a_time(
+    two_models: dict[str, Model],
+    ledger: Ledger,
+    renderer: Renderer,
+    make_worker: MakeWorker,
+    frames: list[Frame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The old pipeline has decoded its last frame and is gone before the new one is loaded."""
+    loaded: list[str] = []
+    pipelines: list[weakref.ref[Renderer]] = []
+    decoded: list[Frame] = []
+    decode = Renderer.decode
+
+    def load(model: Model, *_: object) -> Renderer:
+        assert all(pipeline() is None for pipeline in pipelines), "the old pipeline is still held"
+        if loaded:
+            assert len(decoded) == len(loaded) * 2
+        loaded.append(model.id)
+        pipelines.append(weakref.ref(held := copy(renderer)))
+        return held
+
+    def watched(self: Renderer, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+        decoded.append(frames[0])
+        return decode(self, latents, tiled)
+
+    monkeypatch.setattr(Renderer, "decode", watched)
+    gate = start_together(renderer, monkeypatch)
+    names = ["main", "soft", "main"]
+    monkeypatch.setattr(render.worker, "Renderer", load)
+    worker = make_worker(models=two_models)
+    units = [make_unit(n, [of_model(f, name) for f in frames[n : n + 2]]) for n, name in enumerate(names)]
+    futures = [worker.submit(unit) for unit in units]
+    gate.set()
+    receipts = [future.result(100) for future in futures]
+    main, soft = (model.id for model in two_models.values())
+    assert loaded == [main, soft, main]
+    stored = [{row["model"] for row in rows_of(ledger, receipt)} for receipt in receipts]
+    assert stored == [{main}, {soft}, {main}]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_model_that_cannot_be_loaded_reaches_every_future(
+    starter: Model, make_worker: MakeWorker, renderer: Renderer, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = start_together(renderer, monkeypatch)
+    worker = make_worker(models={"main": starter, "gone": replace(starter, id="/gone")})
+    futures = [worker.submit(make_unit(n, [of_model(f, "gone") for f in frames[n : n + 1]])) for n in (1, 2)]
+    first = worker.submit(make_unit(0, frames[:1]))
+    gate.set()
+    for future in futures:
+        with pytest.raises(ModelError, match=r"required 'gone' to load, got ModelError: .*'/gone'"):
+            future.result(100)
+    with pytest.raises(ModelError):
+        first.result(100)
+
+
+def test_prompts_are_encoded_once_a_unit_before_its_frames(
+    renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the next unit, too, whose frames join those of the first."""
+    seen: list[list[str]] = []
+    gate = start_together(renderer, monkeypatch)
+    start = renderer.start
+
+    def started(recipe: Recipe) -> Any:
+        assert any(recipe.key in keys for keys in seen)
+        return start(recipe)
+
+    monkeypatch.setattr(renderer, "prepare", lambda recipes: seen.append([recipe.key for recipe in recipes]))
+    monkeypatch.setattr(renderer, "start", started)
+    worker = make_worker()
+    units = units_of(frames[:8], 4)
+    futures = [worker.submit(unit) for unit in units]
+    gate.set()
+    assert [future.result(100).frames for future in futures] == [4, 4]
+    assert seen == [[frame.recipe.key for frame in unit.frames] for unit in units]
+
+
+@pytest.mark.parametrize(
+    ("error", "rows"), [(ValueError("no such token"), ROWS), (torch.OutOfMemoryError("CUDA out of memory"), ROWS // 2)]
+)
+def test_prompts_that_cannot_be_encoded_at_once(
+    renderer: Renderer,
+    make_worker: MakeWorker,
+    frames: list[Frame],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    rows: int,
+) -> None:
+    """A fault of one prompt is left to the frames that have it; want of memory is what it is elsewhere."""
+    errors = [error]
+
+    def prepare(recipes: Iterable[Recipe]) -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(renderer, "prepare", prepare)
+    (receipt,) = render_units(make_worker(), [make_unit(0, frames[:3])])
+    assert (receipt.frames, receipt.rows, receipt.quarantined) == (3, rows, ())
+
+
+def test_the_recipe_says_whether_to_decode_in_tiles(
+    renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles: list[bool] = []
+    monkeypatch.setattr(
+        renderer, "decode", lambda latents, tiled: tiles.append(tiled) or np.zeros((64, 64, 3), np.uint8)
+    )
+    unit = make_unit(0, [replace(f, recipe=replace(f.recipe, steps=2, tiled=n == 1)) for n, f in enumerate(frames[:3])])
+    render_units(make_worker(), [unit])
+    assert sorted(tiles) == [False, False, True]
 
 
 def test_every_frame_is_stored_once(ledger: Ledger, make_worker: MakeWorker, frames: list[Frame]) -> None:
@@ -155,7 +282,7 @@ def test_every_frame_is_stored_once(ledger: Ledger, make_worker: MakeWorker, fra
             assert (row["step"], row["cfg"]) == (frame.recipe.steps, frame.recipe.guidance)
             assert (row["group"], row["rows"]) == (frame.keyframe.labels[0], ROWS)
             with Image.open(io.BytesIO(row["image"]["bytes"])) as picture:
-                assert picture.size == (row["width"], row["height"]) == unit.shape
+                assert picture.size == (row["width"], row["height"]) == unit.group[1:]
                 assert hashlib.sha256(np.asarray(picture).tobytes()).hexdigest() == row["sha256"]
 
 
@@ -242,9 +369,9 @@ def test_a_frame_that_does_not_decode_is_quarantined(
 
     tries: list[bool] = []
 
-    def watched(latents: Tensor) -> NDArray[np.uint8]:
+    def watched(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
         tries.append(bool(torch.isfinite(latents).all()))
-        return decode(latents)
+        return decode(latents, tiled)
 
     monkeypatch.setattr(renderer, "run", spoil)
     monkeypatch.setattr(renderer, "decode", watched)
@@ -342,7 +469,7 @@ def test_blank_images_are_counted(
     almost = pictures[0].copy()
     almost[63, 63, 2] = 1
     queue = iter([*pictures, almost])
-    monkeypatch.setattr(renderer, "decode", lambda latents: next(queue))
+    monkeypatch.setattr(renderer, "decode", lambda latents, tiled: next(queue))
     unguided = [replace(frame, recipe=replace(frame.recipe, guidance=1.0, steps=2)) for frame in frames[:3]]
     (receipt,) = render_units(make_worker(), [make_unit(0, unguided)])
     assert receipt.blank == (0, 1)

@@ -1,84 +1,72 @@
-"""Stable Diffusion 1.x and 2.x: one CLIP text encoder, a UNet on 4-channel latents, a KL autoencoder."""
+"""Stable Diffusion 1.x and 2.x: one CLIP text encoder, a UNet, a KL autoencoder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from render.families import Conditioning, Config, Encoder, Facts, Loading, SamplingDefaults
+from render.families.parts import SIDE_MAX, Autoencoder, autoencoder_factor, guidance_embedding, load_pipeline
+from render.families.schedulers import Schedulers, native_scheduler
+from render.recipe import KARRAS_SCHEDULERS
 
-from render.families import Conditioning
-from render.families.schedulers import Schedulers
+if TYPE_CHECKING:
+    from torch import Tensor
 
-__all__ = ["StableDiffusion", "load"]
+__all__ = ["PIPELINE", "load", "read_facts"]
+
+PIPELINE = "StableDiffusionPipeline"
+
+
+def read_facts(config: Config) -> Facts:
+    """Sizes are the autoencoder's multiples that the UNet can halve at every level."""
+    unet, clip = config("unet"), config("text_encoder")
+    factor = autoencoder_factor(config("vae"))
+    native = factor * int(unet["sample_size"])
+    return Facts(
+        networks=("text_encoder", "unet", "vae"),
+        others=("scheduler", "tokenizer"),
+        encoders=(Encoder("tokenizer", int(clip["max_position_embeddings"]), 2),),
+        sampling=SamplingDefaults(native, native, 50, 7.5, native_scheduler(config("scheduler"), "ddim")),
+        size_multiple=factor,
+        size_min=factor * 2 ** (len(unet["block_out_channels"]) - 1),
+        size_max=SIDE_MAX,
+        schedulers=KARRAS_SCHEDULERS,
+        distilled=unet.get("time_cond_proj_dim") is not None,
+        clip_layers=int(clip["num_hidden_layers"]),
+    )
 
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """The parts of one loaded pipeline. See `render.families.Family`."""
+    """See `render.families.Family`."""
 
-    tokenizer: Any
-    text_encoder: Any
-    unet: Any
-    vae: Any
-    schedulers: Schedulers
-    device: torch.device
-    dtype: torch.dtype
+    pipeline: Any
+    autoencoder: Autoencoder
+    scheduler: Schedulers
+    loading: Loading
+    linear: frozenset[str] = frozenset()
 
-    def encode(self, prompt: str) -> Conditioning:
-        """The encoder's last hidden state, `[tokens, dim]`; a prompt over the token limit is cut."""
-        tokens = self.tokenizer(
-            prompt,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).to(self.device)
-        mask = tokens.attention_mask if getattr(self.text_encoder.config, "use_attention_mask", False) else None
-        return {"embeddings": self.text_encoder(tokens.input_ids, attention_mask=mask)[0][0]}
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, ...]:
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return 1, self.unet.config.in_channels, height // factor, width // factor
-
-    def scheduler(self, name: str, steps: int) -> Any:
-        return self.schedulers(name, steps)
+    def encode(self, prompt: str, negative: bool) -> Conditioning:
+        """The last hidden state, or an earlier one, `[tokens, dim]`; diffusers leaves out no layer for negative prompts."""
+        skip = None if negative else self.loading.clip_skip
+        embeddings, _ = self.pipeline.encode_prompt(prompt, self.loading.device, 1, False, clip_skip=skip)
+        return {"embeddings": embeddings[0]}
 
     def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        embeddings = conditioning["embeddings"]
-        output: Tensor = self.unet(latents, timesteps, encoder_hidden_states=embeddings, return_dict=False)[0]
+        output: Tensor = self.pipeline.unet(
+            latents,
+            timesteps,
+            encoder_hidden_states=conditioning["embeddings"],
+            timestep_cond=guidance_embedding(self.pipeline, conditioning, latents.dtype),
+            return_dict=False,
+        )[0]
         return output
 
-    def decode(self, latents: Tensor) -> NDArray[np.uint8]:
-        scaled = (latents / self.vae.config.scaling_factor).to(self.dtype)
-        image = self.vae.decode(scaled, return_dict=False)[0][0].float()
-        if not torch.isfinite(image).all():
-            raise ValueError("decoded image: required finite values, got NaN or infinity")
-        levels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        pixels: NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().cpu().numpy()
-        return pixels
 
-
-def load(path: Path, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
-    """Load the folder's components from safetensors, networks in channels_last for the convolutions' sake."""
-    settings = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
-    unet = UNet2DConditionModel.from_pretrained(path, subfolder="unet", **settings)
-    vae = AutoencoderKL.from_pretrained(path, subfolder="vae", **settings)
-    text_encoder = CLIPTextModel.from_pretrained(path, subfolder="text_encoder", **settings)
-    for network in (unet, vae, text_encoder):
-        network.requires_grad_(False).eval().to(device)
-    return StableDiffusion(
-        tokenizer=CLIPTokenizer.from_pretrained(path, subfolder="tokenizer", local_files_only=True),
-        text_encoder=text_encoder,
-        unet=unet.to(memory_format=torch.channels_last),
-        vae=vae.to(memory_format=torch.channels_last),
-        schedulers=Schedulers(DDIMScheduler.load_config(path, subfolder="scheduler"), device),
-        device=device,
-        dtype=dtype,
-    )
+def load(loading: Loading) -> StableDiffusion:
+    pipeline = load_pipeline(PIPELINE, loading)
+    if not hasattr(pipeline.text_encoder, "text_model"):  # where diffusers looks for the norm that clip_skip needs
+        object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # past torch: it is no submodule
+    schedulers = Schedulers(pipeline.scheduler.config, loading.device)
+    return StableDiffusion(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

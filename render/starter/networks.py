@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,13 +89,21 @@ def make_scheduler() -> DDIMScheduler:
     )
 
 
-def make_tokenizer(labels: Sequence[str]) -> Any:
-    """CLIP's tokenizer, its byte pairs merged on every caption there can be."""
-    untrained = CLIPTokenizer(model_max_length=TOKENS)
-    captions = [
-        f"a {style} {label} on a {colour} background"
-        for label in labels
-        for style in STYLES
-        for colour in (*COLOURS, "gray")
-    ]
-    return untrained.train_new_from_iterator(captions, VOCABULARY, show_progress=False)
+def make_tokenizer(labels: Sequence[str], folder: Path) -> Any:
+    """CLIP's tokenizer, its byte pairs merged on every caption there can be; kept in a folder and taken from there.
+
+    No seed rules its numbers: the library breaks ties between equally frequent pairs anew in every process.
+    """
+    if not folder.is_dir():
+        captions = [
+            f"a {style} {label} on a {colour} background"
+            for label in labels
+            for style in STYLES
+            for colour in (*COLOURS, "gray")
+        ]
+        untrained = CLIPTokenizer(model_max_length=TOKENS)
+        trained = untrained.train_new_from_iterator(captions, VOCABULARY, show_progress=False)
+        partial = folder.with_suffix(".part")
+        trained.save_pretrained(partial)
+        partial.replace(folder)
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)

@@ -193,7 +193,7 @@ def train(training: Training, out: Path) -> None:
     """Every stage, then the pipeline folder in half precision."""
     vae = train_autoencoder(training)
     latents = encode_dataset(training, vae)
-    tokenizer = make_tokenizer(training.dataset.labels)
+    tokenizer = make_tokenizer(training.dataset.labels, training.work / "tokenizer")
     torch.manual_seed(training.seed)
     networks = make_networks(tokenizer).to(training.device)
     train_text(training, networks, tokenizer, latents)

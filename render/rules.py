@@ -1,0 +1,105 @@
+"""What the cells of a manifest must be: for every row, and for rows of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from render.cells import Rule, Standard, choice, finite, integer
+from render.families import SamplingDefaults
+from render.recipe import EASINGS, FLOW_SCHEDULERS, INTERPOLATIONS, MAIN, SCHEDULERS, SEED_MAX
+
+__all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "model_rule", "rules_by_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What empty cells take, whatever the row's model: the job's settings."""
+
+    negative_prompt: str
+    frames: int
+    easing: str
+    interpolation: str
+    seed: int  # a walk without seeds holds it; a still's is derived from it
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """The sizes a model can do."""
+
+    multiple: int  # width and height are multiples of it
+    minimum: int  # pixels a side
+    maximum: int  # pixels a side
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRules:
+    """What rows of one model may be, and what their empty cells take."""
+
+    sizes: SizeRule
+    schedulers: tuple[str, ...]  # that fit, of recipe.SCHEDULERS
+    distilled: bool  # guidance is an input of the network, `true_guidance` a setting beside it
+    defaults: SamplingDefaults
+
+
+ANYTHING = ModelRules(SizeRule(1, 1, 2**31 - 1), SCHEDULERS, True, SamplingDefaults(1, 1, 1, 1.0, SCHEDULERS[0]))
+
+
+def common_rules(defaults: Defaults) -> dict[str, Standard]:
+    """The columns that every model reads alike."""
+    return {
+        "seed": Standard(integer(0, SEED_MAX), defaults.seed),
+        "images": Standard(integer(1, 1_000_000), 1),
+        "frames": Standard(integer(1, 1_000_000), defaults.frames),
+        "easing": Standard(choice(EASINGS), defaults.easing),
+        "interpolation": Standard(choice(INTERPOLATIONS), defaults.interpolation),
+    }
+
+
+def model_rule(names: tuple[str, ...]) -> Standard:
+    """The column that says which of the job's models renders a row."""
+    rule = choice(names)
+    return Standard(replace(rule, required=f"a model of the job ({', '.join(names)})"), MAIN)
+
+
+def rules_by_model(models: Mapping[str, ModelRules]) -> dict[str, list[Standard]]:
+    """The columns that models read by rules of their own: one for each model, in their order."""
+    by_model = [_rules(name, rules) for name, rules in models.items()]
+    return {column: [rules[column] for rules in by_model] for column in by_model[0]}
+
+
+def _rules(name: str, model: ModelRules) -> dict[str, Standard]:
+    side = integer(model.sizes.minimum, model.sizes.maximum, model.sizes.multiple, " pixels")
+    default = model.defaults
+    rules: dict[str, tuple[Rule, Any]] = {
+        "width": (side, default.width),
+        "height": (side, default.height),
+        "steps": (integer(1, 1000), default.steps),
+        "guidance": (finite(0.0), default.guidance),
+        "scheduler": (_schedulers(model.schedulers), default.scheduler),
+        "true_guidance": (finite(0.0) if model.distilled else _off(), 1.0),
+    }
+    which = "" if name in (MAIN, "") else f" with model {name!r}"
+    return {
+        column: Standard(replace(rule, required=rule.required + which), value, f"the job's default{which}")
+        for column, (rule, value) in rules.items()
+    }
+
+
+def _schedulers(fitting: tuple[str, ...]) -> Rule:
+    """Those that fit; of the others, an error says why they don't."""
+    flow = any(name in FLOW_SCHEDULERS for name in fitting)
+    why = "which does not fit a model of flow matching" if flow else "which is for models of flow matching"
+    others = {name: why for name in SCHEDULERS if (name in FLOW_SCHEDULERS) is not flow}
+    return replace(choice(fitting), misfits=others)
+
+
+def _off() -> Rule:
+    """The true guidance of a model whose `guidance` is the true one."""
+    number = finite(0.0)
+
+    def parse(cell: Any) -> float | None:
+        return 1.0 if number.parse(cell) == 1.0 else None
+
+    return replace(number, required="1 or nothing (this model's guidance is in column `guidance`)", parse=parse)
