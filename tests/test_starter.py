@@ -276,7 +276,7 @@ def test_training_ends_in_a_pipeline(
     train.train(setting(shapes, tmp_path), tmp_path / "out")
     assert "unet 3/3  loss" in capsys.readouterr().out
     model = resolve_model(str(tmp_path / "out"), None, tmp_path)
-    assert (model.family, model.sampling.steps, model.size_multiple) == ("sd", 20, 8)
+    assert (model.family, model.sampling.steps, model.facts.size_multiple) == ("sd", 20, 8)
     assert (tmp_path / "out" / "labels.txt").read_text() == "dog face\nhouse\nred apple\nsquare\n"
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "out", local_files_only=True)
     (file,) = (tmp_path / "out" / "unet").glob("*.safetensors")
