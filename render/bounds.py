@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from render.recipe import EASINGS, FORMATS, INTERPOLATIONS, SCHEDULERS, SEED_MAX
+from render.blend import INTERPOLATIONS
+from render.recipe import EASINGS, FORMATS, SCHEDULERS, SEED_MAX
 
 __all__ = ["BOUNDS"]
 

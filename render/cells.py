@@ -28,6 +28,7 @@ __all__ = [
     "choice",
     "empty_to_null",
     "finite",
+    "flag",
     "integer",
     "nearest",
     "same_file",
@@ -49,6 +50,11 @@ COLUMNS = (
     "scheduler",
     "true_guidance",
     "model",
+    "motion",
+    "loop",
+    "step_size",
+    "direction",
+    "vary_noise",
 )
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
@@ -63,7 +69,7 @@ class Rule:
     required: str
     parse: Callable[[Any], Any]  # the value of a cell that is not empty, None where it breaks the rule
     dtype: Any  # numpy's, of the values
-    kind: Literal["text", "numbers"]  # of the cells; text of numbers is fine, too
+    kind: Literal["text", "numbers", "yes or no"]  # of the cells; text of numbers or of yes and no is fine, too
     options: tuple[str, ...] = ()
     misfits: Mapping[str, str] = field(default_factory=dict)  # contents that are no mistyped option → why they are none
 
@@ -112,6 +118,12 @@ def choice(options: tuple[str, ...]) -> Rule:
         return cell if cell in options else None
 
     return Rule(f"one of {', '.join(options)}", parse, object, "text", options)
+
+
+def flag() -> Rule:
+    """Yes and no, as people and as other programs write them."""
+    meanings = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    return Rule("yes or no", lambda cell: meanings.get(str(cell).strip().casefold()), np.bool_, "yes or no")
 
 
 def same_file(name: str) -> str:
@@ -175,6 +187,8 @@ class Sheet:
         )
         if kind == "numbers" and number:
             return column
+        if kind == "yes or no" and pa.types.is_boolean(column.type):
+            return column.cast(pa.large_string())
         self.problems.add(kind, f"a column of {column.type}", column=name)
         return empty
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from render.blend import Blend, Leaf, Seed, leaves
 from render.families import Conditioning
 from render.interpolate import evaluate
-from render.recipe import Blend, Leaf, Mix, Recipe, Seed
+from render.recipe import Recipe
 
 __all__ = ["Evaluations", "NoiseSource", "Row", "denoise", "pack_rows"]
 
@@ -45,7 +46,7 @@ class NoiseSource(TorchFunctionMode):
     def __init__(self, blend: Blend) -> None:
         super().__init__()
         self._blend = blend
-        self._generators = {seed: torch.Generator().manual_seed(seed) for seed in _seeds(blend)}
+        self._generators = {seed: torch.Generator().manual_seed(seed) for seed in map(_seed, leaves(blend))}
 
     def draw(self, shape: Sequence[int]) -> Tensor:
         """The next draw, float32 on the CPU."""
@@ -63,14 +64,6 @@ def _seed(leaf: Leaf) -> int:
     if not isinstance(leaf, Seed):
         raise TypeError(f"noise: required seeds, got {leaf}")
     return leaf.value
-
-
-def _seeds(blend: Blend) -> Iterator[int]:
-    if isinstance(blend, Mix):
-        yield from _seeds(blend.a)
-        yield from _seeds(blend.b)
-    else:
-        yield _seed(blend)
 
 
 def denoise(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from render.recipe import Blend, Leaf, Mix
+from render.blend import Blend, Circle, Leaf, Mix, Offset
 
-__all__ = ["evaluate", "interpolate", "lerp", "slerp"]
+__all__ = ["circle", "evaluate", "interpolate", "lerp", "offset", "slerp"]
 
 PARALLEL = 0.9995  # |cosine| from which the sine in slerp's denominator is too small to divide by
 
@@ -45,9 +46,28 @@ def interpolate(how: str, a: Tensor, b: Tensor, t: float) -> Tensor:
     return slerp(a, b, t, per_vector=how == "slerp")
 
 
-def evaluate(blend: Blend, leaf: Callable[[Leaf], Tensor], how: str | None = None) -> Tensor:
-    """The tensor a blend stands for, given those of its leaves; `how` overrides the interpolation of every mix."""
+def circle(a: Tensor, b: Tensor, turn: float) -> Tensor:
+    """`cos(2π·turn)·a + sin(2π·turn)·b` in float32, cast back: of two independent noises a noise of the same deviation."""
+    angle = 2 * math.pi * turn
+    return (math.cos(angle) * a.float() + math.sin(angle) * b.float()).to(a.dtype)
+
+
+def offset(a: Tensor, along: int | None, amount: float) -> Tensor:
+    """`a + amount·direction` in float32, cast back; the direction is all ones, or standard normal with the seed `along`."""
+    if along is None:
+        return (a.float() + amount).to(a.dtype)
+    direction = torch.randn(a.shape, generator=torch.Generator().manual_seed(along)).to(a.device)
+    return (a.float() + amount * direction).to(a.dtype)
+
+
+def evaluate(blend: Blend, leaf: Callable[[Leaf], Tensor], linear: bool = False) -> Tensor:
+    """The tensor a blend stands for, given those of its leaves; one that is `linear` is only ever lerped, and not moved."""
     if isinstance(blend, Mix):
-        ends = evaluate(blend.a, leaf, how), evaluate(blend.b, leaf, how)
-        return interpolate(how or blend.how, *ends, blend.t)
+        ends = evaluate(blend.a, leaf, linear), evaluate(blend.b, leaf, linear)
+        return interpolate("lerp" if linear else blend.how, *ends, blend.t)
+    if isinstance(blend, Circle):
+        return circle(evaluate(blend.a, leaf, linear), evaluate(blend.b, leaf, linear), blend.turn)
+    if isinstance(blend, Offset):
+        inner = evaluate(blend.a, leaf, linear)
+        return inner if linear else offset(inner, blend.along, blend.amount)
     return leaf(blend)

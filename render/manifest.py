@@ -20,11 +20,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, WALK_NAME, Cells, Sheet, Standard, same_file
+from render.cells import COLUMNS, WALK_NAME, Cells, Sheet, Standard
 from render.labels import read_labels
-from render.recipe import MAIN, SEED_MAX, Keyframe, Walk
+from render.recipe import MAIN, Keyframe, Walk
 from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
 from render.table import CHUNK, FROZEN, Problems, RawTable, is_text, read_table, show
+from render.walks import (
+    OF_WALK,
+    check_circles,
+    check_counts,
+    check_held,
+    check_motions,
+    check_seeds,
+    check_walks,
+    first_keyframes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,19 +154,22 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
     by_model = rules_by_model({**models, "": ANYTHING})  # rows of no known model: whatever is wrong with any
     cells |= {name: sheet.cells_by(name, standards, which) for name, standards in by_model.items()}
     still = ~walk.given
-    begin = _first_keyframes(walk)
-    _check_walks(sheet, walk, begin)
-    _check_held(sheet, "model", walk, begin, model)
+    begin = first_keyframes(walk)
+    check_walks(sheet, walk, begin)
+    check_held(sheet, "model", walk, begin, model)
     for side in ("width", "height"):
         bad = cells[side].bad | (which != which[begin])  # which is told already
-        _check_held(sheet, side, walk, begin, replace(cells[side], bad=bad))
-    _check_counts(sheet, still, cells)
+        check_held(sheet, side, walk, begin, replace(cells[side], bad=bad))
+    check_counts(sheet, still, cells)
+    check_motions(sheet, begin, still, cells)
     columns: dict[str, Any] = {name: column.values for name, column in cells.items()}
+    columns |= {name: columns[name][begin] for name in OF_WALK}
     columns["walk"] = pa.array(walk.values, pa.large_string())
     columns["prompt"] = prompt
     negative = re.sub(r"\r\n?", "\n", defaults.negative_prompt)  # as in the cells
     columns["negative_prompt"] = sheet.column("negative_prompt", "text").fill_null(negative)
     columns["seed"] = _resolve_seeds(sheet, still, begin, cells, defaults.seed)
+    check_circles(sheet, begin, cells["motion"], prompt, columns["seed"])
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
     return {name: columns[name] for name in COLUMNS}
@@ -183,65 +196,6 @@ def _prompts(sheet: Sheet) -> Any:
     return prompt
 
 
-def _first_keyframes(walk: Cells) -> npt.NDArray[np.int64]:
-    """[N] the position of the first keyframe of each row's walk; a still's is its own."""
-    positions = np.arange(len(walk.codes))
-    start = ~walk.given
-    start[0] = True
-    start[1:] |= walk.codes[1:] != walk.codes[:-1]
-    first: npt.NDArray[np.int64] = np.maximum.accumulate(np.where(start, positions, 0))
-    return first
-
-
-def _check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> None:
-    """Refuses walks in pieces, and walks whose names are one file's."""
-    codes, firsts = np.unique(walk.codes, return_index=True)
-    first = dict(zip(codes.tolist(), firsts.tolist(), strict=True))  # position of each distinct name
-    again = walk.given & ~walk.bad & (begin == np.arange(len(begin)))
-    again[firsts] = False
-    sheet.refuse(
-        "walk",
-        np.flatnonzero(again),
-        lambda i: (
-            f"the keyframes of a walk on consecutive rows (its first is row {sheet.raw.rows[first[walk.codes[i]]]})",
-            show(walk.values[i]),
-        ),
-    )
-    seen: dict[str, str] = {}
-    twins = {}  # by position, the name that came first
-    for position in sorted(first.values()):
-        name = walk.values[position]
-        if name is not None and seen.setdefault(same_file(name), name) != name:
-            twins[position] = seen[same_file(name)]
-    sheet.refuse(
-        "walk",
-        np.array(sorted(twins), np.int64),
-        lambda i: (
-            f"a name that differs from {show(twins[i])} by more than case or Unicode form",
-            show(walk.values[i]),
-        ),
-    )
-
-
-def _check_held(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64], cells: Cells) -> None:
-    """Refuses a model, width or height that changes within a walk."""
-    held = cells.values
-    sheet.refuse(
-        name,
-        np.flatnonzero((held != held[begin]) & ~cells.bad & ~cells.bad[begin]),
-        lambda i: (f"{held[begin[i]]}, as the first keyframe of {show(walk.values[i])} has", str(held[i])),
-    )
-
-
-def _check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
-    """Refuses a count where it has no meaning."""
-    images, frames = cells["images"], cells["frames"]
-    odd = np.flatnonzero(~still & images.given & ~images.bad & (images.values != 1))
-    sheet.refuse("images", odd, lambda i: ("1 or nothing in a walk", str(images.values[i])))
-    odd = np.flatnonzero(still & frames.given & ~frames.bad & (frames.values != 1))
-    sheet.refuse("frames", odd, lambda i: ("1 or nothing on a row without a walk", str(frames.values[i])))
-
-
 def _resolve_seeds(
     sheet: Sheet, still: npt.NDArray[np.bool_], begin: npt.NDArray[np.int64], cells: dict[str, Cells], job_seed: int
 ) -> npt.NDArray[np.int64]:
@@ -252,14 +206,8 @@ def _resolve_seeds(
     seeds: npt.NDArray[np.int64] = seed.values[held]
     for position in np.flatnonzero(still & ~seed.given).tolist():
         seeds[position] = _derive_seed(job_seed, int(sheet.raw.rows[position]))
-    sheet.refuse(
-        "seed",
-        np.flatnonzero(still & ~seed.bad & (seeds > SEED_MAX - more)),
-        lambda i: (
-            f"at most {SEED_MAX - more[i]}, for {more[i] + 1} images with seeds up to {SEED_MAX}",
-            str(seeds[i]),
-        ),
-    )
+    cells_of_grid = np.where(cells["vary_noise"].values & (begin == positions), cells["frames"].values ** 2 - 1, 0)
+    check_seeds(sheet, seeds, np.where(still, more, cells_of_grid), seed.bad)
     return seeds
 
 

@@ -1,13 +1,30 @@
-"""Walks to frames: where each frame of a walk stands between its keyframes. Pure, no tensors."""
+"""Walks to frames: where each frame of a walk stands between its keyframes. Pure, no tensors.
+
+A motion is a function from a walk to its legs, named in `MOTIONS`. What moves is told by blends over the keyframes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, pairwise
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TypeAlias
 
-from render.recipe import Frame, Keyframe, Prompt, Recipe, Seed, Target, Walk, mix
+from render.blend import Blend, Circle, Offset, Prompt, Seed, mix
+from render.recipe import MOTIONS, Frame, Keyframe, Recipe, Target, Walk
 
-__all__ = ["EASING", "frames_of", "legs", "positions", "recipe_at"]
+__all__ = [
+    "EASING",
+    "Between",
+    "Leg",
+    "closes",
+    "frame_count",
+    "frames_of",
+    "legs",
+    "positions",
+    "recipe_at",
+    "shown_order",
+]
 
 EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1
     "linear": lambda t: t,
@@ -17,10 +34,66 @@ EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1
 }
 
 
-def legs(walk: Walk) -> Iterator[tuple[Keyframe, Keyframe, int]]:
-    """The legs of a walk: (from, to, frames). The last keyframe is a leg of one frame to itself."""
-    last = walk.keyframes[-1]
-    return chain(((a, b, a.frames) for a, b in pairwise(walk.keyframes)), [(last, last, 1)])
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The point at t (0 … 1) between two points."""
+
+    a: Point
+    b: Point
+    t: float
+
+
+Point: TypeAlias = Keyframe | Between
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """Consecutive frames of a walk that come of the same keyframes."""
+
+    start: Keyframe  # whose prompt, seed and labels go into the store's columns
+    corners: tuple[Keyframe, ...]  # that the frames lie between
+    count: int  # frames
+    at: Callable[[int, Target], Recipe]  # the recipe of the frame at 0 … count - 1
+
+
+def recipe_at(point: Point, target: Target) -> Recipe:
+    """The recipe of a point: prompts, noise and guidance move, the rest is that of its first keyframe.
+
+    Noise always slerps with one angle: a lerp of two noises loses deviation in the middle and washes the image out.
+    """
+    first = _first(point)
+    guidance = _number(point, lambda keyframe: keyframe.guidance)
+    true_guidance = _number(point, lambda keyframe: keyframe.true_guidance)
+    return Recipe(
+        prompt=_blend(point, lambda keyframe: Prompt(keyframe.prompt), first.interpolation),
+        negative_prompt=_blend(point, lambda keyframe: Prompt(keyframe.negative_prompt), first.interpolation),
+        noise=_blend(point, lambda keyframe: Seed(keyframe.seed), "slerp-global"),
+        width=first.width,
+        height=first.height,
+        steps=first.steps,
+        guidance=true_guidance if target.distilled else guidance,
+        scheduler=first.scheduler,
+        model=target.fingerprint,
+        distilled_guidance=guidance if target.distilled else None,
+        tiled=target.tile_above is not None and max(first.width, first.height) > target.tile_above,
+    )
+
+
+def _first(point: Point) -> Keyframe:
+    return _first(point.a) if isinstance(point, Between) else point
+
+
+def _blend(point: Point, leaf: Callable[[Keyframe], Blend], how: str) -> Blend:
+    if isinstance(point, Between):
+        return mix(how, _blend(point.a, leaf, how), _blend(point.b, leaf, how), point.t)
+    return leaf(point)
+
+
+def _number(point: Point, value: Callable[[Keyframe], float]) -> float:
+    if isinstance(point, Between):
+        a, b = _number(point.a, value), _number(point.b, value)
+        return a + (b - a) * point.t
+    return value(point)
 
 
 def positions(easing: str, count: int) -> Iterator[float]:
@@ -33,32 +106,94 @@ def positions(easing: str, count: int) -> Iterator[float]:
     return (ease(step / count) for step in range(count))
 
 
-def recipe_at(a: Keyframe, b: Keyframe, t: float, target: Target) -> Recipe:
-    """The recipe at t (eased, 0 … 1) between two keyframes: prompts, noise and guidance move, the rest is `a`'s.
+def line(walk: Walk) -> Iterator[Leg]:
+    """From keyframe to keyframe, each leg up to, not including, the next; then the last one, or back to the first."""
+    cycle = walk.keyframes[0].loop == "cycle"
+    for a, b in pairwise((*walk.keyframes, *walk.keyframes[:1]) if cycle else walk.keyframes):
+        yield _leg_of_line(a, b)
+    if not cycle:
+        last = walk.keyframes[-1]
+        yield Leg(last, (last,), 1, lambda _index, target: recipe_at(last, target))
 
-    Noise always slerps with one angle: a lerp of two noises loses deviation in the middle and washes the image out.
-    """
-    guidance = a.guidance + (b.guidance - a.guidance) * t
-    true_guidance = a.true_guidance + (b.true_guidance - a.true_guidance) * t
-    return Recipe(
-        prompt=mix(a.interpolation, Prompt(a.prompt), Prompt(b.prompt), t),
-        negative_prompt=mix(a.interpolation, Prompt(a.negative_prompt), Prompt(b.negative_prompt), t),
-        noise=mix("slerp-global", Seed(a.seed), Seed(b.seed), t),
-        width=a.width,
-        height=a.height,
-        steps=a.steps,
-        guidance=true_guidance if target.distilled else guidance,
-        scheduler=a.scheduler,
-        model=target.fingerprint,
-        distilled_guidance=guidance if target.distilled else None,
-        tiled=target.tile_above is not None and max(a.width, a.height) > target.tile_above,
-    )
+
+def _leg_of_line(a: Keyframe, b: Keyframe) -> Leg:
+    ease, count = EASING[a.easing], a.frames
+    return Leg(a, (a, b), count, lambda index, target: recipe_at(Between(a, b, ease(index / count)), target))
+
+
+def grid(walk: Walk) -> Iterator[Leg]:
+    """Four keyframes as corners, `frames` a side, row by row: slerp along the rows' ends, then across, an angle a point."""
+    a, b, c, d = walk.keyframes
+    side = a.frames
+
+    def at(index: int, target: Target) -> Recipe:
+        x, y = (part / (side - 1) for part in (index % side, index // side))
+        recipe = recipe_at(Between(Between(a, b, x), Between(c, d, x), y), target)
+        return replace(recipe, noise=Seed(a.seed + index)) if a.vary_noise else recipe
+
+    yield Leg(a, walk.keyframes, side**2, at)
+
+
+def drift(walk: Walk) -> Iterator[Leg]:
+    """A walk around one prompt: its embeddings plus 0, 1, 2 … steps along ones or along a random direction of its seed."""
+    (start,) = walk.keyframes
+    along = start.seed if start.direction == "random" else None
+
+    def at(index: int, target: Target) -> Recipe:
+        recipe = recipe_at(start, target)
+        moved = Offset(recipe.prompt, along, index * start.step_size) if index else recipe.prompt
+        return replace(recipe, prompt=moved)
+
+    yield Leg(start, (start,), start.frames, at)
+
+
+def circle(walk: Walk) -> Iterator[Leg]:
+    """One prompt, the noises of two seeds: cos·a + sin·b, n frames at i/n of a turn, so it closes without a stall."""
+    start, other = walk.keyframes
+
+    def at(index: int, target: Target) -> Recipe:
+        recipe = recipe_at(start, target)
+        round_ = Circle(Seed(start.seed), Seed(other.seed), index / start.frames) if index else recipe.noise
+        return replace(recipe, noise=round_)
+
+    yield Leg(start, (start,), start.frames, at)
+
+
+_LEGS: dict[str, Callable[[Walk], Iterator[Leg]]] = dict(zip(MOTIONS, (line, grid, drift, circle), strict=True))
+
+
+def legs(walk: Walk) -> Iterator[Leg]:
+    """The legs of a walk, in order."""
+    return _LEGS[walk.keyframes[0].motion](walk)
+
+
+def frame_count(walk: Walk) -> int:
+    return sum(leg.count for leg in legs(walk))
 
 
 def frames_of(walk: Walk, target: Target) -> Iterator[Frame]:
-    """The frames of a walk in order: each leg from its keyframe up to, not including, the next; then the last one."""
+    """The frames of a walk in order."""
     index = 0
-    for a, b, count in legs(walk):
-        for t in positions(a.easing, count):
-            yield Frame(walk.name, index, recipe_at(a, b, t, target), a)
+    for leg in legs(walk):
+        for place in range(leg.count):
+            yield Frame(walk.name, index, leg.at(place, target), leg.start)
             index += 1
+
+
+def closes(walk: Walk) -> bool:
+    """Whether the first frame follows the last one."""
+    return walk.keyframes[0].motion == "circle" or walk.keyframes[0].loop == "cycle"
+
+
+def shown_order(walk: Walk) -> list[int]:
+    """In what order an animation shows the frames: a grid's every other row backwards, so that neighbours follow.
+
+    >>> start = Keyframe(1, "a", "", 7, 3, "linear", "slerp", 8, 8, 4, 1.0, "ddim", motion="grid")
+    >>> shown_order(Walk("w", (start,) * 4))
+    [0, 1, 2, 5, 4, 3, 6, 7, 8]
+    """
+    start, indices = walk.keyframes[0], list(range(frame_count(walk)))
+    if start.motion != "grid":
+        return indices
+    rows = [indices[first : first + start.frames] for first in range(0, len(indices), start.frames)]
+    return [index for number, row in enumerate(rows) for index in (reversed(row) if number % 2 else row)]

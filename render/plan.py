@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from render.motion import frames_of, legs, positions, recipe_at
+from render.motion import Leg, frames_of, legs
 from render.recipe import Frame, Group, Keyframe, Target, Unit, Walk
 
 __all__ = ["Counts", "Limits", "Plan", "count_walks", "make_plan", "plan_units", "show_group"]
@@ -95,23 +95,24 @@ def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
     for walk in walks:
         stills += walk.still
         named += not walk.still
-        for a, b, count in legs(walk):
-            rows = count + _guided(a, b, count, targets[a.model])
+        for leg in legs(walk):
+            a = leg.start
+            rows = leg.count + _guided(leg, targets[a.model])
             group = by_group[a.model, a.width, a.height]
-            group[0] += count
+            group[0] += leg.count
             group[1] += rows
-            pixels += count * a.width * a.height
+            pixels += leg.count * a.width * a.height
             evaluations += rows * evaluations_of(a)
     frames = sum(count for count, _ in by_group.values())
     return Counts(named, stills, frames, pixels, evaluations, {g: (n, r) for g, (n, r) in by_group.items()})
 
 
-def _guided(a: Keyframe, b: Keyframe, count: int, target: Target) -> int:
+def _guided(leg: Leg, target: Target) -> int:
     """How many of a leg's frames ask for two rows."""
-    first, last = ((k.true_guidance if target.distilled else k.guidance) > 1 for k in (a, b))
-    if first == last:
-        return count if first else 0
-    return sum(recipe_at(a, b, t, target).guided for t in positions(a.easing, count))
+    corners = {(k.true_guidance if target.distilled else k.guidance) > 1 for k in leg.corners}
+    if len(corners) == 1:
+        return leg.count if corners.pop() else 0
+    return sum(leg.at(index, target).guided for index in range(leg.count))
 
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:

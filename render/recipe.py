@@ -13,45 +13,44 @@ from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from render.blend import Blend, parse_blend
+
 __all__ = [
+    "DIRECTIONS",
     "EASINGS",
     "FLOW_SCHEDULERS",
     "FORMATS",
-    "INTERPOLATIONS",
     "KARRAS_SCHEDULERS",
+    "LOOPS",
     "MAIN",
+    "MOTIONS",
     "PIXELS_VERSION",
     "SCHEDULERS",
     "SEED_MAX",
     "STORE_COLUMNS",
-    "Blend",
     "Frame",
     "Group",
-    "Image",
     "InputError",
     "JobError",
     "Keyframe",
-    "Leaf",
     "ManifestError",
-    "Mix",
     "ModelError",
-    "Prompt",
     "Receipt",
     "Recipe",
     "RunError",
-    "Seed",
     "StoreError",
     "Target",
     "Unit",
     "Walk",
     "canonical_json",
-    "mix",
 ]
 
 PIXELS_VERSION = 1  # raised whenever a change of this code changes pixels; part of every recipe
 SEED_MAX = 2**63 - 1
 EASINGS = ("linear", "smooth", "ease-in", "ease-out")
-INTERPOLATIONS = ("slerp", "slerp-global", "lerp")
+DIRECTIONS = ("ones", "random")
+LOOPS = ("none", "cycle")
+MOTIONS = ("line", "grid", "drift", "circle")
 KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedule of betas
     "ddim",
     "pndm",
@@ -128,78 +127,6 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A leaf of a blend: the conditioning of one text."""
-
-    text: str
-
-    def to_list(self) -> list[Any]:
-        return ["prompt", self.text]
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """A leaf of a blend: the standard normal noise drawn with one seed."""
-
-    value: int
-
-    def to_list(self) -> list[Any]:
-        return ["seed", self.value]
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A leaf of a blend: the latents of a start image."""
-
-    path: str
-    sha256: str  # of the file
-
-    def to_list(self) -> list[Any]:
-        return ["image", self.path, self.sha256]
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """The point at `t` between two blends; t = 0 is `a`, t = 1 is `b`."""
-
-    how: str  # one of INTERPOLATIONS
-    a: Blend
-    b: Blend
-    t: float
-
-    def to_list(self) -> list[Any]:
-        return [self.how, self.a.to_list(), self.b.to_list(), self.t]
-
-
-Leaf: TypeAlias = Prompt | Seed | Image
-Blend: TypeAlias = Leaf | Mix
-
-
-def mix(how: str, a: Blend, b: Blend, t: float) -> Blend:
-    """The blend of `a` and `b` at `t`, in its simplest form: an end point is the end itself, to the bit.
-
-    >>> mix("lerp", Prompt("dog"), Prompt("cat"), 0.0)
-    Prompt(text='dog')
-    >>> mix("lerp", Seed(7), Seed(7), 0.3)
-    Seed(value=7)
-    """
-    if a == b or t == 0.0:
-        return a
-    return b if t == 1.0 else Mix(how, a, b, t)
-
-
-def _blend(value: list[Any]) -> Blend:
-    kind = value[0]
-    if kind == "prompt":
-        return Prompt(value[1])
-    if kind == "seed":
-        return Seed(value[1])
-    if kind == "image":
-        return Image(value[1], value[2])
-    return Mix(kind, _blend(value[1]), _blend(value[2]), value[3])
-
-
 @dataclass(frozen=True)
 class Recipe:
     """Everything that fixes the pixels of one frame."""
@@ -227,7 +154,7 @@ class Recipe:
     def json(self) -> str:
         """The canonical JSON; blends are nested lists such as `["slerp",["prompt","a"],["prompt","b"],0.5]`."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if self._tells(field)}
-        lists = {name: value.to_list() if isinstance(value, Leaf | Mix) else value for name, value in values.items()}
+        lists = {name: value.to_list() if hasattr(value, "to_list") else value for name, value in values.items()}
         return canonical_json({**lists, "version": PIXELS_VERSION})
 
     def _tells(self, field: Field[Any]) -> bool:
@@ -246,7 +173,7 @@ class Recipe:
         version = told.pop("version")
         if version != PIXELS_VERSION:
             raise StoreError(f"recipe: required pixel version {PIXELS_VERSION}, got {version}")
-        values: dict[str, Any] = {k: _blend(v) if isinstance(v, list) else v for k, v in told.items()}
+        values: dict[str, Any] = {k: parse_blend(v) if isinstance(v, list) else v for k, v in told.items()}
         return cls(**values)
 
 
@@ -277,6 +204,11 @@ class Keyframe:
     scheduler: str
     true_guidance: float = 1.0  # classifier-free guidance of a model whose `guidance` is an input of the network
     model: str = MAIN  # MAIN or a key of the job's `models`
+    motion: str = "line"  # one of render.motion's MOTIONS; this and the rest are those of a walk's first keyframe
+    loop: str = "none"  # one of LOOPS; `cycle` leads a line from its last keyframe back to the first
+    step_size: float = 0.005  # of a drift, what every frame adds to each number of the embeddings
+    direction: str = "ones"  # one of DIRECTIONS, of a drift
+    vary_noise: bool = False  # whether each cell of a grid starts from its own noise
     labels: tuple[Any, ...] = ()  # values of the manifest's extra columns, in their order
 
 
@@ -287,10 +219,6 @@ class Walk:
     name: str
     keyframes: tuple[Keyframe, ...]
     still: bool = False
-
-    @property
-    def frame_count(self) -> int:
-        return sum(keyframe.frames for keyframe in self.keyframes[:-1]) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from render.blend import Blend, Image, Leaf, Prompt, leaves
 from render.denoise import Evaluations, Row, denoise
 from render.families import Conditioning, Family, Loading, load_family
 from render.families.parts import text_encoders
 from render.interpolate import evaluate
 from render.model import Model
-from render.recipe import Blend, Image, Leaf, Mix, Prompt, Recipe
+from render.recipe import Recipe
 
 __all__ = ["Renderer", "choose_dtype"]
 
@@ -49,9 +50,9 @@ class Renderer:
     def prepare(self, recipes: Iterable[Recipe]) -> None:
         """Encode the prompts of frames to come; where memory is short, the text encoders leave the GPU after that."""
         for recipe in recipes:
-            for leaf in _leaves(recipe.prompt):
+            for leaf in leaves(recipe.prompt):
                 self._encode(leaf, negative=False)
-            for leaf in _leaves(recipe.negative_prompt) if recipe.guided else ():
+            for leaf in leaves(recipe.negative_prompt) if recipe.guided else ():
                 self._encode(leaf, negative=True)
         if memory_short(self._device):
             self._move_encoders(torch.device("cpu"))
@@ -95,12 +96,11 @@ class Renderer:
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Every named tensor of the conditioning at the blend's point."""
-        ends = {leaf: self._encode(leaf, negative) for leaf in _leaves(blend)}
+        ends = {leaf: self._encode(leaf, negative) for leaf in leaves(blend)}
         names = next(iter(ends.values()))
 
         def at(name: str) -> Tensor:
-            how = "lerp" if name in self._family.linear else None
-            return evaluate(blend, lambda leaf: ends[leaf][name], how)
+            return evaluate(blend, lambda leaf: ends[leaf][name], linear=name in self._family.linear)
 
         return {name: at(name) for name in names}
 
@@ -126,17 +126,9 @@ class Renderer:
         start = recipe.image
         if start is None:
             return None
-        pixels = {leaf: _read_image(leaf, recipe.width, recipe.height) for leaf in _leaves(start)}
+        pixels = {leaf: _read_image(leaf, recipe.width, recipe.height) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
-
-
-def _leaves(blend: Blend) -> Iterator[Leaf]:
-    if isinstance(blend, Mix):
-        yield from _leaves(blend.a)
-        yield from _leaves(blend.b)
-    else:
-        yield blend
 
 
 def _read_image(leaf: Leaf, width: int, height: int) -> NDArray[np.uint8]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from render.cells import Rule, Standard, choice, finite, integer
+from render.blend import INTERPOLATIONS
+from render.cells import Rule, Standard, choice, finite, flag, integer
 from render.families import SamplingDefaults
-from render.recipe import EASINGS, FLOW_SCHEDULERS, INTERPOLATIONS, MAIN, SCHEDULERS, SEED_MAX
+from render.recipe import DIRECTIONS, EASINGS, FLOW_SCHEDULERS, LOOPS, MAIN, MOTIONS, SCHEDULERS, SEED_MAX
 
 __all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "model_rule", "rules_by_model"]
 
@@ -54,6 +55,11 @@ def common_rules(defaults: Defaults) -> dict[str, Standard]:
         "frames": Standard(integer(1, 1_000_000), defaults.frames),
         "easing": Standard(choice(EASINGS), defaults.easing),
         "interpolation": Standard(choice(INTERPOLATIONS), defaults.interpolation),
+        "motion": Standard(choice(MOTIONS), "line"),
+        "loop": Standard(choice(LOOPS), "none"),
+        "step_size": Standard(finite(0.0), 0.005),
+        "direction": Standard(choice(DIRECTIONS), "ones"),
+        "vary_noise": Standard(flag(), False),
     }
 
 

@@ -17,6 +17,7 @@ from render.card import write_card
 from render.config import AnimationConfig, load_job
 from render.ledger import Ledger
 from render.manifest import Manifest
+from render.motion import closes, frame_count, shown_order
 from render.plan import plan_units
 from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
 from render.recipe import Unit
@@ -129,32 +130,33 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
 
 
 class _Pixels:
-    """The frames of a walk as arrays `[H, W, 3]`, decoded as they are asked for."""
+    """The frames of a walk as arrays `[H, W, 3]`, in the order in which they are shown, decoded as they are asked for."""
 
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
+    def __init__(self, frames: Frames, order: list[int]) -> None:
+        places = {index: place for place, index in enumerate(frames.indices)}
+        self._frames, self._order = frames, [places[index] for index in order if index in places]
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self._order)
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return np.asarray(self._frames[index].image())
+        return np.asarray(self._frames[self._order[index]].image())
 
 
 def _animate(out: Path, manifest: Manifest, config: AnimationConfig, report: Report) -> tuple[Path, ...]:
-    """Animate every walk of more than one committed frame."""
+    """Animate every walk of more than one frame, as far as it is committed. Walks that close play round and round."""
     store = open_store(out)
     stored = set(store.walks)
-    names = [walk.name for walk in manifest.walks() if walk.frame_count > 1 and walk.name in stored]
-    settings = Animation(config.fps, config.loop, config.crf)
+    walks = [walk for walk in manifest.walks() if not walk.still and walk.name in stored and frame_count(walk) > 1]
     for left in (out / "animations").glob(".animation-*"):  # of a run that was killed
         left.unlink(missing_ok=True)
-    report.animating(len(names) * len(config.formats))
+    report.animating(len(walks) * len(config.formats))
     paths = []
-    for name, suffix in product(names, config.formats):
-        path = out / "animations" / f"{name}.{suffix}"
+    for walk, suffix in product(walks, config.formats):
+        path = out / "animations" / f"{walk.name}.{suffix}"
         path.parent.mkdir(exist_ok=True)
-        write_animation(path, _Pixels(store.frames(name)), settings)
+        settings = Animation(config.fps, "cycle" if closes(walk) else config.loop, config.crf)
+        write_animation(path, _Pixels(store.frames(walk.name), shown_order(walk)), settings)
         report.animation(path)
         paths.append(path)
     return tuple(paths)

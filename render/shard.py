@@ -14,8 +14,9 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from render.blend import Seed
 from render.ledger import Ledger, publish
-from render.recipe import STORE_COLUMNS, Receipt, Seed, StoreError, Unit
+from render.recipe import STORE_COLUMNS, Receipt, StoreError, Unit
 
 __all__ = ["Failure", "Origin", "Rendered", "shard_schema", "write_quarantine", "write_shard"]
 

@@ -44,13 +44,18 @@ class StoredFrame:
 class Frames(Sequence[StoredFrame]):
     """The frames of one walk in order, read as they are asked for: at most two row groups are held."""
 
-    def __init__(self, places: Sequence[tuple[Path, int]]) -> None:
-        self._places = places  # of each frame: shard and row in it
+    def __init__(self, places: Sequence[tuple[Path, int, int]]) -> None:
+        self._places = places  # of each frame: shard, row in it, and index in the walk
         self._group = lru_cache(maxsize=2)(_read_row_group)
         self._file = lru_cache(maxsize=2)(pq.ParquetFile)
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def indices(self) -> list[int]:
+        """The frames' indices in the walk: 0, 1, 2 … but for those that are not committed."""
+        return [index for _, _, index in self._places]
 
     @overload
     def __getitem__(self, index: int) -> StoredFrame: ...
@@ -59,7 +64,7 @@ class Frames(Sequence[StoredFrame]):
     def __getitem__(self, index: int | slice) -> StoredFrame | Frames:
         if isinstance(index, slice):
             return Frames(self._places[index])
-        path, row = self._places[index]
+        path, row, _ = self._places[index]
         group, metadata = 0, self._file(path).metadata
         while row >= metadata.row_group(group).num_rows:
             row -= metadata.row_group(group).num_rows
@@ -116,8 +121,8 @@ class ImageStore:
         found = self._index.filter(condition).sort_by("frame")
         if not found.num_rows:
             raise KeyError(name)
-        places = zip(found["shard"].to_pylist(), found["row"].to_pylist(), strict=True)
-        return Frames([(self._files[shard], row) for shard, row in places])
+        places = zip(*(found[name].to_pylist() for name in ("shard", "row", "frame")), strict=True)
+        return Frames([(self._files[shard], row, index) for shard, row, index in places])
 
     @cached_property
     def _index(self) -> pa.Table:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from render.blend import Prompt, Seed
 from render.model import Model, resolve_model
-from render.recipe import Keyframe, Prompt, Recipe, Seed
+from render.recipe import Keyframe, Recipe
 
 if TYPE_CHECKING:
     from render.renderer import Renderer

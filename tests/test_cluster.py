@@ -26,10 +26,11 @@ from PIL import Image
 from ray.cluster_utils import Cluster as Machines
 from stores import pixels, wait_until
 
+from render.blend import Prompt, Seed
 from render.cluster import Cluster
 from render.ledger import Ledger
 from render.machine import Workforce
-from render.recipe import Frame, Keyframe, ModelError, Prompt, Receipt, Recipe, RunError, Seed, Unit
+from render.recipe import Frame, Keyframe, ModelError, Receipt, Recipe, RunError, Unit
 from render.shard import Origin, Rendered, shard_schema, write_shard
 
 pytest_plugins = ["stores"]

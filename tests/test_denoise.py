@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from render.blend import Mix, Prompt, Seed, mix
 from render.denoise import NoiseSource, Row, denoise, pack_rows
 from render.families.schedulers import KARRAS
 from render.model import Model
 from render.plan import evaluations_of
-from render.recipe import KARRAS_SCHEDULERS, Keyframe, Mix, Prompt, Recipe, Seed, mix
+from render.recipe import KARRAS_SCHEDULERS, Keyframe, Recipe
 from render.renderer import Renderer
 
 # diffusers' LMS and DEIS hand tensors to NumPy; torch's __array__ and __array_wrap__ are not those of NumPy 2 yet.

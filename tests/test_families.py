@@ -28,10 +28,11 @@ from sentencepiece import SentencePieceTrainer
 from torch import Tensor
 
 import render.renderer
+from render.blend import Image, Prompt, Seed, mix
 from render.denoise import pack_rows
 from render.model import Changes, Model, resolve_model
 from render.plan import evaluations_of
-from render.recipe import Image, Keyframe, Prompt, Recipe, Seed, mix
+from render.recipe import Keyframe, Recipe
 from render.renderer import Renderer
 
 pytestmark = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from render.interpolate import evaluate, interpolate, lerp, slerp
-from render.recipe import INTERPOLATIONS, Mix, Prompt, Seed
+from render.blend import INTERPOLATIONS, Circle, Mix, Offset, Prompt, Seed
+from render.interpolate import circle, evaluate, interpolate, lerp, offset, slerp
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,3 +110,36 @@ def test_blends_nest() -> None:
     blend = Mix("lerp", Mix("lerp", Prompt("a"), Prompt("b"), 0.5), Seed(1), 0.5)
     assert evaluate(blend, lambda leaf: values[leaf]).item() == 3.0
     assert evaluate(Prompt("b"), lambda leaf: values[leaf]) is values[Prompt("b")]
+
+
+# Circles and offsets
+
+
+@pytest.mark.parametrize("turn", [0.1, 0.25, 0.7])
+def test_a_circle_of_noises_is_noise(turn: float) -> None:
+    a, b = (torch.randn(100_000, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    point = circle(a, b, turn)
+    assert abs(point.std().item() - 1) < 0.01
+    angle = 2 * np.pi * turn
+    np.testing.assert_allclose(point.numpy(), np.cos(angle) * a.numpy() + np.sin(angle) * b.numpy(), atol=1e-6)
+
+
+def test_an_offset_along_ones_and_along_noise() -> None:
+    a = torch.arange(6.0).reshape(2, 3)
+    assert torch.equal(offset(a, None, 0.5), a + 0.5)
+    noise = torch.randn((2, 3), generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(offset(a, 4, 0.5), a + 0.5 * noise)
+    assert offset(a.bfloat16(), 4, 0.5).dtype == torch.bfloat16
+
+
+def test_blends_of_every_kind_are_evaluated() -> None:
+    leaf = {Seed(1): torch.tensor([1.0, 0.0]), Seed(2): torch.tensor([0.0, 1.0])}
+    quarter = Circle(Seed(1), Seed(2), 0.25)
+    torch.testing.assert_close(evaluate(quarter, leaf.__getitem__), torch.tensor([0.0, 1.0]))
+    moved = Offset(Mix("lerp", Seed(1), Seed(2), 0.5), None, 1.0)
+    torch.testing.assert_close(evaluate(moved, leaf.__getitem__), torch.tensor([1.5, 1.5]))
+    bent = Mix("slerp", Seed(1), Seed(2), 0.5)
+    torch.testing.assert_close(evaluate(bent, leaf.__getitem__), torch.tensor([0.5**0.5, 0.5**0.5]))
+    torch.testing.assert_close(
+        evaluate(Offset(bent, None, 1.0), leaf.__getitem__, linear=True), torch.tensor([0.5, 0.5])
+    )

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import render
+from render.blend import INTERPOLATIONS
 from render.cells import COLUMNS
 from render.cli import _parser
 from render.config import JobConfig, load_job
-from render.recipe import EASINGS, INTERPOLATIONS, SCHEDULERS, STORE_COLUMNS
+from render.recipe import EASINGS, MOTIONS, SCHEDULERS, STORE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -41,7 +42,7 @@ def test_the_first_manifest_is_a_walk_of_24_frames_or_more_and_stills_with_a_lab
     assert counts.frames - counts.stills >= 24
 
 
-@pytest.mark.parametrize("word", [*COLUMNS, *STORE_COLUMNS, *EASINGS, *INTERPOLATIONS, *SCHEDULERS])
+@pytest.mark.parametrize("word", [*COLUMNS, *STORE_COLUMNS, *EASINGS, *INTERPOLATIONS, *MOTIONS, *SCHEDULERS])
 def test_the_readme_names_every_column_and_choice(word: str) -> None:
     assert f"`{word}`" in README
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from render.blend import Prompt, Seed
 from render.denoise import Evaluations, Row
 from render.lane import FATAL, TRIES, Lane
-from render.recipe import Prompt, Recipe, Seed
+from render.recipe import Recipe
 from render.shard import Failure
 
 

@@ -11,8 +11,9 @@ from threading import Barrier
 import pytest
 
 import render.ledger
+from render.blend import Prompt, Seed
 from render.ledger import Ledger, publish, write_atomically
-from render.recipe import Frame, Keyframe, Prompt, Receipt, Recipe, Seed, StoreError, Unit
+from render.recipe import Frame, Keyframe, Receipt, Recipe, StoreError, Unit
 
 KEYFRAME = Keyframe(1, "p", "", 1, 1, "linear", "slerp", 64, 64, 2, 1.0, "ddim")
 

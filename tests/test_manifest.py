@@ -23,6 +23,7 @@ import render.manifest
 from render.cells import COLUMNS
 from render.families import SamplingDefaults
 from render.manifest import Manifest, read_frozen, read_manifest
+from render.motion import frame_count
 from render.recipe import FLOW_SCHEDULERS, KARRAS_SCHEDULERS, SEED_MAX, Keyframe, ManifestError, Walk
 from render.rules import Defaults, ModelRules, SizeRule
 
@@ -93,19 +94,32 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    path.write_text(
-        f"{','.join(COLUMNS)}\nw, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux\n"
+    cells = "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no"
+    path.write_text(f"{','.join(COLUMNS)}\n{cells}\n")
+    settings = (
+        9,
+        "ease-in",
+        "slerp-global",
+        32,
+        48,
+        11,
+        7.5,
+        "flow-dpm++2m",
+        2.5,
+        "flux",
+        "drift",
+        "none",
+        0.5,
+        "random",
     )
-    keyframe = Keyframe(
-        1, " a dog ", "bad", 5, 9, "ease-in", "slerp-global", 32, 48, 11, 7.5, "flow-dpm++2m", 2.5, "flux"
-    )
+    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False)
     assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [Walk("w", (keyframe,))]
 
 
 def test_rows_of_one_walk_are_its_keyframes_in_order(path: Path) -> None:
     manifest = csv(path, "walk,prompt,frames\na,1st,3\na,2nd,4\n,alone,\nb,3rd,\nc,4th,\nc,5th,9\n")
     walks = list(manifest.walks())
-    assert [(w.name, w.still, [k.row for k in w.keyframes], w.frame_count) for w in walks] == [
+    assert [(w.name, w.still, [k.row for k in w.keyframes], frame_count(w)) for w in walks] == [
         ("a", False, [1, 2], 4),
         ("still-000003", True, [3], 1),
         ("b", False, [4], 1),
@@ -233,7 +247,7 @@ def test_the_fingerprint_sees_every_cell_and_label(path: Path) -> None:
 
 def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would refuse to resume what an older version began."""
-    expected = "77d316e12c725f9d929c61b509588dc924aea307615e32d7867fff6296073afd"
+    expected = "24de2bcf2b0f1de6ac2009c2bb36afc15c33a7fd9e2f33ed2811d5efb8f212e6"
     assert parquet(path, TABLE).fingerprint == expected
     monkeypatch.setattr(render.manifest, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected
@@ -854,7 +868,7 @@ def test_the_first_manifest() -> None:
     manifest = read_manifest(FIRST, DEFAULTS, MODELS)
     walk, *stills = manifest.walks()
     assert (walk.name, [k.prompt for k in walk.keyframes]) == ("dog-to-cat", ["3d dog face", "3d cat face"])
-    assert (walk.frame_count, {k.seed for k in walk.keyframes}, walk.keyframes[0].easing) == (25, {7}, "smooth")
+    assert (frame_count(walk), {k.seed for k in walk.keyframes}, walk.keyframes[0].easing) == (25, {7}, "smooth")
     assert len({still.keyframes[0].seed for still in stills}) == len(stills) == 6
     assert {k.labels for k in keyframes(manifest)} == {("animal",), ("food",), ("vehicle",)}
 
@@ -900,3 +914,55 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(junk: bytes, at: in
         except ManifestError:
             return
         assert_frozen(manifest, Path(folder, "frozen.parquet"))
+
+
+# Motions
+
+
+MOVING = "walk,prompt,seed,frames,motion,loop,step_size,direction,vary_noise\n"
+
+
+def test_the_first_keyframe_speaks_for_the_walk(path: Path) -> None:
+    grid = "g,a,1,3,grid,,,,yes\ng,b,,,grid,,,,YES\ng,c,,,,,,,\ng,d,,,,,,,1\n"
+    first, cycle = csv(path, MOVING + grid + "z,a,1,2,,cycle,,,\nz,b,,,,,,,\n").walks()
+    assert {(k.motion, k.vary_noise, k.loop) for k in first.keyframes} == {("grid", True, "none")}
+    assert (frame_count(first), frame_count(cycle)) == (9, 2 + 24)
+
+
+@pytest.mark.parametrize("flags", [[True, None, None, None], ["true", None, None, None]])
+def test_flags_of_parquet(path: Path, flags: list[object]) -> None:
+    manifest = parquet(path, {"walk": ["g"] * 4, "prompt": list("abcd"), "motion": ["grid"] * 4, "vary_noise": flags})
+    assert next(manifest.walks()).keyframes[3].vary_noise is True
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "column", "required"),
+    [
+        ("w,a,1,3,grid,,,,\nw,b,,,,,,,\n", 1, "motion", "4 keyframes for motion grid; got 2"),
+        ("w,a,1,3,drift,,,,\nw,b,,,,,,,\n", 1, "motion", "1 keyframe for motion drift; got 2"),
+        ("w,a,1,3,circle,,,,\n", 1, "motion", "2 keyframes for motion circle; got 1"),
+        ("w,a,1,3,circle,,,,\nw,b,2,,,,,,\n", 2, "prompt", "the prompt that its circle begins with; got"),
+        ("w,a,1,3,circle,,,,\nw,a,1,,,,,,\n", 2, "seed", "another seed than its circle begins with; got 1"),
+        ("w,a,1,1,grid,,,,\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "frames", "2 a side of a grid, or more; got 1"),
+        ("w,a,1,3,spiral,,,,\n", 1, "motion", "one of line, grid, drift, circle; got 'spiral'"),
+        ("w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n", 2, "motion", "what its walk begins with; got drift"),
+        (",a,1,,drift,,,,\n", 1, "motion", "line or nothing on a row without a walk; got drift"),
+        ("w,a,1,3,,cycle,,,\n", 1, "loop", "2 keyframes or more for a cycle; got 1"),
+        ("w,a,1,3,drift,cycle,,,\n", 1, "loop", "nothing, but in a walk of motion line; got cycle"),
+        ("w,a,1,3,,,0.1,,\nw,b,,,,,,,\n", 1, "step_size", "nothing, but in a walk of motion drift; got 0.1"),
+        ("w,a,1,3,,,,random,\nw,b,,,,,,,\n", 1, "direction", "nothing, but in a walk of motion drift; got random"),
+        ("w,a,1,3,,,,,yes\nw,b,,,,,,,\n", 1, "vary_noise", "nothing, but in a walk of motion grid; got True"),
+        ("w,a,1,3,,,,,perhaps\nw,b,,,,,,,\n", 1, "vary_noise", "yes or no; got 'perhaps'"),
+        (f"w,a,{SEED_MAX - 3},2,grid,,,,yes\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 0, "", ""),
+        (f"w,a,{SEED_MAX - 2},2,grid,,,,yes\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "seed", "at most"),
+    ],
+)
+def test_motions_without_what_they_need(path: Path, rows: str, row: int, column: str, required: str) -> None:
+    if not column:
+        csv(path, MOVING + rows)
+        return
+    with pytest.raises(ManifestError) as caught:
+        csv(path, MOVING + rows)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2, lines
+    assert f"row {row}, column '{column}': required {required}" in lines[1]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from render.motion import EASING, frames_of, legs, recipe_at
-from render.recipe import EASINGS, Keyframe, Mix, Prompt, Seed, Target, Walk
+from render.blend import Circle, Mix, Offset, Prompt, Seed
+from render.motion import EASING, Between, frame_count, frames_of, legs, recipe_at, shown_order
+from render.recipe import EASINGS, MOTIONS, Keyframe, Target, Walk
 
 MakeKeyframe = Callable[..., Keyframe]
 TARGET = Target("m", tile_above=512)
@@ -57,7 +60,7 @@ def test_easing_in_the_middle(name: str, middle: float) -> None:
 def test_number_of_frames(make_keyframe: MakeKeyframe, counts: tuple[int, ...], frames: int) -> None:
     walk = walk_of(make_keyframe, *counts)
     assert [frame.index for frame in frames_of(walk, TARGET)] == list(range(frames))
-    assert walk.frame_count == frames == sum(count for _, _, count in legs(walk))
+    assert frame_count(walk) == frames == sum(leg.count for leg in legs(walk))
 
 
 def test_no_keyframe_is_repeated(make_keyframe: MakeKeyframe) -> None:
@@ -81,7 +84,7 @@ def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
 def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None:
     """The negative prompt as well, which is forgotten elsewhere; noise slerps with one angle whatever prompts do."""
     a, b = walk_of(make_keyframe, 4, 1).keyframes
-    recipe = recipe_at(a, b, 0.25, TARGET)
+    recipe = recipe_at(Between(a, b, 0.25), TARGET)
     assert recipe.prompt == Mix("slerp", Prompt("p0"), Prompt("p1"), 0.25)
     assert recipe.negative_prompt == Mix("slerp", Prompt("n0"), Prompt("n1"), 0.25)
     assert recipe.noise == Mix("slerp-global", Seed(0), Seed(1), 0.25)
@@ -133,3 +136,86 @@ def test_large_frames_are_tiled(
 ) -> None:
     walk = Walk("w", (make_keyframe(width=width, height=height),))
     assert next(frames_of(walk, Target("m", tile_above=above))).recipe.tiled is tiled
+
+
+# The other motions
+
+
+def test_a_cycle_leads_back_without_a_stall(make_keyframe: MakeKeyframe) -> None:
+    walk = walk_of(make_keyframe, 3, 2, 4)
+    cycle = Walk("w", (replace(walk.keyframes[0], loop="cycle"), *walk.keyframes[1:]))
+    frames = list(frames_of(cycle, TARGET))
+    assert len({frame.recipe.key for frame in frames}) == len(frames) == frame_count(cycle) == 9
+    assert [frame.recipe for frame in frames[:6]] == [frame.recipe for frame in frames_of(walk, TARGET)]
+    assert frames[6].recipe.prompt == Mix("slerp", Prompt("p2"), Prompt("p0"), 0.25)
+    assert [round(frame.recipe.guidance, 9) for frame in frames[5:]] == [
+        4.0,
+        3.5,
+        3.0,
+        2.5,
+    ]  # and 2.0 is the first again
+
+
+def grid_of(make_keyframe: MakeKeyframe, side: int, vary_noise: bool = False) -> Walk:
+    walk = walk_of(make_keyframe, side, 1, 1, 1)
+    return Walk("g", (replace(walk.keyframes[0], motion="grid", vary_noise=vary_noise), *walk.keyframes[1:]))
+
+
+@pytest.mark.parametrize("side", [2, 3, 8])
+def test_a_grid_has_its_keyframes_at_its_corners(make_keyframe: MakeKeyframe, side: int) -> None:
+    walk = grid_of(make_keyframe, side)
+    frames = list(frames_of(walk, TARGET))
+    assert len(frames) == side**2
+    for index, keyframe in zip((0, side - 1, side**2 - side, side**2 - 1), walk.keyframes, strict=True):
+        assert frames[index].recipe == recipe_at(keyframe, TARGET)
+    assert len({frame.recipe.key for frame in frames}) == side**2
+
+
+def test_inside_a_grid_each_point_has_its_own_angles(make_keyframe: MakeKeyframe) -> None:
+    """Between the ends of its own row and column: not one angle for all of them."""
+    frame = list(frames_of(grid_of(make_keyframe, 5), TARGET))[5 * 3 + 1]
+    top, bottom = (Mix("slerp", Prompt(f"p{n}"), Prompt(f"p{n + 1}"), 0.25) for n in (0, 2))
+    assert frame.recipe.prompt == Mix("slerp", top, bottom, 0.75)
+    assert frame.recipe.guidance == 2.0 + 0.25 + 2 * 0.75
+
+
+def test_cells_of_a_grid_start_from_their_own_noise(make_keyframe: MakeKeyframe) -> None:
+    frames = frames_of(grid_of(make_keyframe, 3, vary_noise=True), TARGET)
+    assert [frame.recipe.noise for frame in frames] == [Seed(n) for n in range(9)]
+
+
+@pytest.mark.parametrize("side", [2, 3, 6])
+def test_a_grid_is_shown_from_neighbour_to_neighbour(make_keyframe: MakeKeyframe, side: int) -> None:
+    order = shown_order(grid_of(make_keyframe, side))
+    assert sorted(order) == list(range(side**2))
+    places = [divmod(index, side) for index in order]
+    assert all(abs(a - c) + abs(b - d) == 1 for (a, b), (c, d) in pairwise(places))
+
+
+@pytest.mark.parametrize(("direction", "along"), [("ones", None), ("random", 5)])
+def test_a_drift_moves_by_equal_steps(make_keyframe: MakeKeyframe, direction: str, along: int | None) -> None:
+    start = make_keyframe(motion="drift", step_size=0.25, direction=direction, seed=5, frames=4)
+    frames = list(frames_of(Walk("d", (start,)), TARGET))
+    plain = recipe_at(start, TARGET)
+    assert frames[0].recipe == plain
+    assert [frame.recipe.prompt for frame in frames[1:]] == [Offset(Prompt("a cat"), along, n / 4) for n in (1, 2, 3)]
+    assert {(frame.recipe.noise, frame.recipe.negative_prompt) for frame in frames} == {
+        (Seed(5), plain.negative_prompt)
+    }
+
+
+def test_a_circle_closes_without_a_stall(make_keyframe: MakeKeyframe) -> None:
+    """Frame n would be frame 0 again: `linspace(0, 2π, n)` shows it twice."""
+    walk = Walk("c", (make_keyframe(motion="circle", seed=1, frames=8), make_keyframe(seed=2)))
+    noises = [frame.recipe.noise for frame in frames_of(walk, TARGET)]
+    assert noises == [Seed(1), *(Circle(Seed(1), Seed(2), n / 8) for n in range(1, 8))]
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_every_motion_has_its_legs(make_keyframe: MakeKeyframe, motion: str) -> None:
+    counts = {"line": 3, "grid": 4, "drift": 1, "circle": 2}
+    keyframes = [make_keyframe(seed=n, prompt=f"p{n}", motion=motion, frames=3) for n in range(counts[motion])]
+    walk = Walk("w", tuple(keyframes))
+    frames = list(frames_of(walk, TARGET))
+    assert [frame.index for frame in frames] == list(range(frame_count(walk)))
+    assert sorted(shown_order(walk)) == list(range(len(frames)))

@@ -9,29 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from render.blend import INTERPOLATIONS, Blend, Circle, Image, Mix, Offset, Prompt, Seed, mix
 from render.recipe import (
-    INTERPOLATIONS,
     MAIN,
     PIXELS_VERSION,
     SCHEDULERS,
     SEED_MAX,
-    Blend,
     Frame,
-    Image,
     InputError,
     JobError,
     Keyframe,
     ManifestError,
-    Mix,
     ModelError,
-    Prompt,
     Receipt,
     Recipe,
-    Seed,
     StoreError,
     Unit,
     canonical_json,
-    mix,
 )
 
 LITERAL = Recipe(
@@ -50,9 +44,12 @@ SHARE = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 
 def blends(leaf: st.SearchStrategy[Blend]) -> st.SearchStrategy[Blend]:
-    return st.recursive(
-        leaf, lambda inner: st.builds(Mix, st.sampled_from(INTERPOLATIONS), inner, inner, SHARE), max_leaves=5
-    )
+    def grown(inner: st.SearchStrategy[Blend]) -> st.SearchStrategy[Blend]:
+        mixed = st.builds(Mix, st.sampled_from(INTERPOLATIONS), inner, inner, SHARE)
+        moved = st.builds(Offset, inner, st.none() | st.integers(0, SEED_MAX), st.floats(0, 10))
+        return mixed | moved | st.builds(Circle, inner, inner, SHARE)
+
+    return st.recursive(leaf, grown, max_leaves=5)
 
 
 IMAGES = blends(st.builds(Image, TEXT, TEXT))

@@ -15,9 +15,10 @@ from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
 import render.renderer
+from render.blend import Prompt, Seed, mix
 from render.denoise import Row
 from render.families.parts import Autoencoder
-from render.recipe import Prompt, Recipe, Seed, mix
+from render.recipe import Recipe
 from render.renderer import Renderer, choose_dtype
 
 MakeRecipe = Callable[..., Recipe]

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import render.shard
+from render.blend import Prompt, Seed, mix
 from render.ledger import Ledger
-from render.recipe import STORE_COLUMNS, Frame, Keyframe, Prompt, Recipe, Seed, StoreError, Unit, mix
+from render.recipe import STORE_COLUMNS, Frame, Keyframe, Recipe, StoreError, Unit
 from render.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
 from render.worker import ENCODINGS, encode_image
 

@@ -21,8 +21,9 @@ from PIL import Image
 
 import render.shard
 import render.store
+from render.blend import Prompt, Seed
 from render.ledger import Ledger
-from render.recipe import STORE_COLUMNS, Frame, Keyframe, Prompt, Recipe, Seed, StoreError, Unit
+from render.recipe import STORE_COLUMNS, Frame, Keyframe, Recipe, StoreError, Unit
 from render.shard import Failure, Origin, Rendered, shard_schema, write_shard
 from render.store import ImageStore, StoredFrame, open_store
 from render.worker import encode_image

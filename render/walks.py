@@ -1,0 +1,147 @@
+"""What the rows of a manifest must be to each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from render.cells import Cells, Sheet, same_file
+from render.recipe import SEED_MAX
+from render.table import show
+
+__all__ = [
+    "OF_WALK",
+    "check_circles",
+    "check_counts",
+    "check_held",
+    "check_motions",
+    "check_seeds",
+    "check_walks",
+    "first_keyframes",
+]
+
+OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise")  # the first keyframe's speak for the walk
+ONLY = {  # the motion that alone has a use for a column, and what the others leave it at
+    "loop": ("line", "none"),
+    "step_size": ("drift", 0.005),
+    "direction": ("drift", "ones"),
+    "vary_noise": ("grid", False),
+}
+KEYFRAMES = {"grid": 4, "drift": 1, "circle": 2}  # of motions that have a fixed number
+
+
+def first_keyframes(walk: Cells) -> npt.NDArray[np.int64]:
+    """[N] the position of the first keyframe of each row's walk; a still's is its own."""
+    positions = np.arange(len(walk.codes))
+    start = ~walk.given
+    start[0] = True
+    start[1:] |= walk.codes[1:] != walk.codes[:-1]
+    first: npt.NDArray[np.int64] = np.maximum.accumulate(np.where(start, positions, 0))
+    return first
+
+
+def check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> None:
+    """Refuses walks in pieces, and walks whose names are one file's."""
+    codes, firsts = np.unique(walk.codes, return_index=True)
+    first = dict(zip(codes.tolist(), firsts.tolist(), strict=True))  # position of each distinct name
+    again = walk.given & ~walk.bad & (begin == np.arange(len(begin)))
+    again[firsts] = False
+    sheet.refuse(
+        "walk",
+        np.flatnonzero(again),
+        lambda i: (
+            f"the keyframes of a walk on consecutive rows (its first is row {sheet.raw.rows[first[walk.codes[i]]]})",
+            show(walk.values[i]),
+        ),
+    )
+    seen: dict[str, str] = {}
+    twins = {}  # by position, the name that came first
+    for position in sorted(first.values()):
+        name = walk.values[position]
+        if name is not None and seen.setdefault(same_file(name), name) != name:
+            twins[position] = seen[same_file(name)]
+    sheet.refuse(
+        "walk",
+        np.array(sorted(twins), np.int64),
+        lambda i: (
+            f"a name that differs from {show(twins[i])} by more than case or Unicode form",
+            show(walk.values[i]),
+        ),
+    )
+
+
+def check_held(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64], cells: Cells) -> None:
+    """Refuses a model, width or height that changes within a walk."""
+    held = cells.values
+    sheet.refuse(
+        name,
+        np.flatnonzero((held != held[begin]) & ~cells.bad & ~cells.bad[begin]),
+        lambda i: (f"{held[begin[i]]}, as the first keyframe of {show(walk.values[i])} has", str(held[i])),
+    )
+
+
+def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
+    """Refuses a count where it has no meaning."""
+    images, frames = cells["images"], cells["frames"]
+    odd = np.flatnonzero(~still & images.given & ~images.bad & (images.values != 1))
+    sheet.refuse("images", odd, lambda i: ("1 or nothing in a walk", str(images.values[i])))
+    odd = np.flatnonzero(still & frames.given & ~frames.bad & (frames.values != 1))
+    sheet.refuse("frames", odd, lambda i: ("1 or nothing on a row without a walk", str(frames.values[i])))
+
+
+def check_motions(
+    sheet: Sheet, begin: npt.NDArray[np.int64], still: npt.NDArray[np.bool_], cells: dict[str, Cells]
+) -> None:
+    """Refuses motions without the keyframes they need, and settings of a motion where they have no meaning."""
+    motion = cells["motion"].values[begin]
+    first = begin == np.arange(len(begin))
+    for name in OF_WALK:
+        column = cells[name]
+        odd = column.given & ~column.bad & (column.values != column.values[begin])
+        _refuse(sheet, name, odd, "what its walk begins with", column)
+    for name, (only, usual) in ONLY.items():
+        odd = first & (motion != only) & (cells[name].values != usual)
+        _refuse(sheet, name, odd, f"nothing, but in a walk of motion {only}", cells[name])
+    _refuse(sheet, "motion", still & (motion != "line"), "line or nothing on a row without a walk", cells["motion"])
+    sizes = np.bincount(begin, minlength=len(begin))
+    counts = Cells(sizes, sizes.astype(np.int32), still)
+    for name, wanted in KEYFRAMES.items():
+        odd = first & ~still & (motion == name) & (sizes != wanted)
+        _refuse(sheet, "motion", odd, f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {name}", counts)
+    cycle = cells["loop"].values == "cycle"
+    _refuse(sheet, "loop", first & (motion == "line") & cycle & (sizes < 2), "2 keyframes or more for a cycle", counts)
+    small = cells["frames"].values < 2
+    _refuse(sheet, "frames", first & (motion == "grid") & small, "2 a side of a grid, or more", cells["frames"])
+
+
+def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, prompts: Any, seeds: Any) -> None:
+    """Refuses circles of two prompts or of one seed. `prompts` and `seeds` are [N], with their defaults."""
+    second = (motion.values[begin] == "circle") & (begin != np.arange(len(begin)))
+    for position in np.flatnonzero(second).tolist():
+        own, first = (prompts[place].as_py() for place in (position, int(begin[position])))
+        where = {"row": int(sheet.raw.rows[position])}
+        if own != first:
+            sheet.problems.add("the prompt that its circle begins with", show(own), column="prompt", **where)
+        if seeds[position] == seeds[begin[position]]:
+            sheet.problems.add("another seed than its circle begins with", str(seeds[position]), column="seed", **where)
+
+
+def check_seeds(
+    sheet: Sheet, seeds: npt.NDArray[np.int64], more: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
+) -> None:
+    """Refuses seeds that leave no room for `more` that follow them."""
+    sheet.refuse(
+        "seed",
+        np.flatnonzero(~bad & (seeds > SEED_MAX - more)),
+        lambda i: (
+            f"at most {SEED_MAX - more[i]}, for {more[i] + 1} images with seeds up to {SEED_MAX}",
+            str(seeds[i]),
+        ),
+    )
+
+
+def _refuse(sheet: Sheet, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells) -> None:
+    """An error for every odd row, which got what the column has there."""
+    sheet.refuse(name, np.flatnonzero(odd), lambda position: (required, str(column.values[position])))
