@@ -27,6 +27,7 @@ EXAMPLES = {
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
     "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
     "verify": "render verify out/first",
+    "reproduce": "render reproduce out/first 3f9a",
 }
 
 
@@ -77,8 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (run, plan):
         command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
-    for command in (animate, verify):
+    reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
+    for command in (animate, verify, reproduce):
         command.add_argument("out", metavar="OUT", type=Path, help="the output folder of a run")
+    reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
     for command in (run, plan, animate):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     return parser
@@ -191,6 +194,16 @@ def _verify(options: Any) -> int:
         print(problem)
     print(f"{verdict.frames:,} frames are committed and right, {len(verdict.problems)} problems")
     return FAILED if verdict.problems else DONE
+
+
+def _reproduce(options: Any) -> int:
+    from render.reproduce import reproduce_frame
+
+    found = reproduce_frame(options.out, options.key)
+    print(f"{found.walk} {found.frame}: {'the same bits' if found.same else 'other bits'}")
+    if not found.same:
+        print(f"stored  {found.sha256}  on {found.device}\nnow     {found.sha256_now}  on {found.device_now}")
+    return DONE if found.same else FAILED
 
 
 def _report() -> _Bars | _Lines:

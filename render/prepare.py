@@ -18,7 +18,7 @@ from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, make
 from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
 from render.rules import Defaults, ModelRules, SizeRule
 
-__all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "settle"]
+__all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "resolve_models", "settle"]
 
 WARNINGS_MAX = 20
 CHUNK = 10_000  # walks checked at a time
@@ -48,10 +48,10 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     `weights` asks for the weights of the models in use to be there, and fingerprints them. Raises JobError, ModelError
     or ManifestError.
     """
-    known = _resolve(job, job.all_models, weights=False)
+    known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
     manifest = read_manifest(job.manifest, _defaults(job), rules)
-    models = _resolve(job, manifest.models, weights)
+    models = resolve_models(job, manifest.models, weights)
     targets = {
         name: Target(model.fingerprint if weights else "", model.facts.distilled, job.all_models[name].tile_above)
         for name, model in models.items()
@@ -64,7 +64,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)))
 
 
-def _resolve(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:
+def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:
     """Some of the job's models. Raises ModelError with what is wrong with any of them."""
     found, errors = {}, []
     for name in names:

@@ -55,6 +55,7 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "prepare": {"config", "families", "ledger", "machine", "manifest", "model", "plan", "recipe", "rules"},
     "verify": {"ledger", "manifest", "plan", "prepare", "recipe", "shard", "store"},
     "card": {"ledger", "plan", "prepare", "recipe"},
+    "reproduce": {"config", "denoise", "machine", "prepare", "recipe", "renderer", "store"},
     "run": ANYTHING,
     "cli": ANYTHING,
 }

@@ -1,0 +1,82 @@
+"""A stored frame made again, alone, has the stored bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from stores import Finished
+
+from render import StoreError, open_store, run_job
+from render.cli import main
+from render.ledger import Ledger
+from render.reproduce import reproduce_frame
+
+pytest_plugins = ["stores"]
+
+
+def test_every_frame_has_the_stored_bits(finished: Finished) -> None:
+    """Of a walk, of stills, rendered in company and now alone."""
+    rows = open_store(finished.out).dataset().to_table(columns=["key", "walk", "frame", "sha256"]).to_pylist()
+    for row in rows[::4]:
+        found = reproduce_frame(finished.out, row["key"])
+        assert (found.walk, found.frame, found.sha256_now) == (row["walk"], row["frame"], row["sha256"])
+        assert found.same
+        stored = open_store(finished.out).frame(row["walk"], row["frame"]).image()
+        assert np.array_equal(found.pixels, np.asarray(stored))
+
+
+def test_frames_of_every_motion_have_the_stored_bits(tmp_path: Path) -> None:
+    table = "walk,prompt,seed,frames,motion,loop,step_size,direction,vary_noise\n"
+    table += "g,3d dog face,1,2,grid,,,,yes\ng,3d cat face,1,,,,,,\ng,flat dog face,1,,,,,,\ng,flat cat face,1,,,,,,\n"
+    table += "d,3d rocket,3,3,drift,,0.1,random,\nc,3d octopus,1,3,circle,,,,\nc,3d octopus,2,,,,,,\n"
+    table += "z,3d bear,1,2,,cycle,,,\nz,3d crab,4,2,,,,,\n"
+    manifest = tmp_path / "moving.csv"
+    manifest.write_text(table)
+    small = ("sampling.steps=3", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")
+    out = run_job(manifest, *small, "animation.formats=[gif]", f"output={tmp_path / 'out'}").out
+    store = open_store(out)
+    assert {name: len(store.frames(name)) for name in store.walks} == {"g": 4, "d": 3, "c": 3, "z": 4}
+    for name in store.walks:
+        frame = store.frames(name)[-1]
+        assert reproduce_frame(out, frame.row["key"]).same, name
+    assert sorted(path.name for path in (out / "animations").iterdir()) == ["c.gif", "d.gif", "g.gif", "z.gif"]
+
+
+def test_the_command_tells_and_takes_the_first_digits(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = open_store(finished.out).frames("ball")[3]
+    assert main(["reproduce", str(finished.out), frame.row["key"][:10]]) == 0
+    assert capsys.readouterr().out == "ball 3: the same bits\n"
+
+
+def test_other_bits_are_told(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a store whose hashes are those of other pixels."""
+    out = Path(shutil.copytree(finished.out, tmp_path / "out"))
+    receipt = next(iter(Ledger(out).receipts()))
+    shard = out / "data" / str(receipt.file)
+    table = pq.read_table(shard)
+    wrong = pa.array(["0" * 64] * len(table))
+    pq.write_table(table.set_column(table.schema.get_field_index("sha256"), "sha256", wrong), shard)
+    assert main(["reproduce", str(out), table["key"][0].as_py()]) == 1
+    assert f"stored  {'0' * 64}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("key", "got"), [("nothing", "none of that key"), ("", "frames that begin so")])
+def test_a_key_that_is_not_one_frame_s_is_refused(finished: Finished, key: str, got: str) -> None:
+    with pytest.raises(StoreError, match=f"required the key of one stored frame, got '{key}': .*{got}"):
+        reproduce_frame(finished.out, key)
+
+
+def test_another_model_is_refused(finished: Finished, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(finished.out, tmp_path / "out"))
+    plan = json.loads((out / ".run" / "plan.json").read_text())
+    plan["targets"]["main"]["fingerprint"] = "another"
+    (out / ".run" / "plan.json").write_text(json.dumps(plan))
+    key = open_store(out).frame("ball").row["key"]
+    with pytest.raises(StoreError, match=r"required the model of fingerprint .*, got none"):
+        reproduce_frame(out, key)
