@@ -55,6 +55,9 @@ COLUMNS = (
     "step_size",
     "direction",
     "vary_noise",
+    "image",
+    "image_sha256",
+    "strength",
 )
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
@@ -101,16 +104,17 @@ def integer(low: int, high: int, multiple: int = 1, unit: str = "") -> Rule:
     return Rule(f"{what}, {low} … {high}{unit}", parse, "int64", "numbers")
 
 
-def finite(low: float) -> Rule:
-    """Finite numbers of `low` and above."""
+def finite(low: float, high: float = math.inf) -> Rule:
+    """Finite numbers from `low` to `high`."""
 
     def parse(cell: str | float | Decimal) -> float | None:
         if isinstance(cell, str) and not NUMBER.fullmatch(cell.strip()):
             return None
         value = float(cell)
-        return value + 0.0 if math.isfinite(value) and value >= low else None  # + 0.0: no negative zero
+        return value + 0.0 if math.isfinite(value) and low <= value <= high else None  # + 0.0: no negative zero
 
-    return Rule(f"a finite number of at least {low:g}", parse, "float64", "numbers")
+    required = f"a finite number of at least {low:g}" if high == math.inf else f"a number, {low:g} … {high:g}"
+    return Rule(required, parse, "float64", "numbers")
 
 
 def choice(options: tuple[str, ...]) -> Rule:

@@ -108,6 +108,7 @@ class JobConfig:
     output: Path = Path(
         MISSING
     )  # relative to the current folder; out/NAME after the job file or manifest where missing
+    images: Path | None = None  # folder of start images, relative to the job file; the manifest's where null
     seed: int = 0  # of walks and stills without one
     model: ModelConfig = field(default_factory=ModelConfig)
     models: dict[str, ModelConfig] = field(default_factory=dict)  # further ones, for the manifest's column `model`
@@ -115,6 +116,11 @@ class JobConfig:
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     animation: AnimationConfig = field(default_factory=AnimationConfig)
+
+    @property
+    def image_root(self) -> Path:
+        """The folder that start images lie in."""
+        return self.images or self.manifest.parent
 
     @property
     def all_models(self) -> dict[str, ModelConfig]:
@@ -275,6 +281,7 @@ def _resolve_paths(job: JobConfig, target: Path) -> JobConfig:
         job,
         manifest=(base / job.manifest).resolve(),
         output=output.absolute(),
+        images=(base / job.images).resolve() if job.images else None,
         model=_locate(job.model, base),
         models={name: _locate(model, base) for name, model in job.models.items()},
     )

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.cells import COLUMNS, WALK_NAME, Cells, Sheet, Standard
+from render.images import read_images
 from render.labels import read_labels
 from render.recipe import MAIN, Keyframe, Walk
 from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
@@ -30,6 +31,7 @@ from render.walks import (
     check_circles,
     check_counts,
     check_held,
+    check_images,
     check_motions,
     check_seeds,
     check_walks,
@@ -126,7 +128,7 @@ def read_frozen(path: Path) -> Manifest:
     """What `Manifest.write` wrote, whatever is known of the models that it names."""
     problems = Problems(str(path))
     raw = read_table(path, problems)
-    blank = Defaults("", 1, "linear", "slerp", 0)  # no cell is empty
+    blank = Defaults("", 1, "linear", "slerp", 0, path.parent)  # no cell is empty
     return _manifest(path.stem, Sheet(raw, problems), blank, dict.fromkeys(_names(raw), ANYTHING))
 
 
@@ -172,6 +174,8 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
     check_circles(sheet, begin, cells["motion"], prompt, columns["seed"])
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
+    columns["image"], columns["image_sha256"] = read_images(sheet, defaults.images)
+    check_images(sheet, begin, columns["image"])
     return {name: columns[name] for name in COLUMNS}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
-from render.blend import Blend, Circle, Offset, Prompt, Seed, mix
+from render.blend import Blend, Circle, Image, Offset, Prompt, Seed, mix
 from render.recipe import MOTIONS, Frame, Keyframe, Recipe, Target, Walk
 
 __all__ = [
@@ -75,8 +75,19 @@ def recipe_at(point: Point, target: Target) -> Recipe:
         scheduler=first.scheduler,
         model=target.fingerprint,
         distilled_guidance=guidance if target.distilled else None,
+        image=_blend(point, lambda keyframe: Image(keyframe.image, keyframe.image_sha256), "slerp-global")
+        if first.image
+        else None,
+        skipped_steps=skipped_steps(first.steps, _number(point, lambda keyframe: keyframe.strength))
+        if first.image
+        else 0,
         tiled=target.tile_above is not None and max(first.width, first.height) > target.tile_above,
     )
+
+
+def skipped_steps(steps: int, strength: float) -> int:
+    """The steps that a start image does not need: at `strength` 1 none, but one is always left (as in diffusers)."""
+    return min(steps - 1, steps - int(steps * strength))
 
 
 def _first(point: Point) -> Keyframe:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from render.motion import Leg, frames_of, legs
+from render.motion import Leg, frames_of, legs, skipped_steps
 from render.recipe import Frame, Group, Keyframe, Target, Unit, Walk
 
 __all__ = ["Counts", "Limits", "Plan", "count_walks", "make_plan", "plan_units", "show_group"]
@@ -83,9 +83,9 @@ def _group(text: str) -> Group:
 
 def evaluations_of(keyframe: Keyframe) -> int:
     """Network calls that one frame's scheduler makes: Heun takes two a step but the last, PNDM one more in all."""
-    twice = keyframe.steps - 1
-    extra = {"heun": twice, "flow-heun": twice, "pndm": 1 if keyframe.steps > 1 else 0}
-    return keyframe.steps + extra.get(keyframe.scheduler, 0)
+    steps = keyframe.steps - (skipped_steps(keyframe.steps, keyframe.strength) if keyframe.image else 0)
+    extra = {"heun": steps - 1, "flow-heun": steps - 1, "pndm": 1 if keyframe.steps > 1 else 0}
+    return steps + extra.get(keyframe.scheduler, 0)
 
 
 def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:

@@ -84,7 +84,7 @@ def _changes(config: ModelConfig) -> Changes:
 
 def _defaults(job: JobConfig) -> Defaults:
     own = job.sampling
-    return Defaults(own.negative_prompt, own.frames, own.easing, own.interpolation, job.seed)
+    return Defaults(own.negative_prompt, own.frames, own.easing, own.interpolation, job.seed, job.image_root)
 
 
 def _rules(job: JobConfig, model: Model) -> ModelRules:

@@ -209,6 +209,9 @@ class Keyframe:
     step_size: float = 0.005  # of a drift, what every frame adds to each number of the embeddings
     direction: str = "ones"  # one of DIRECTIONS, of a drift
     vary_noise: bool = False  # whether each cell of a grid starts from its own noise
+    image: str = ""  # start image, relative to the job's folder of images
+    image_sha256: str = ""
+    strength: float = 0.8  # 0 … 1, how much of the start image is noised away
     labels: tuple[Any, ...] = ()  # values of the manifest's extra columns, in their order
 
 

@@ -32,11 +32,15 @@ MEMORY_SHORT = 0.25  # part of a GPU's memory that is to be free for denoising o
 class Renderer:
     """Turns recipes into pixels on one device. Not thread-safe, but `decode` may run beside the rest."""
 
-    def __init__(self, model: Model, device: str, dtype: str, threads: int) -> None:
-        """Load `model`. `device` is cpu or cuda, `dtype` auto, float32 or bfloat16, `threads` torch's CPU threads."""
+    def __init__(self, model: Model, device: str, dtype: str, threads: int, images: Path = Path()) -> None:
+        """Load `model`. `device` is cpu or cuda, `dtype` auto, float32 or bfloat16, `threads` torch's CPU threads.
+
+        Start images lie in the folder `images`.
+        """
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        self._images = images
         self._device = torch.device(device)
         self._dtype = choose_dtype(self._device, dtype)
         changes = model.changes
@@ -126,21 +130,21 @@ class Renderer:
         start = recipe.image
         if start is None:
             return None
-        pixels = {leaf: _read_image(leaf, recipe.width, recipe.height) for leaf in leaves(start)}
+        pixels = {leaf: _read_image(self._images, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
 
 
-def _read_image(leaf: Leaf, width: int, height: int) -> NDArray[np.uint8]:
+def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:
     """RGB `[height, width, 3]` of an image file. Raises ValueError where it is not the one that the recipe means."""
     if not isinstance(leaf, Image):
         raise TypeError(f"image: required images, got {leaf}")
-    data = Path(leaf.path).read_bytes()
+    data = (root / leaf.path).read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != leaf.sha256:
         raise ValueError(f"image {leaf.path}: required a file of SHA-256 {leaf.sha256}, got {found}")
     image = PIL.Image.open(io.BytesIO(data)).convert("RGB")
-    if image.size != (width, height):
-        image = image.resize((width, height), PIL.Image.Resampling.LANCZOS)
+    if image.size != size:
+        image = image.resize(size, PIL.Image.Resampling.LANCZOS)
     return np.array(image)
 
 

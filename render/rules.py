@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from render.blend import INTERPOLATIONS
@@ -23,6 +24,7 @@ class Defaults:
     easing: str
     interpolation: str
     seed: int  # a walk without seeds holds it; a still's is derived from it
+    images: Path  # the folder that start images lie in
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def common_rules(defaults: Defaults) -> dict[str, Standard]:
         "step_size": Standard(finite(0.0), 0.005),
         "direction": Standard(choice(DIRECTIONS), "ones"),
         "vary_noise": Standard(flag(), False),
+        "strength": Standard(finite(0.0, 1.0), 0.8),
     }
 
 

@@ -122,7 +122,16 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
 
     job, force = prepared.job, prepared.workforce
     labels, threads = prepared.manifest.label_schema, prepared.plan.threads
-    setup = Setup(prepared.models, job.output, labels, job.store.format, force.device, job.workers.dtype, threads)
+    setup = Setup(
+        prepared.models,
+        job.output,
+        labels,
+        job.store.format,
+        force.device,
+        job.workers.dtype,
+        threads,
+        job.image_root,
+    )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report.frames):
             pass

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from render.cells import Cells, Sheet, same_file
 from render.recipe import SEED_MAX
@@ -16,6 +17,7 @@ __all__ = [
     "check_circles",
     "check_counts",
     "check_held",
+    "check_images",
     "check_motions",
     "check_seeds",
     "check_walks",
@@ -126,6 +128,16 @@ def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, pro
             sheet.problems.add("the prompt that its circle begins with", show(own), column="prompt", **where)
         if seeds[position] == seeds[begin[position]]:
             sheet.problems.add("another seed than its circle begins with", str(seeds[position]), column="seed", **where)
+
+
+def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], images: Any) -> None:
+    """Refuses walks some of whose keyframes start from an image and some not. `images` are [N]."""
+    given = pc.not_equal(images, "").to_numpy(zero_copy_only=False)
+    sheet.refuse(
+        "image",
+        np.flatnonzero(given != given[begin]),
+        lambda i: (f"{'an' if given[begin[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
+    )
 
 
 def check_seeds(

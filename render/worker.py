@@ -56,6 +56,7 @@ class Setup:
     device: str  # cpu or cuda
     dtype: str
     threads: int
+    images: Path = Path()  # folder of start images
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.here(), setup.device, setup.dtype, setup.threads)
+        renderer = Renderer(model.here(), setup.device, setup.dtype, setup.threads, setup.images)
         self._origins[name] = Origin(model.id, model.revision, renderer.device, renderer.dtype, setup.format)
         return renderer
 

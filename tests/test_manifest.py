@@ -27,7 +27,7 @@ from render.motion import frame_count
 from render.recipe import FLOW_SCHEDULERS, KARRAS_SCHEDULERS, SEED_MAX, Keyframe, ManifestError, Walk
 from render.rules import Defaults, ModelRules, SizeRule
 
-DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42)
+DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42, Path())
 SIZES = SizeRule(multiple=8, minimum=16, maximum=1024)
 MODELS = {"main": ModelRules(SIZES, KARRAS_SCHEDULERS, False, SamplingDefaults(64, 128, 20, 3.0, "ddim"))}
 THREE = {
@@ -35,7 +35,7 @@ THREE = {
     "flow": ModelRules(SizeRule(16, 32, 256), FLOW_SCHEDULERS, False, SamplingDefaults(96, 96, 8, 5.0, "flow-euler")),
     "flux": ModelRules(SizeRule(16, 32, 256), FLOW_SCHEDULERS, True, SamplingDefaults(256, 256, 4, 3.5, "flow-euler")),
 }
-OTHERS = Defaults("other\r\nwords", 5, "smooth", "lerp", 9)
+OTHERS = Defaults("other\r\nwords", 5, "smooth", "lerp", 9, Path())
 OTHER_MODELS = {"main": ModelRules(SIZES, KARRAS_SCHEDULERS, False, SamplingDefaults(512, 512, 7, 1.5, "euler"))}
 FIRST = Path(__file__).parents[1] / "manifests" / "first.csv"
 
@@ -94,7 +94,7 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    cells = "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no"
+    cells = "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,,,0.5"
     path.write_text(f"{','.join(COLUMNS)}\n{cells}\n")
     settings = (
         9,
@@ -112,7 +112,7 @@ def test_every_column_is_read(path: Path) -> None:
         0.5,
         "random",
     )
-    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False)
+    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False, strength=0.5)
     assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [Walk("w", (keyframe,))]
 
 
@@ -247,7 +247,7 @@ def test_the_fingerprint_sees_every_cell_and_label(path: Path) -> None:
 
 def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would refuse to resume what an older version began."""
-    expected = "24de2bcf2b0f1de6ac2009c2bb36afc15c33a7fd9e2f33ed2811d5efb8f212e6"
+    expected = "489f18ee09b750242ebb2f747333c96e8588a4db35ac4cd051e6a50e479efdbe"
     assert parquet(path, TABLE).fingerprint == expected
     monkeypatch.setattr(render.manifest, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected
@@ -350,7 +350,7 @@ INTEGER = {
 
 def test_all_errors_at_once(path: Path) -> None:
     text = (
-        "walk,prompt,seed,frames,easing,width,guidance,scheduler,image\n"
+        "walk,prompt,seed,frames,easing,width,guidance,scheduler,imags\n"
         "a,dog,1,24,smoth,64,7.5,ddim,x\n"
         "a,,-1,0,linear,65,nan,dimm,x\n"
         "b,cat,9223372036854775808,24,,,inf,,x\n"
@@ -358,8 +358,8 @@ def test_all_errors_at_once(path: Path) -> None:
         ",hen,,7,,,,,x\n"
     )
     assert errors(path, text) == [
-        "column 'image': required a column of the manifest, or a label's name that is not nearly one and no column of "
-        "the store; got 'image' (nearest: images)",
+        "column 'imags': required a column of the manifest, or a label's name that is not nearly one and no column of "
+        "the store; got 'imags' (nearest: images)",
         "row 1, column 'easing': required one of linear, smooth, ease-in, ease-out; got 'smoth' (nearest: smooth)",
         "row 2, column 'prompt': required a text; got ''",
         f"row 2, column 'seed': required {INTEGER['seed']}; got '-1'",
