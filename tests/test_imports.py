@@ -44,6 +44,8 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "worker": {"lane", "ledger", "machine", "model", "recipe", "renderer", "shard"},
     "cluster": {"ledger", "machine", "recipe", "shard", "worker"},
     "animate": set(),
+    "lettering": set(),
+    "sheet": {"lettering"},
     "prepare": {"config", "ledger", "machine", "manifest", "model", "plan", "recipe"},
     "verify": {"ledger", "manifest", "plan", "prepare", "recipe", "shard", "store"},
     "card": {"ledger", "plan", "prepare", "recipe"},
