@@ -18,6 +18,8 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "recipe": set(),
     "config": {"recipe"},
     "table": {"recipe"},
+    "sweep": {"recipe"},
+    "product": {"sweep", "table"},
     "cells": {"recipe", "table"},
     "manifest": {"cells", "recipe", "table"},
     "motion": {"recipe"},
