@@ -20,6 +20,8 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "table": {"recipe"},
     "sweep": {"recipe"},
     "product": {"sweep", "table"},
+    "wildcards": {"table"},
+    "templates": {"recipe", "table", "wildcards"},
     "cells": {"recipe", "table"},
     "manifest": {"cells", "recipe", "table"},
     "motion": {"recipe"},
@@ -60,6 +62,7 @@ HOMES = {  # library → the modules that may import it
     "transformers": {"families.sd", "starter.networks"},
     "imageio": {"animate"},
     "av": {"animate"},
+    "dynamicprompts": {"wildcards"},
 }
 
 
