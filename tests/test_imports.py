@@ -28,6 +28,10 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "walks": {"cells", "recipe", "table"},
     "manifest": {"cells", "images", "labels", "recipe", "rules", "table", "walks"},
     "motion": {"blend", "recipe"},
+    "sweep": {"recipe"},
+    "product": {"sweep", "table"},
+    "wildcards": {"table"},
+    "templates": {"recipe", "table", "wildcards"},
     "plan": {"motion", "recipe"},
     "interpolate": {"blend"},
     "families": {"families.parts"},  # for a type
@@ -56,7 +60,6 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "prepare": {"config", "families", "ledger", "machine", "manifest", "model", "plan", "recipe", "rules"},
     "lettering": set(),
     "sheet": {"lettering"},
-    "prepare": {"config", "ledger", "machine", "manifest", "model", "plan", "recipe"},
     "verify": {"ledger", "manifest", "plan", "prepare", "recipe", "shard", "store"},
     "card": {"ledger", "plan", "prepare", "recipe"},
     "reproduce": {"config", "denoise", "machine", "prepare", "recipe", "renderer", "store"},
@@ -71,6 +74,7 @@ HOMES = {  # library → the modules that may import it
     "transformers": {"starter.networks"},
     "imageio": {"animate"},
     "av": {"animate"},
+    "dynamicprompts": {"wildcards"},
 }
 
 
