@@ -62,7 +62,7 @@ COLUMNS = (
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-RESERVED = re.compile(r"still-[0-9]{6,}(-[0-9]{4,})?")
+RESERVED = re.compile(r"still-[0-9]{6,}(-[0-9]{4,})?( .*)?")
 
 
 @dataclass(frozen=True, slots=True)

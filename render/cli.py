@@ -6,7 +6,6 @@ import argparse
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any, NoReturn
 
 from render.plan import show_group
 from render.prepare import Prepared
+from render.progress import make_report
 from render.recipe import InputError, RunError
-from render.run import Summary, animate_store, plan_job, run_job
+from render.run import Summary, animate_store, plan_job, run_job, sheet_store
 
 __all__ = ["main"]
 
@@ -26,6 +26,9 @@ EXAMPLES = {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
     "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
+    "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
+    "expand": "render expand templates.txt -o manifest.parquet --count 20 --seed 1\n  "
+    "render expand templates.csv -o manifest.csv --mode combinatorial --wildcards wildcards",
     "verify": "render verify out/first",
     "reproduce": "render reproduce out/first 3f9a",
 }
@@ -73,16 +76,18 @@ def _parser() -> argparse.ArgumentParser:
         help="look at the models' weights as well, which a hub model is then given",
     )
     animate = _command(commands, "animate", _animate, "write the animations of a store anew")
+    sheets = _command(commands, "sheets", _sheets, "write the contact sheets of a store anew")
+    _add_expand(commands)
     verify = _command(
         commands, "verify", _verify, "check that every planned frame is committed once, to the last pixel"
     )
     for command in (run, plan):
         command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
-    for command in (animate, verify, reproduce):
+    for command in (animate, sheets, verify, reproduce):
         command.add_argument("out", metavar="OUT", type=Path, help="the output folder of a run")
     reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
-    for command in (run, plan, animate):
+    for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     return parser
 
@@ -100,7 +105,7 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 
 
 def _run(options: Any) -> int:
-    report = _report()
+    report = make_report()
     try:
         summary = run_job(options.target, *options.overrides, report=report)
     finally:
@@ -113,6 +118,7 @@ def _ending(summary: Summary) -> str:
     """Where everything is and how to open it."""
     out = _short(summary.out)
     lines = [f"animation  {_short(path)}" for path in summary.animations]
+    lines += [f"sheet      {_short(path)}" for path in summary.sheets]
     lines += [
         f"dataset    {_short(summary.out / 'data')}  ({summary.frames} images)",
         f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
@@ -148,6 +154,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         ],
         "walks": counts.walks,
         "stills": counts.stills,
+        "sweep": prepared.sweep,
         "frames": counts.frames,
         "units": plan.units,
         "pixels": counts.pixels,
@@ -168,6 +175,7 @@ def _table(prepared: Prepared) -> str:
         f"output     {_short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
+        *([f"sweep      {facts['sweep']:,} points of every row"] if facts["sweep"] > 1 else []),
         f"frames     {facts['frames']:,} in {facts['units']:,} units: {sizes}",
         f"work       {facts['network_evaluations']:,} network evaluations, {facts['pixels'] / 1e6:,.1f} megapixels",
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
@@ -196,6 +204,34 @@ def _verify(options: Any) -> int:
     return FAILED if verdict.problems else DONE
 
 
+def _sheets(options: Any) -> int:
+    for path in sheet_store(options.out, *options.overrides):
+        print(_short(path))
+    return DONE
+
+
+def _add_expand(commands: Any) -> None:
+    expand = _command(commands, "expand", _expand, "expand prompt templates such as {red|blue} car to a manifest")
+    expand.add_argument(
+        "templates", metavar="TEMPLATES", type=Path, help=".csv or .parquet with a column template, or .txt"
+    )
+    expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
+    expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
+    expand.add_argument("--count", type=int, default=1, help="random prompts a template (default: 1)")
+    expand.add_argument("--seed", type=int, default=0, help="of the random prompts (default: 0)")
+    expand.add_argument("--limit", type=int, default=10_000, help="combinatorial prompts a template (default: 10000)")
+    expand.add_argument("--wildcards", type=Path, help="folder of wildcard files: __name__ is name.txt")
+
+
+def _expand(options: Any) -> int:
+    from render.templates import Expansion, expand_templates
+
+    how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards)
+    count = expand_templates(options.templates, options.output, how)
+    print(f"{count:,} prompts in {_short(options.output)}")
+    return DONE
+
+
 def _reproduce(options: Any) -> int:
     from render.reproduce import reproduce_frame
 
@@ -204,78 +240,3 @@ def _reproduce(options: Any) -> int:
     if not found.same:
         print(f"stored  {found.sha256}  on {found.device}\nnow     {found.sha256_now}  on {found.device_now}")
     return DONE if found.same else FAILED
-
-
-def _report() -> _Bars | _Lines:
-    return _Bars() if sys.stderr.isatty() else _Lines()
-
-
-class _Lines:
-    """Progress as plain lines, at most one in ten seconds."""
-
-    def __init__(self) -> None:
-        self._total = self._done = self._here = 0
-        self._began_s = self._told_s = 0.0
-
-    def begin(self, prepared: Prepared, frames_done: int) -> None:
-        for text in prepared.warnings:
-            print(f"warning: {text}", file=sys.stderr)
-        self._total, self._done = prepared.counts.frames, frames_done
-        resumed = f", {frames_done:,} of them done before" if frames_done else ""
-        print(f"{self._total:,} frames{resumed}; starting workers", file=sys.stderr, flush=True)
-
-    def frames(self, count: int) -> None:
-        now = time.monotonic()
-        self._began_s = self._began_s or now
-        self._done, self._here = min(self._total, self._done + count), self._here + count
-        if count and (now - self._told_s >= 10 or self._done == self._total):
-            self._told_s = now
-            rate = self._here / (now - self._began_s) if now > self._began_s else 0.0
-            left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
-            print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)
-
-    def animating(self, total: int) -> None:
-        print(f"frames are done; {total:,} animations to write", file=sys.stderr, flush=True)
-
-    def animation(self, path: Path) -> None: ...
-    def close(self) -> None: ...
-
-
-class _Bars:
-    """Progress as bars on a terminal."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-
-    def begin(self, prepared: Prepared, frames_done: int) -> None:
-        for text in prepared.warnings:
-            self._bars.console.print(f"warning: {text}", markup=False)
-        self._bars.start()
-        self._frames = self._bars.add_task(
-            "starting workers", total=prepared.counts.frames, completed=frames_done, rate=""
-        )
-
-    def frames(self, count: int) -> None:
-        speed = self._bars.tasks[self._frames].speed
-        self._bars.update(self._frames, advance=count, description="frames", rate=f"{speed:.2f} img/s" if speed else "")
-
-    def animating(self, total: int) -> None:
-        self._bars.update(self._frames, completed=self._bars.tasks[self._frames].total, description="frames")
-        self._animations = self._bars.add_task("animations", total=total, rate="")
-
-    def animation(self, path: Path) -> None:  # noqa: ARG002
-        self._bars.advance(self._animations)
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self._bars.stop()

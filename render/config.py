@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from render.bounds import BOUNDS
 from render.recipe import MAIN, JobError
+from render.sweep import parse_sweep
 
 __all__ = [
     "AnimationConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "LoraConfig",
     "ModelConfig",
     "SamplingConfig",
+    "SheetsConfig",
     "StoreConfig",
     "WorkersConfig",
     "load_job",
@@ -101,6 +103,14 @@ class AnimationConfig:
 
 
 @dataclass(frozen=True)
+class SheetsConfig:
+    """Which contact sheets are written."""
+
+    kinds: tuple[str, ...] = ("sweep", "grid", "walk")  # and still: the first image of each
+    cell: int = 256  # pixels of an image's longer side; larger ones are reduced
+
+
+@dataclass(frozen=True)
 class JobConfig:
     """One job: which manifest, which models, where to, on what."""
 
@@ -116,6 +126,9 @@ class JobConfig:
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     animation: AnimationConfig = field(default_factory=AnimationConfig)
+    sheets: SheetsConfig = field(default_factory=SheetsConfig)
+    sweep: tuple[Any, ...] = ()  # groups: columns with their values, zipped; the groups are multiplied
+    sweep_limit: int = 10_000  # points of the sweep at most
 
     @property
     def image_root(self) -> Path:
@@ -151,6 +164,10 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
         errors.append(f"{target}: key 'manifest': required a path, got none")
     sources = {key: where for where, key, _ in settings}
     errors += [*_range_errors(config, sources), *_lora_errors(config, sources)]
+    try:
+        parse_sweep(OmegaConf.to_container(config.sweep), config.sweep_limit)
+    except JobError as error:
+        errors.append(f"{sources.get('sweep', 'job')}: {error}")
     if errors:
         raise JobError("\n".join(errors))
     job = OmegaConf.to_object(config)
@@ -215,7 +232,8 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     """The config with one key set. Raises JobError with what was required and got."""
     known = _keys(config, key)
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1, 0.4)
+        same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = same or difflib.get_close_matches(key, known, 1, 0.4)
         inside = [name for name in known if name.startswith(f"{key}.")]
         hint = f"keys below it: {', '.join(inside)}" if inside else f"nearest: {near[0]}" if near else "none is near"
         raise JobError(f"required a known key, got {key!r} ({hint})")

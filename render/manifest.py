@@ -23,8 +23,10 @@ import pyarrow.parquet as pq
 from render.cells import COLUMNS, WALK_NAME, Cells, Sheet, Standard
 from render.images import read_images
 from render.labels import read_labels
+from render.product import SWEPT, sweep_table
 from render.recipe import MAIN, Keyframe, Walk
 from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
+from render.sweep import UNSWEPT, Sweep
 from render.table import CHUNK, FROZEN, Problems, RawTable, is_text, read_table, show
 from render.walks import (
     OF_WALK,
@@ -81,9 +83,17 @@ class Manifest:
         for name, rows in groupby(self._rows(), key=itemgetter(0)):
             if name is None:
                 for _, images, keyframe in rows:
-                    yield from _stills(keyframe, images)
+                    yield from _stills(keyframe, images, self._point(keyframe))
             else:
                 yield Walk(name, tuple(keyframe for _, _, keyframe in rows))
+
+    def _point(self, keyframe: Keyframe) -> str:
+        """The point of a sweep that a row is of, in front of which there is a space; "" without a sweep."""
+        return f" {keyframe.labels[self._swept]}" if self._swept >= 0 else ""
+
+    @cached_property
+    def _swept(self) -> int:
+        return int(self._labels.get_field_index(SWEPT))
 
     def write(self, path: Path) -> None:
         """Writes Parquet that reads as these walks under any defaults; never half a file."""
@@ -113,13 +123,16 @@ class Manifest:
             yield from zip(walks, images, starmap(Keyframe, cells), strict=True)
 
 
-def read_manifest(source: Path | pd.DataFrame, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
+def read_manifest(
+    source: Path | pd.DataFrame, defaults: Defaults, models: Mapping[str, ModelRules], sweep: Sweep = UNSWEPT
+) -> Manifest:
     """The manifest in a CSV or Parquet file, or a DataFrame. Raises ManifestError with all that is wrong in it.
 
-    `models` are those that the job names, MAIN among them. What `Manifest.write` wrote takes nothing from `defaults`.
+    `models` are those that the job names, MAIN among them. Every still and walk is repeated for each point of
+    `sweep`. What `Manifest.write` wrote takes nothing from `defaults`.
     """
     problems = Problems(str(source) if isinstance(source, Path) else "DataFrame")
-    raw = read_table(source, problems)
+    raw = sweep_table(read_table(source, problems), sweep, problems)
     name = source.stem if isinstance(source, Path) else "dataframe"
     return _manifest(name, Sheet(raw, problems), defaults, models)
 
@@ -220,13 +233,13 @@ def _derive_seed(job_seed: int, row: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{job_seed}:{row}".encode()).digest()[:8]) >> 11
 
 
-def _stills(keyframe: Keyframe, images: int) -> Iterator[Walk]:
+def _stills(keyframe: Keyframe, images: int, point: str) -> Iterator[Walk]:
     name = f"still-{keyframe.row:06d}"
     if images == 1:
-        yield Walk(name, (keyframe,), still=True)
+        yield Walk(f"{name}{point}", (keyframe,), still=True)
         return
     for image in range(images):
-        yield Walk(f"{name}-{image:04d}", (replace(keyframe, seed=keyframe.seed + image),), still=True)
+        yield Walk(f"{name}-{image:04d}{point}", (replace(keyframe, seed=keyframe.seed + image),), still=True)
 
 
 def _jsonable(value: Any) -> str:

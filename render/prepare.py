@@ -17,6 +17,7 @@ from render.model import Changes, Model, resolve_model
 from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, make_plan
 from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
 from render.rules import Defaults, ModelRules, SizeRule
+from render.sweep import parse_sweep
 
 __all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "resolve_models", "settle"]
 
@@ -35,6 +36,7 @@ class Prepared:
     workforce: Workforce
     plan: Plan
     warnings: tuple[str, ...]
+    sweep: int = 1  # points
 
     @property
     def expected_bytes(self) -> int:
@@ -50,7 +52,8 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
-    manifest = read_manifest(job.manifest, _defaults(job), rules)
+    sweep = parse_sweep(job.sweep, job.sweep_limit)
+    manifest = read_manifest(job.manifest, _defaults(job), rules, sweep)
     models = resolve_models(job, manifest.models, weights)
     targets = {
         name: Target(model.fingerprint if weights else "", model.facts.distilled, job.all_models[name].tile_above)
@@ -61,7 +64,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
     workforce = choose_workforce(job, models.values(), plan.units)
     plan = replace(plan, threads=workforce.threads)
-    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)))
+    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)), sweep.count)
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:

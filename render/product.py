@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from render.sweep import Axis, Sweep, Value
 from render.table import Problems, RawTable, is_text
 
-__all__ = ["axis_table", "sweep_table"]
+__all__ = ["SWEPT", "axis_table", "sweep_table"]
+
+SWEPT = "sweep"  # the column of the points' names
 
 INT64_MAX = 2**63 - 1
 
@@ -32,12 +34,10 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
     The copies of a walk follow each other, each named `WALK POINT`; the new column `sweep` holds the point's name on
     every row. Row numbers stay those of the source, so that a still's derived seed is the same at every point.
     """
+    if SWEPT in raw.columns and not raw.frozen:
+        problems.add("no column of this name: it holds the names of a sweep's points", "it", column=SWEPT)
     if not sweep.axes:
         return raw
-    if "sweep" in raw.columns:
-        problems.add(
-            "no column of this name in a manifest that is swept: it holds the points' names", "it", column="sweep"
-        )
     sources, points = _repeat(_block_lengths(raw), sweep.count)
     indices = pa.array(sources)
     columns = {n: c.take(indices) for n, c in _one_chunk(raw.columns).items() if n not in sweep.columns}
@@ -47,7 +47,7 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
         positions = pa.array(points // stride % len(axis))
         columns |= {n: c.take(positions) for n, c in _one_chunk(axis_table(axis, raw.csv).columns).items()}
     names = pa.array(sweep.names(), pa.large_string()).take(pa.array(points))
-    columns["sweep"] = names
+    columns[SWEPT] = names
     if "walk" in columns and is_text(columns["walk"].type):
         columns["walk"] = _join(columns["walk"], names)
     chunked = {name: pa.chunked_array([column]) for name, column in columns.items()}

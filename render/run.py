@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from render.animate import Animation, write_animation
 from render.card import write_card
-from render.config import AnimationConfig, load_job
+from render.config import AnimationConfig, JobConfig, load_job
 from render.ledger import Ledger
 from render.manifest import Manifest
 from render.motion import closes, frame_count, shown_order
 from render.plan import plan_units
 from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
 from render.recipe import Unit
-from render.store import Frames, open_store
+from render.sheets import write_sheets
+from render.store import Frames, ImageStore, open_store
+from render.sweep import parse_sweep
 
-__all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job"]
+__all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
 
 
 class Report(Protocol):
@@ -60,6 +62,7 @@ class Summary:
     quarantined: int  # that could not be rendered
     blank: int  # of a single colour
     animations: tuple[Path, ...]
+    sheets: tuple[Path, ...]
     seconds: float  # of rendering, from the first unit handed out to the last one committed
 
 
@@ -88,6 +91,7 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
         seconds = _render(prepared, ledger, report)
         ledger.sweep()
         animations = _animate(job.output, prepared.manifest, job.animation, report)
+        sheets = _sheets(prepared.manifest, job, open_store(job.output))
     receipts = ledger.receipts()
     return Summary(
         out=job.output,
@@ -95,8 +99,16 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
         quarantined=sum(len(unit.frames) for unit in ledger.outstanding(_units(prepared))),
         blank=sum(len(receipt.blank) for receipt in receipts),
         animations=animations,
+        sheets=sheets,
         seconds=seconds,
     )
+
+
+def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
+    """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
+    out = Path(out)
+    load_plan(out)
+    return _sheets(frozen_manifest(out), load_job(out / ".run" / "job.yaml", overrides), open_store(out))
 
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
@@ -155,8 +167,7 @@ class _Pixels:
 def _animate(out: Path, manifest: Manifest, config: AnimationConfig, report: Report) -> tuple[Path, ...]:
     """Animate every walk of more than one frame, as far as it is committed. Walks that close play round and round."""
     store = open_store(out)
-    stored = set(store.walks)
-    walks = [walk for walk in manifest.walks() if not walk.still and walk.name in stored and frame_count(walk) > 1]
+    walks = [walk for walk in manifest.walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
     for left in (out / "animations").glob(".animation-*"):  # of a run that was killed
         left.unlink(missing_ok=True)
     report.animating(len(walks) * len(config.formats))
@@ -169,3 +180,8 @@ def _animate(out: Path, manifest: Manifest, config: AnimationConfig, report: Rep
         report.animation(path)
         paths.append(path)
     return tuple(paths)
+
+
+def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore) -> tuple[Path, ...]:
+    sweep, config = parse_sweep(job.sweep, job.sweep_limit), job.sheets
+    return tuple(write_sheets(store, manifest.walks, sweep, config.kinds, config.cell))

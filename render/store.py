@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -99,6 +99,9 @@ class ImageStore:
     def __len__(self) -> int:
         return int(self._index.num_rows)
 
+    def __contains__(self, walk: str) -> bool:
+        return walk in self._names
+
     @property
     def walks(self) -> list[str]:
         """Names of all walks and stills, in the manifest's order where nothing was retried."""
@@ -113,6 +116,16 @@ class ImageStore:
         """One frame. Raises KeyError for a walk or an index that is not there."""
         return self._frames(f"{walk} {index}", (pc.field("walk") == walk) & (pc.field("frame") == index))[0]
 
+    def firsts(self, walks: Iterable[str]) -> Iterator[StoredFrame | None]:
+        """The first frame of each of some walks and stills; None for those whose first is not committed."""
+        found = self._index.filter(pc.field("frame") == 0)
+        places = zip(*(found[name].to_pylist() for name in ("walk", "shard", "row")), strict=True)
+        by_name = {name: (self._files[shard], row, 0) for name, shard, row in places}
+        names = list(walks)
+        held = Frames([by_name[name] for name in names if name in by_name])
+        frames = iter(held)
+        return (next(frames) if name in by_name else None for name in names)
+
     def dataset(self) -> ds.Dataset:
         """All columns as a pyarrow dataset."""
         return ds.dataset([str(path) for path in self._files], format="parquet")
@@ -123,6 +136,10 @@ class ImageStore:
             raise KeyError(name)
         places = zip(*(found[name].to_pylist() for name in ("shard", "row", "frame")), strict=True)
         return Frames([(self._files[shard], row, index) for shard, row, index in places])
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.walks)
 
     @cached_property
     def _index(self) -> pa.Table:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from render.recipe import JobError
 
-__all__ = ["LIMIT", "Axis", "Sweep", "Value", "parse_sweep"]
+__all__ = ["LIMIT", "UNSWEPT", "Axis", "Sweep", "Value", "parse_sweep"]
 
 Value: TypeAlias = str | int | float
 
@@ -97,6 +97,9 @@ class Sweep:
         if longest > NAME_BYTES:
             return (f"point#{number}" for number in range(1, self.count + 1))
         return (" ".join(names) for names in product(*(axis.names for axis in self.axes)))
+
+
+UNSWEPT = Sweep()
 
 
 def parse_sweep(value: object, limit: int = LIMIT, where: str = "sweep") -> Sweep:

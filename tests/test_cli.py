@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from stores import JOB, MANIFEST, Finished, command, environment, run_command
 
-from render import cli
+from render import cli, progress
 from render.cli import main
 from render.ledger import Ledger
 from render.model import Model, resolve_model
@@ -60,8 +60,8 @@ def fake_run(outcome: Summary | BaseException) -> Callable[..., Summary]:
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [
-        (Summary(Path("/o"), 5, 0, 0, (), 1.0), 0, ""),
-        (Summary(Path("/o"), 4, 1, 0, (), 1.0), 3, ""),
+        (Summary(Path("/o"), 5, 0, 0, (), (), 1.0), 0, ""),
+        (Summary(Path("/o"), 4, 1, 0, (), (), 1.0), 3, ""),
         (
             RunError("the disk is full"),
             1,
@@ -86,10 +86,15 @@ def test_exit_codes_of_run(
 def test_the_ending_says_what_failed_and_where(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: Path
 ) -> None:
-    monkeypatch.setattr(cli, "run_job", fake_run(Summary(Path("/o"), 4, 2, 1, (Path("/o/animations/a.gif"),), 1.0)))
+    monkeypatch.setattr(
+        cli,
+        "run_job",
+        fake_run(Summary(Path("/o"), 4, 2, 1, (Path("/o/animations/a.gif"),), (Path("/o/sheets/a.png"),), 1.0)),
+    )
     assert main(["run", str(manifest)]) == 3
     said = capsys.readouterr().out
     assert "/o/animations/a.gif" in said
+    assert "/o/sheets/a.png" in said
     assert "(4 images)" in said
     assert "load_dataset('/o', split='train')" in said
     assert "1 images are of a single colour" in said
@@ -182,6 +187,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "models": [{"name": "main", "id": "starter", "fingerprint": None}],
         "walks": 1,
         "stills": 5,
+        "sweep": 1,
         "frames": 14,
         "units": 4,
         "pixels": 14 * 128 * 128,
@@ -314,7 +320,7 @@ def play(report: Any, done_before: int = 0) -> None:
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    play(cli._Lines())
+    play(progress._Lines())
     said = capsys.readouterr()
     assert said.out == ""
     lines = said.err.splitlines()
@@ -325,7 +331,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_lines_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
-    play(cli._Lines(), done_before=3)
+    play(progress._Lines(), done_before=3)
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "10 frames, 3 of them done before; starting workers"
     assert any(line.startswith("10/10 frames, ") for line in lines)
@@ -334,8 +340,8 @@ def test_lines_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_lines_are_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One a ten seconds, however often frames are finished."""
     now = 100.0
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
-    report = cli._Lines()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    report = progress._Lines()
     report.begin(prepared(1000), 0)
     for _ in range(100):
         now += 0.5
@@ -358,8 +364,8 @@ def read_terminal(descriptor: int) -> str:
 BARS = """
 from pathlib import Path
 from types import SimpleNamespace
-from render import cli
-report = cli._report()
+from render import progress
+report = progress.make_report()
 report.begin(SimpleNamespace(warnings=("row 2: [odd]",), counts=SimpleNamespace(frames=10)), 0)
 report.frames(4)
 report.frames(6)
@@ -410,6 +416,7 @@ def test_a_whole_run_says_nothing_but_its_own(manifest: Path, tmp_path: Path, sh
     assert done.stdout.splitlines() == [
         "animation  out/animations/ball.gif",
         "animation  out/animations/ball.mp4",
+        "sheet      out/sheets/ball.png",
         "dataset    out/data  (3 images)",
         "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
     ]

@@ -22,13 +22,15 @@ from dynamicprompts.wildcards import WildcardManager
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from render.manifest import Defaults, SizeRule, read_manifest
-from render.recipe import JobError, ManifestError
+from render.families import SamplingDefaults
+from render.manifest import read_manifest
+from render.recipe import KARRAS_SCHEDULERS, MAIN, JobError, ManifestError
+from render.rules import Defaults, ModelRules, SizeRule
 from render.templates import Expansion, expand_templates
 from render.wildcards import MODES, Mode, TemplateError, Wildcards, draw, parse_template
 
-DEFAULTS = Defaults("", 24, "linear", "slerp", 64, 64, 20, 7.5, "ddim", 0)
-SIZES = SizeRule(8, 8, 512)
+DEFAULTS = Defaults("", 24, "linear", "slerp", 0, Path())
+MODELS = {MAIN: ModelRules(SizeRule(8, 8, 512), KARRAS_SCHEDULERS, False, SamplingDefaults(64, 64, 4, 3.0, "ddim"))}
 
 
 @pytest.fixture
@@ -218,7 +220,7 @@ def test_a_csv_becomes_a_manifest(tmp_path: Path, folder: Path) -> None:
         {"prompt": "blue car, fast", "template": "{red|blue} car, fast", "seed": "5", "mood": "calm"},
         {"prompt": "a reef", "template": "a __places/sea__", "seed": "", "mood": ""},
     ]
-    manifest = read_manifest(tmp_path / "m.parquet", DEFAULTS, SIZES)
+    manifest = read_manifest(tmp_path / "m.parquet", DEFAULTS, MODELS)
     keyframes = [walk.keyframes[0] for walk in manifest.walks()]
     assert [(k.prompt, k.labels[0]) for k in keyframes] == [(row["prompt"], row["template"]) for row in rows]
     assert [k.seed for k in keyframes[:2]] == [5, 5]
@@ -229,7 +231,7 @@ def test_csv_and_parquet_read_alike(tmp_path: Path, ending: str) -> None:
     frame = pd.DataFrame({"template": ['say "{hi|bye}",\nplease'] * 2, "steps": [10, 20], "age": [1.5, None]})
     frame.to_parquet(tmp_path / "t.parquet")
     expand_templates(tmp_path / "t.parquet", tmp_path / f"m.{ending}", Expansion("combinatorial"))
-    walks = list(read_manifest(tmp_path / f"m.{ending}", DEFAULTS, SIZES).walks())
+    walks = list(read_manifest(tmp_path / f"m.{ending}", DEFAULTS, MODELS).walks())
     found = [(k.prompt, k.steps, *k.labels) for (k,) in (walk.keyframes for walk in walks)]
     template = 'say "{hi|bye}",\nplease'
     words = ["hi", "bye"]

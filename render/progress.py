@@ -1,0 +1,87 @@
+"""What a run tells on stderr while it goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from render.prepare import Prepared
+
+__all__ = ["make_report"]
+
+
+def make_report() -> _Bars | _Lines:
+    """Bars on a terminal, plain lines elsewhere. To be closed in the end."""
+    return _Bars() if sys.stderr.isatty() else _Lines()
+
+
+class _Lines:
+    """Progress as plain lines, at most one in ten seconds."""
+
+    def __init__(self) -> None:
+        self._total = self._done = self._here = 0
+        self._began_s = self._told_s = 0.0
+
+    def begin(self, prepared: Prepared, frames_done: int) -> None:
+        for text in prepared.warnings:
+            print(f"warning: {text}", file=sys.stderr)
+        self._total, self._done = prepared.counts.frames, frames_done
+        resumed = f", {frames_done:,} of them done before" if frames_done else ""
+        print(f"{self._total:,} frames{resumed}; starting workers", file=sys.stderr, flush=True)
+
+    def frames(self, count: int) -> None:
+        now = time.monotonic()
+        self._began_s = self._began_s or now
+        self._done, self._here = min(self._total, self._done + count), self._here + count
+        if count and (now - self._told_s >= 10 or self._done == self._total):
+            self._told_s = now
+            rate = self._here / (now - self._began_s) if now > self._began_s else 0.0
+            left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
+            print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)
+
+    def animating(self, total: int) -> None:
+        print(f"frames are done; {total:,} animations to write", file=sys.stderr, flush=True)
+
+    def animation(self, path: Path) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Bars:
+    """Progress as bars on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+
+    def begin(self, prepared: Prepared, frames_done: int) -> None:
+        for text in prepared.warnings:
+            self._bars.console.print(f"warning: {text}", markup=False)
+        self._bars.start()
+        self._frames = self._bars.add_task(
+            "starting workers", total=prepared.counts.frames, completed=frames_done, rate=""
+        )
+
+    def frames(self, count: int) -> None:
+        speed = self._bars.tasks[self._frames].speed
+        self._bars.update(self._frames, advance=count, description="frames", rate=f"{speed:.2f} img/s" if speed else "")
+
+    def animating(self, total: int) -> None:
+        self._bars.update(self._frames, completed=self._bars.tasks[self._frames].total, description="frames")
+        self._animations = self._bars.add_task("animations", total=total, rate="")
+
+    def animation(self, path: Path) -> None:  # noqa: ARG002
+        self._bars.advance(self._animations)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()
