@@ -55,6 +55,8 @@ COLUMNS = (
     "step_size",
     "direction",
     "vary_noise",
+    "every",
+    "shown",
     "image",
     "image_sha256",
     "strength",

@@ -82,22 +82,36 @@ def denoise(
     positive, negative = conditioning
     noise = NoiseSource(recipe.noise)
     first = recipe.skipped_steps * scheduler.order
-    timesteps = scheduler.timesteps[first:]
+    timesteps = (
+        scheduler.timesteps[first:] if recipe.skipped_steps < recipe.steps else []
+    )  # PNDM has one more than steps
     if image is None:
-        x = noise.draw(shape).to(timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0)
+        x = noise.draw(shape).to(scheduler.timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0)
     else:
-        x = _noised(scheduler, first, image(noise.draw(shape)), noise.draw(shape))
-    for t in timesteps:
-        scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        x = image(noise.draw(shape))
+        if len(timesteps):
+            x = _noised(scheduler, first, x, noise.draw(shape))
+    end = len(timesteps) if recipe.stop is None else min(len(timesteps), recipe.stop * scheduler.order)
+    for number, t in enumerate(timesteps[:end], 1):
+        scaled = _scaled(scheduler, x, t)
         if recipe.guided:
             away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
             output = away + recipe.guidance * (towards - away)
         else:
             (output,) = yield [Row(scaled, t, positive)]
         with noise:
+            if recipe.clean and number == end:
+                foretold: Tensor = scheduler.step(output, t, x).pred_original_sample
+                return foretold
             x = scheduler.step(output, t, x, return_dict=False)[0]
-    latents: Tensor = x
+    latents: Tensor = _scaled(scheduler, x, timesteps[end]) if end < len(timesteps) else x
     return latents
+
+
+def _scaled(scheduler: Any, x: Tensor, t: Tensor) -> Tensor:
+    """Latents as the network takes them: where a scheduler keeps the noise's variance apart, of variance 1 again."""
+    scaled: Tensor = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+    return scaled
 
 
 def _noised(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
     columns["image"], columns["image_sha256"] = read_images(sheet, defaults.images)
-    check_images(sheet, begin, columns["image"])
+    check_images(sheet, begin, cells["motion"], columns["image"])
     return {name: columns[name] for name in COLUMNS}
 
 

@@ -54,6 +54,7 @@ class Leg:
     corners: tuple[Keyframe, ...]  # that the frames lie between
     count: int  # frames
     at: Callable[[int, Target], Recipe]  # the recipe of the frame at 0 … count - 1
+    share: float = 1.0  # of the steps that its frames take, in the mean
 
 
 def recipe_at(point: Point, target: Target) -> Recipe:
@@ -170,7 +171,37 @@ def circle(walk: Walk) -> Iterator[Leg]:
     yield Leg(start, (start,), start.frames, at)
 
 
-_LEGS: dict[str, Callable[[Walk], Iterator[Leg]]] = dict(zip(MOTIONS, (line, grid, drift, circle), strict=True))
+def denoising(walk: Walk) -> Iterator[Leg]:
+    """How an image comes to be: a frame for the start and for every so many steps; the last is the image.
+
+    Each frame takes its steps from the start, as every frame can be rendered alone. Where the clean image is shown, which
+    a step foretells, the start has none.
+    """
+    (start,) = walk.keyframes
+    taken = skipped_steps(start.steps, start.strength) if start.image else 0
+    last, clean = start.steps - taken, start.shown == "clean"
+    stops = [*range(start.every if clean else 0, last, start.every), last]
+
+    def at(index: int, target: Target) -> Recipe:
+        stop = stops[index]
+        return replace(recipe_at(start, target), stop=None if stop == last else stop, clean=clean and stop < last)
+
+    yield Leg(start, (start,), len(stops), at, sum(stops) / len(stops) / last)
+
+
+def diffuse(walk: Walk) -> Iterator[Leg]:
+    """How an image is lost: the start image, then noised as at every so many timesteps, q(x_t | x_0), t rising."""
+    (start,) = walk.keyframes
+    places = [start.steps, *range(start.steps - 1, -1, -start.every)]
+
+    def at(index: int, target: Target) -> Recipe:
+        return replace(recipe_at(start, target), skipped_steps=places[index], stop=0)
+
+    yield Leg(start, (start,), len(places), at, 0.0)
+
+
+_MOTIONS = (line, grid, drift, circle, denoising, diffuse)
+_LEGS: dict[str, Callable[[Walk], Iterator[Leg]]] = dict(zip(MOTIONS, _MOTIONS, strict=True))
 
 
 def legs(walk: Walk) -> Iterator[Leg]:

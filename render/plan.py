@@ -102,7 +102,7 @@ def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
             group[0] += leg.count
             group[1] += rows
             pixels += leg.count * a.width * a.height
-            evaluations += rows * evaluations_of(a)
+            evaluations += round(rows * evaluations_of(a) * leg.share)
     frames = sum(count for count, _ in by_group.values())
     return Counts(named, stills, frames, pixels, evaluations, {g: (n, r) for g, (n, r) in by_group.items()})
 

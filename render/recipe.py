@@ -27,6 +27,7 @@ __all__ = [
     "PIXELS_VERSION",
     "SCHEDULERS",
     "SEED_MAX",
+    "SHOWN",
     "STORE_COLUMNS",
     "Frame",
     "Group",
@@ -50,7 +51,8 @@ SEED_MAX = 2**63 - 1
 EASINGS = ("linear", "smooth", "ease-in", "ease-out")
 DIRECTIONS = ("ones", "random")
 LOOPS = ("none", "cycle")
-MOTIONS = ("line", "grid", "drift", "circle")
+MOTIONS = ("line", "grid", "drift", "circle", "denoise", "diffuse")
+SHOWN = ("latents", "clean")
 KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedule of betas
     "ddim",
     "pndm",
@@ -143,6 +145,8 @@ class Recipe:
     distilled_guidance: float | None = None  # guidance that is an input of the network
     image: Blend | None = None  # what to start from instead of noise alone
     skipped_steps: int = 0  # of `steps`, that a start image does not need
+    stop: int | None = None  # steps to take; None: all that are left
+    clean: bool = False  # end in the clean image that the last step taken foretells
     tiled: bool = False  # the autoencoder works in tiles, which changes pixels
 
     @property
@@ -209,6 +213,8 @@ class Keyframe:
     step_size: float = 0.005  # of a drift, what every frame adds to each number of the embeddings
     direction: str = "ones"  # one of DIRECTIONS, of a drift
     vary_noise: bool = False  # whether each cell of a grid starts from its own noise
+    every: int = 1  # of the motions denoise and diffuse, steps between frames
+    shown: str = "latents"  # one of SHOWN, of the motion denoise
     image: str = ""  # start image, relative to the job's folder of images
     image_sha256: str = ""
     strength: float = 0.8  # 0 … 1, how much of the start image is noised away

@@ -10,7 +10,7 @@ from typing import Any
 from render.blend import INTERPOLATIONS
 from render.cells import Rule, Standard, choice, finite, flag, integer
 from render.families import SamplingDefaults
-from render.recipe import DIRECTIONS, EASINGS, FLOW_SCHEDULERS, LOOPS, MAIN, MOTIONS, SCHEDULERS, SEED_MAX
+from render.recipe import DIRECTIONS, EASINGS, FLOW_SCHEDULERS, LOOPS, MAIN, MOTIONS, SCHEDULERS, SEED_MAX, SHOWN
 
 __all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "model_rule", "rules_by_model"]
 
@@ -62,6 +62,8 @@ def common_rules(defaults: Defaults) -> dict[str, Standard]:
         "step_size": Standard(finite(0.0), 0.005),
         "direction": Standard(choice(DIRECTIONS), "ones"),
         "vary_noise": Standard(flag(), False),
+        "every": Standard(integer(1, 1000), 1),
+        "shown": Standard(choice(SHOWN), "latents"),
         "strength": Standard(finite(0.0, 1.0), 0.8),
     }
 

@@ -24,14 +24,25 @@ __all__ = [
     "first_keyframes",
 ]
 
-OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise")  # the first keyframe's speak for the walk
-ONLY = {  # the motion that alone has a use for a column, and what the others leave it at
-    "loop": ("line", "none"),
-    "step_size": ("drift", 0.005),
-    "direction": ("drift", "ones"),
-    "vary_noise": ("grid", False),
+OF_WALK = (
+    "motion",
+    "loop",
+    "step_size",
+    "direction",
+    "vary_noise",
+    "every",
+    "shown",
+)  # the first keyframe's speak for the walk
+ONLY: dict[str, tuple[tuple[str, ...], Any]] = {  # the motions that have a use for a column, what others leave it at
+    "loop": (("line",), "none"),
+    "step_size": (("drift",), 0.005),
+    "direction": (("drift",), "ones"),
+    "vary_noise": (("grid",), False),
+    "every": (("denoise", "diffuse"), 1),
+    "shown": (("denoise",), "latents"),
 }
-KEYFRAMES = {"grid": 4, "drift": 1, "circle": 2}  # of motions that have a fixed number
+FORETELLING = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose steps tell it
+KEYFRAMES = {"grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}  # of motions that have a fixed number
 
 
 def first_keyframes(walk: Cells) -> npt.NDArray[np.int64]:
@@ -104,8 +115,8 @@ def check_motions(
         odd = column.given & ~column.bad & (column.values != column.values[begin])
         _refuse(sheet, name, odd, "what its walk begins with", column)
     for name, (only, usual) in ONLY.items():
-        odd = first & (motion != only) & (cells[name].values != usual)
-        _refuse(sheet, name, odd, f"nothing, but in a walk of motion {only}", cells[name])
+        odd = first & ~np.isin(motion, only) & (cells[name].values != usual)
+        _refuse(sheet, name, odd, f"nothing, but in a walk of motion {' or '.join(only)}", cells[name])
     _refuse(sheet, "motion", still & (motion != "line"), "line or nothing on a row without a walk", cells["motion"])
     sizes = np.bincount(begin, minlength=len(begin))
     counts = Cells(sizes, sizes.astype(np.int32), still)
@@ -114,6 +125,9 @@ def check_motions(
         _refuse(sheet, "motion", odd, f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {name}", counts)
     cycle = cells["loop"].values == "cycle"
     _refuse(sheet, "loop", first & (motion == "line") & cycle & (sizes < 2), "2 keyframes or more for a cycle", counts)
+    hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, FORETELLING)
+    required = f"one that foretells the clean image, {', '.join(FORETELLING)}"
+    _refuse(sheet, "scheduler", first & (motion == "denoise") & hidden, required, cells["scheduler"])
     small = cells["frames"].values < 2
     _refuse(sheet, "frames", first & (motion == "grid") & small, "2 a side of a grid, or more", cells["frames"])
 
@@ -130,7 +144,7 @@ def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, pro
             sheet.problems.add("another seed than its circle begins with", str(seeds[position]), column="seed", **where)
 
 
-def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], images: Any) -> None:
+def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:
     """Refuses walks some of whose keyframes start from an image and some not. `images` are [N]."""
     given = pc.not_equal(images, "").to_numpy(zero_copy_only=False)
     sheet.refuse(
@@ -138,6 +152,8 @@ def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], images: Any) -> Non
         np.flatnonzero(given != given[begin]),
         lambda i: (f"{'an' if given[begin[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
     )
+    bare = (motion.values[begin] == "diffuse") & ~given
+    sheet.refuse("image", np.flatnonzero(bare), lambda i: ("a start image for motion diffuse", show("")))  # noqa: ARG005
 
 
 def check_seeds(

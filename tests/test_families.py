@@ -348,6 +348,66 @@ def test_an_image_that_is_another_is_refused(pair: MakePair, start_image: Image)
         rendered(small.renderer, [recipe])
 
 
+# Frames on the way
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize(
+    ("variant", "scheduler"), [("sd", "ddim"), ("sdxl", "dpm++2m"), ("sd3", "flow-euler"), ("flux-dev", "flow-euler")]
+)
+def test_latents_after_some_steps(pair: MakePair, variant: str, scheduler: str, stop: int) -> None:
+    """As diffusers hands them to `callback_on_step_end`."""
+    small, seen = pair(variant), {}
+
+    def keep(_pipeline: object, step: int, _t: object, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        seen[step + 1] = values["latents"].clone()
+        return {}
+
+    recipe = small.recipe(scheduler=scheduler, stop=stop)
+    (latents,) = rendered(small.renderer, [recipe])
+    small.theirs(recipe, output_type="latent", callback_on_step_end=keep)
+    theirs = seen[stop]
+    if variant.startswith("flux"):
+        theirs = small.stock._unpack_latents(theirs, 64, 64, small.stock.vae_scale_factor)
+    torch.testing.assert_close(latents, theirs, atol=TOLERANCE * float(theirs.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "euler_a", "heun", "lms"])
+def test_the_clean_image_that_a_step_foretells(pair: MakePair, scheduler: str) -> None:
+    """At the last step it is the image itself, for schedulers that end without noise."""
+    small = pair("sd")
+    foretold, image, earlier = rendered(
+        small.renderer,
+        [
+            small.recipe(scheduler=scheduler, steps=6, clean=True),
+            small.recipe(scheduler=scheduler, steps=6),
+            small.recipe(scheduler=scheduler, steps=6, clean=True, stop=2),
+        ],
+    )
+    assert not torch.allclose(earlier, image, atol=0.05)
+    if scheduler in {"euler", "euler_a"}:
+        torch.testing.assert_close(foretold, image, atol=1e-4, rtol=0)
+
+
+def test_an_image_that_is_noised_on_the_way(pair: MakePair, start_image: Image) -> None:
+    """q(x_t | x_0) by diffusers' scheduler; with no step left the image itself."""
+    small = pair("sd")
+    recipes = [
+        small.recipe(image=start_image, steps=5, skipped_steps=skipped, stop=0, width=96) for skipped in (5, 3, 0)
+    ]
+    clean, *noised = rendered(small.renderer, recipes)
+    generator = torch.Generator().manual_seed(7)
+    pixels = small.stock.image_processor.preprocess(picture(start_image))
+    latents = small.stock.vae.encode(pixels).latent_dist.sample(generator) * small.stock.vae.config.scaling_factor
+    torch.testing.assert_close(clean, latents, atol=1e-4, rtol=0)
+    noise = torch.randn(latents.shape, generator=generator)
+    scheduler = diffusers.PNDMScheduler.from_config(small.stock.scheduler.config)
+    scheduler.set_timesteps(5)
+    for found, skipped in zip(noised, (3, 0), strict=True):
+        expected = scheduler.add_noise(latents, noise, scheduler.timesteps[skipped : skipped + 1])
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
 # Changes of a model
 
 

@@ -94,7 +94,8 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    cells = "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,,,0.5"
+    cells = "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,1,"
+    cells += "latents,,,0.5"
     path.write_text(f"{','.join(COLUMNS)}\n{cells}\n")
     settings = (
         9,
@@ -247,7 +248,7 @@ def test_the_fingerprint_sees_every_cell_and_label(path: Path) -> None:
 
 def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would refuse to resume what an older version began."""
-    expected = "489f18ee09b750242ebb2f747333c96e8588a4db35ac4cd051e6a50e479efdbe"
+    expected = "00f55f8ec38be84985dfbe989d46e1f0bc00faa2b3113c69f89c647c4f3c386c"
     assert parquet(path, TABLE).fingerprint == expected
     monkeypatch.setattr(render.manifest, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected
@@ -944,7 +945,7 @@ def test_flags_of_parquet(path: Path, flags: list[object]) -> None:
         ("w,a,1,3,circle,,,,\nw,b,2,,,,,,\n", 2, "prompt", "the prompt that its circle begins with; got"),
         ("w,a,1,3,circle,,,,\nw,a,1,,,,,,\n", 2, "seed", "another seed than its circle begins with; got 1"),
         ("w,a,1,1,grid,,,,\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "frames", "2 a side of a grid, or more; got 1"),
-        ("w,a,1,3,spiral,,,,\n", 1, "motion", "one of line, grid, drift, circle; got 'spiral'"),
+        ("w,a,1,3,spiral,,,,\n", 1, "motion", "one of line, grid, drift, circle, denoise, diffuse; got 'spiral'"),
         ("w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n", 2, "motion", "what its walk begins with; got drift"),
         (",a,1,,drift,,,,\n", 1, "motion", "line or nothing on a row without a walk; got drift"),
         ("w,a,1,3,,cycle,,,\n", 1, "loop", "2 keyframes or more for a cycle; got 1"),
@@ -952,6 +953,8 @@ def test_flags_of_parquet(path: Path, flags: list[object]) -> None:
         ("w,a,1,3,,,0.1,,\nw,b,,,,,,,\n", 1, "step_size", "nothing, but in a walk of motion drift; got 0.1"),
         ("w,a,1,3,,,,random,\nw,b,,,,,,,\n", 1, "direction", "nothing, but in a walk of motion drift; got random"),
         ("w,a,1,3,,,,,yes\nw,b,,,,,,,\n", 1, "vary_noise", "nothing, but in a walk of motion grid; got True"),
+        ("w,a,1,,diffuse,,,,\n", 1, "image", "a start image for motion diffuse; got ''"),
+        ("w,a,1,,denoise,,,,\nw,b,,,,,,,\n", 1, "motion", "1 keyframe for motion denoise; got 2"),
         ("w,a,1,3,,,,,perhaps\nw,b,,,,,,,\n", 1, "vary_noise", "yes or no; got 'perhaps'"),
         (f"w,a,{SEED_MAX - 3},2,grid,,,,yes\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 0, "", ""),
         (f"w,a,{SEED_MAX - 2},2,grid,,,,yes\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "seed", "at most"),
@@ -966,3 +969,16 @@ def test_motions_without_what_they_need(path: Path, rows: str, row: int, column:
     lines = str(caught.value).splitlines()
     assert len(lines) == 2, lines
     assert f"row {row}, column '{column}': required {required}" in lines[1]
+
+
+def test_settings_of_denoising(path: Path) -> None:
+    rows = "walk,prompt,motion,every,shown,scheduler\n"
+    assert next(csv(path, rows + "w,a,denoise,5,clean,euler\n").walks()).keyframes[0].every == 5
+    for row, column, required in (
+        ("w,a,denoise,5,clean,unipc", "scheduler", "one that foretells the clean image, ddim, euler, .*; got unipc"),
+        ("w,a,drift,5,,", "every", "nothing, but in a walk of motion denoise or diffuse; got 5"),
+        ("w,a,denoise,0,,", "every", "an integer, 1 … 1000; got '0'"),
+        ("w,a,denoise,,dirty,", "shown", "one of latents, clean; got 'dirty'"),
+    ):
+        with pytest.raises(ManifestError, match=f"row 1, column '{column}': required {required}"):
+            csv(path, rows + row + "\n")

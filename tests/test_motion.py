@@ -211,9 +211,37 @@ def test_a_circle_closes_without_a_stall(make_keyframe: MakeKeyframe) -> None:
     assert noises == [Seed(1), *(Circle(Seed(1), Seed(2), n / 8) for n in range(1, 8))]
 
 
+@pytest.mark.parametrize(
+    ("steps", "every", "shown", "stops"),
+    [
+        (4, 1, "latents", [0, 1, 2, 3, None]),
+        (5, 2, "latents", [0, 2, 4, None]),
+        (4, 2, "clean", [2, None]),
+        (3, 7, "latents", [0, None]),
+        (3, 7, "clean", [None]),
+    ],
+)
+def test_denoising_stops_on_its_way(
+    make_keyframe: MakeKeyframe, steps: int, every: int, shown: str, stops: list[int | None]
+) -> None:
+    """The last frame is the image itself, to the key."""
+    start = make_keyframe(motion="denoise", steps=steps, every=every, shown=shown)
+    frames = list(frames_of(Walk("d", (start,)), TARGET))
+    assert [frame.recipe.stop for frame in frames] == stops
+    assert [frame.recipe.clean for frame in frames] == [shown == "clean"] * (len(stops) - 1) + [False]
+    assert frames[-1].recipe == recipe_at(start, TARGET)
+
+
+def test_diffusing_begins_with_the_image_itself(make_keyframe: MakeKeyframe) -> None:
+    start = make_keyframe(motion="diffuse", steps=6, every=2, image="a.png", image_sha256="0")
+    recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
+    assert [recipe.skipped_steps for recipe in recipes] == [6, 5, 3, 1]
+    assert {recipe.stop for recipe in recipes} == {0}
+
+
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_every_motion_has_its_legs(make_keyframe: MakeKeyframe, motion: str) -> None:
-    counts = {"line": 3, "grid": 4, "drift": 1, "circle": 2}
+    counts = {"line": 3, "grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}
     keyframes = [make_keyframe(seed=n, prompt=f"p{n}", motion=motion, frames=3) for n in range(counts[motion])]
     walk = Walk("w", tuple(keyframes))
     frames = list(frames_of(walk, TARGET))

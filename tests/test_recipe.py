@@ -68,6 +68,8 @@ RECIPES = st.builds(
     distilled_guidance=st.none() | st.floats(0, 100),
     image=st.none() | IMAGES,
     skipped_steps=st.integers(0, 999),
+    stop=st.none() | st.integers(0, 999),
+    clean=st.booleans(),
     tiled=st.booleans(),
 )
 
@@ -105,6 +107,8 @@ def test_one_recipe_to_the_letter() -> None:
         {"distilled_guidance": 1.0},
         {"image": Image("a.png", "00")},
         {"skipped_steps": 1},
+        {"stop": 3},
+        {"clean": True},
         {"tiled": True},
     ],
     ids=lambda change: next(iter(change)),
