@@ -20,6 +20,7 @@ from render.table import CHUNK, LISTED, Problems, RawTable, is_text, show
 
 __all__ = [
     "COLUMNS",
+    "OF_WALK",
     "WALK_NAME",
     "Cells",
     "Rule",
@@ -34,6 +35,7 @@ __all__ = [
     "same_file",
 ]
 
+OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise", "every", "shown")  # a walk's first row has them
 COLUMNS = (
     "walk",
     "prompt",
@@ -50,13 +52,7 @@ COLUMNS = (
     "scheduler",
     "true_guidance",
     "model",
-    "motion",
-    "loop",
-    "step_size",
-    "direction",
-    "vary_noise",
-    "every",
-    "shown",
+    *OF_WALK,
     "image",
     "image_sha256",
     "strength",

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from render.bounds import BOUNDS
 from render.recipe import MAIN, JobError
+from render.settings import leaves, override, read_yaml
 from render.sweep import parse_sweep
 
 __all__ = [
@@ -147,12 +147,12 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
     Raises JobError that lists every unknown key, wrong type and value out of range, each with where it stands.
     """
     if target.suffix in {".yaml", ".yml"}:
-        settings = [(str(target), key, value) for key, value in _leaves(_read_yaml(target))]
+        settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
     elif target.suffix in {".csv", ".parquet"}:
         settings = [(str(target), "manifest", str(target.absolute()))]
     else:
         raise JobError(f"{target}: required a job (.yaml) or a manifest (.csv, .parquet), got {target.suffix!r}")
-    settings += [(f"override {text!r}", *_override(text)) for text in overrides]
+    settings += [(f"override {text!r}", *override(text)) for text in overrides]
     config: DictConfig = OmegaConf.structured(JobConfig)
     errors = []
     for where, key, value in settings:
@@ -184,42 +184,11 @@ def to_yaml(job: JobConfig) -> str:
     return str(OmegaConf.to_yaml(asdict(job, dict_factory=plain)))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise JobError(f"{path}: required a job file, got no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise JobError(f"{path}: required a YAML file, got {error}") from error
-    if not isinstance(value, dict):
-        raise JobError(f"{path}: required a mapping of keys, got {type(value).__name__}")
-    return value
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of every leaf of a nested mapping."""
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _override(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise JobError(f"override {text!r}: required key=value, got no '='")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise JobError(f"override {text!r}: required a YAML value after '=', got {value!r}") from error
-
-
 def _keys(config: DictConfig, wanted: str) -> list[str]:
     """Every key of the config, those of a model that `wanted` names for the first time included."""
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
-    known = [key for key, _ in _leaves({str(k): v for k, v in plain.items()})]
+    known = [key for key, _ in leaves({str(k): v for k, v in plain.items()})]
     if match := MODELS_KEY.match(wanted):
         if not MODEL_NAME.fullmatch(match[1]) or match[1] == MAIN:
             required = f"a name of letters, digits, '-' and '_' that begins with a letter and is not {MAIN!r}"

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, WALK_NAME, Cells, Sheet, Standard
+from render.cells import COLUMNS, OF_WALK, WALK_NAME, Cells, Sheet, Standard
 from render.images import read_images
 from render.labels import read_labels
 from render.product import SWEPT, sweep_table
@@ -29,7 +29,6 @@ from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rul
 from render.sweep import UNSWEPT, Sweep
 from render.table import CHUNK, FROZEN, Problems, RawTable, is_text, read_table, show
 from render.walks import (
-    OF_WALK,
     check_circles,
     check_counts,
     check_held,

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from render.cells import Cells, Sheet, same_file
+from render.cells import OF_WALK, Cells, Sheet, same_file
 from render.recipe import SEED_MAX
 from render.table import show
 
 __all__ = [
-    "OF_WALK",
     "check_circles",
     "check_counts",
     "check_held",
@@ -24,15 +23,6 @@ __all__ = [
     "first_keyframes",
 ]
 
-OF_WALK = (
-    "motion",
-    "loop",
-    "step_size",
-    "direction",
-    "vary_noise",
-    "every",
-    "shown",
-)  # the first keyframe's speak for the walk
 ONLY: dict[str, tuple[tuple[str, ...], Any]] = {  # the motions that have a use for a column, what others leave it at
     "loop": (("line",), "none"),
     "step_size": (("drift",), 0.005),
