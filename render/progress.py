@@ -32,7 +32,8 @@ class _Lines:
 
     def frames(self, count: int) -> None:
         now = time.monotonic()
-        self._began_s = self._began_s or now
+        if not self._began_s:
+            self._began_s = self._told_s = now  # a rate takes some time to be one
         self._done, self._here = min(self._total, self._done + count), self._here + count
         if count and (now - self._told_s >= 10 or self._done == self._total):
             self._told_s = now
@@ -41,7 +42,8 @@ class _Lines:
             print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)
 
     def animating(self, total: int) -> None:
-        print(f"frames are done; {total:,} animations to write", file=sys.stderr, flush=True)
+        following = f"; {total:,} animations to write" if total else ""
+        print(f"frames are done{following}", file=sys.stderr, flush=True)
 
     def animation(self, path: Path) -> None: ...
     def close(self) -> None: ...
