@@ -35,7 +35,17 @@ __all__ = [
     "same_file",
 ]
 
-OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise", "every", "shown")  # a walk's first row has them
+OF_WALK = (
+    "motion",
+    "loop",
+    "step_size",
+    "direction",
+    "vary_noise",
+    "anchor",
+    "tween",
+    "every",
+    "shown",
+)  # a walk's first row has them
 COLUMNS = (
     "walk",
     "prompt",

@@ -20,7 +20,7 @@ from render.families import Conditioning
 from render.interpolate import evaluate
 from render.recipe import Recipe
 
-__all__ = ["Evaluations", "NoiseSource", "Row", "denoise", "pack_rows"]
+__all__ = ["Evaluations", "NoiseSource", "Row", "Stem", "begin", "denoise", "pack_rows", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ class NoiseSource(TorchFunctionMode):
     def __init__(self, blend: Blend) -> None:
         super().__init__()
         self._blend = blend
+        self.draws = 0  # so far
         self._generators = {seed: torch.Generator().manual_seed(seed) for seed in map(_seed, leaves(blend))}
 
     def draw(self, shape: Sequence[int]) -> Tensor:
         """The next draw, float32 on the CPU."""
+        self.draws += 1
         draws = {seed: torch.randn(shape, generator=generator) for seed, generator in self._generators.items()}
         return evaluate(self._blend, lambda leaf: draws[_seed(leaf)])
 
@@ -66,32 +68,27 @@ def _seed(leaf: Leaf) -> int:
     return leaf.value
 
 
-def denoise(
-    recipe: Recipe,
-    conditioning: tuple[Conditioning, Conditioning],
-    scheduler: Any,
-    shape: tuple[int, ...],
-    image: Callable[[Tensor], Tensor] | None = None,
-) -> Evaluations:
-    """From noise to final latents of `shape`, with classifier-free guidance (Ho & Salimans 2022) where it is above 1.
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """A frame on its way: what others go on from."""
 
-    `conditioning` is that of the prompt and of the negative prompt; `scheduler` has its timesteps set and is used up;
-    `image` gives a draw of the start image's latents from standard normal noise. Latents stay in float32 whatever the
-    network computes in.
+    latents: Tensor  # [1, C, H, W]
+    scheduler: Any  # that has taken the steps
+    draws: int = 0  # of noise that the steps have taken
+
+
+def denoise(
+    recipe: Recipe, conditioning: tuple[Conditioning, Conditioning], start: Stem, noise: NoiseSource
+) -> Generator[list[Row], list[Tensor], Stem]:
+    """Take the steps of a recipe, with classifier-free guidance (Ho & Salimans 2022) where it is above 1.
+
+    `conditioning` is that of the prompt and of the negative prompt; `start`, of which the scheduler is used up, is where
+    the skipped steps have led. Latents stay in float32 whatever the network computes in.
     """
     positive, negative = conditioning
-    noise = NoiseSource(recipe.noise)
-    first = recipe.skipped_steps * scheduler.order
-    timesteps = (
-        scheduler.timesteps[first:] if recipe.skipped_steps < recipe.steps else []
-    )  # PNDM has one more than steps
-    if image is None:
-        x = noise.draw(shape).to(scheduler.timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0)
-    else:
-        x = image(noise.draw(shape))
-        if len(timesteps):
-            x = _noised(scheduler, first, x, noise.draw(shape))
-    end = len(timesteps) if recipe.stop is None else min(len(timesteps), recipe.stop * scheduler.order)
+    x, scheduler = start.latents, start.scheduler
+    timesteps = _timesteps(recipe, scheduler)
+    end = _end(recipe, scheduler)
     for number, t in enumerate(timesteps[:end], 1):
         scaled = _scaled(scheduler, x, t)
         if recipe.guided:
@@ -101,11 +98,45 @@ def denoise(
             (output,) = yield [Row(scaled, t, positive)]
         with noise:
             if recipe.clean and number == end:
-                foretold: Tensor = scheduler.step(output, t, x).pred_original_sample
-                return foretold
+                return Stem(scheduler.step(output, t, x).pred_original_sample, scheduler, noise.draws)
             x = scheduler.step(output, t, x, return_dict=False)[0]
-    latents: Tensor = _scaled(scheduler, x, timesteps[end]) if end < len(timesteps) else x
-    return latents
+    return Stem(x, scheduler, noise.draws)
+
+
+def _timesteps(recipe: Recipe, scheduler: Any) -> Any:
+    """Those that are not skipped. PNDM has one more than steps."""
+    return scheduler.timesteps[recipe.skipped_steps * scheduler.order :] if recipe.skipped_steps < recipe.steps else []
+
+
+def _end(recipe: Recipe, scheduler: Any) -> int:
+    """How many of the timesteps are taken."""
+    left = len(_timesteps(recipe, scheduler))
+    return left if recipe.stop is None else min(left, recipe.stop * scheduler.order)
+
+
+def begin(
+    recipe: Recipe, scheduler: Any, shape: tuple[int, ...], image: Callable[[Tensor], Tensor] | None, noise: NoiseSource
+) -> Stem:
+    """Noise of `shape`, or a start image with noise on it: `image` gives a draw of its latents from standard normal noise.
+
+    `scheduler` has its timesteps set.
+    """
+    if image is None:
+        return Stem(
+            noise.draw(shape).to(scheduler.timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0), scheduler
+        )
+    x = image(noise.draw(shape))
+    if recipe.skipped_steps < recipe.steps:
+        x = _noised(scheduler, recipe.skipped_steps * scheduler.order, x, noise.draw(shape))
+    return Stem(x, scheduler)
+
+
+def shown(recipe: Recipe, end: Stem) -> Tensor:
+    """What is decoded of a frame: where noise is left, latents of variance 1, as the network would take them."""
+    timesteps, taken = _timesteps(recipe, end.scheduler), _end(recipe, end.scheduler)
+    if recipe.clean or taken == len(timesteps):
+        return end.latents
+    return _scaled(end.scheduler, end.latents, timesteps[taken])
 
 
 def _scaled(scheduler: Any, x: Tensor, t: Tensor) -> Tensor:
@@ -153,27 +184,37 @@ def pack_rows(
 
     `admit(wait)` gives the next frame, or None for now; None when asked to wait ends it. A frame that raises is yielded
     with its exception and the others go on; what `run` raises ends the iteration. A frame's rows may fall into two batches.
+    One that asks for no rows waits for another frame, and is asked again when some frame has got on.
     """
     pending: deque[tuple[_InFlight[Token], int, Row]] = deque()
+    waiting: list[_InFlight[Token]] = []
     while True:
-        while len(pending) < rows and (admitted := admit(not pending)):
-            yield from _push(_InFlight(*admitted), pending)
-        if not pending:
+        while len(pending) < rows and (admitted := admit(not pending and not waiting)):
+            yield from _push([_InFlight(*admitted)], pending, waiting)
+        if not pending and not waiting:
             return
         batch = [pending.popleft() for _ in range(min(rows, len(pending)))]
-        for (flight, slot, _), output in zip(batch, run([row for _, _, row in batch]), strict=True):
+        for (flight, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
             flight.outputs[slot] = output
             if all(output is not None for output in flight.outputs):
-                yield from _push(flight, pending)
+                yield from _push([flight], pending, waiting)
+        again, waiting = waiting, []
+        yield from _push(again, pending, waiting)
 
 
 def _push(
-    flight: _InFlight[Token], pending: deque[tuple[_InFlight[Token], int, Row]]
+    flights: Sequence[_InFlight[Token]],
+    pending: deque[tuple[_InFlight[Token], int, Row]],
+    waiting: list[_InFlight[Token]],
 ) -> Iterator[tuple[Token, Tensor | Exception]]:
-    """Let a frame take its step and queue its next rows; yields it where that was the last."""
-    try:
-        pending.extend((flight, slot, row) for slot, row in enumerate(flight.advance()))
-    except StopIteration as stop:
-        yield flight.token, stop.value
-    except Exception as error:  # whatever a frame raises is that frame's affair
-        yield flight.token, error
+    """Let frames take their step and queue their next rows; yields those of which that was the last."""
+    for flight in flights:
+        try:
+            asked = flight.advance()
+        except StopIteration as stop:
+            yield flight.token, stop.value
+        except Exception as error:  # whatever a frame raises is that frame's affair
+            yield flight.token, error
+        else:
+            pending.extend((flight, slot, row) for slot, row in enumerate(asked))
+            waiting.extend([] if asked else [flight])

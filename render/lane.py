@@ -27,6 +27,9 @@ class Starter(Protocol):
     def start(self, recipe: Recipe) -> Evaluations:
         """A frame as a generator."""
 
+    def forget(self) -> None:
+        """No frame is in flight any more."""
+
     def run(self, rows: Sequence[Row], count: int) -> list[Tensor]:
         """The network's outputs for rows, filled up to `count`."""
 
@@ -50,6 +53,7 @@ class Lane(Generic[Token]):
         count and so to the same bits. Raises what is in FATAL, and what `take` raises.
         """
         while True:
+            self._renderer.forget()
             alone = bool(self._suspects)
             try:
                 for token, result in pack_rows(self._suspect if alone else self._next, self._evaluate, self._rows):

@@ -124,13 +124,37 @@ def line(walk: Walk) -> Iterator[Leg]:
     for a, b in pairwise((*walk.keyframes, *walk.keyframes[:1]) if cycle else walk.keyframes):
         yield _leg_of_line(a, b)
     if not cycle:
-        last = walk.keyframes[-1]
-        yield Leg(last, (last,), 1, lambda _index, target: recipe_at(last, target))
+        before, last = walk.keyframes[-2:] if len(walk.keyframes) > 1 else walk.keyframes * 2
+        yield Leg(last, (last,), 1, lambda _index, target: _anchored(recipe_at(last, target), before, last, target))
 
 
 def _leg_of_line(a: Keyframe, b: Keyframe) -> Leg:
-    ease, count = EASING[a.easing], a.frames
-    return Leg(a, (a, b), count, lambda index, target: recipe_at(Between(a, b, ease(index / count)), target))
+    """`frames` steps from a to b, with `tween` frames of latents alone behind each."""
+    ease, count, apart = EASING[a.easing], a.frames, a.tween + 1
+
+    def rendered(step: int, target: Target) -> Recipe:
+        return _anchored(recipe_at(Between(a, b, ease(step / count)), target), a, b, target)
+
+    def at(index: int, target: Target) -> Recipe:
+        step, part = divmod(index, apart)
+        recipe = rendered(step, target)
+        return replace(recipe, towards=rendered(step + 1, target), t=part / apart) if part else recipe
+
+    return Leg(a, (a, b), count * apart, at, _share(a) / apart)
+
+
+def _share(a: Keyframe) -> float:
+    """Of a leg's steps, those that are taken: the anchored ones are taken once."""
+    return a.anchor / a.frames + 1 - a.anchor if a.anchor else 1.0
+
+
+def _anchored(recipe: Recipe, a: Keyframe, b: Keyframe, target: Target) -> Recipe:
+    """With the first steps of its leg's mid-point, where the leg is anchored."""
+    if not a.anchor:
+        return recipe
+    middle = recipe_at(Between(a, b, 0.5), target)
+    shared = round(a.anchor * (middle.steps - middle.skipped_steps))
+    return replace(recipe, stem=replace(middle, stop=shared), skipped_steps=middle.skipped_steps + shared)
 
 
 def grid(walk: Walk) -> Iterator[Leg]:

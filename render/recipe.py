@@ -148,6 +148,9 @@ class Recipe:
     stop: int | None = None  # steps to take; None: all that are left
     clean: bool = False  # end in the clean image that the last step taken foretells
     tiled: bool = False  # the autoencoder works in tiles, which changes pixels
+    stem: Recipe | None = None  # the frame whose first `stop` steps stand for as many `skipped_steps` of this one
+    towards: Recipe | None = None  # the frame to whose final latents this one's are turned
+    t: float = 0.0  # how far
 
     @property
     def guided(self) -> bool:
@@ -157,9 +160,12 @@ class Recipe:
     @cached_property
     def json(self) -> str:
         """The canonical JSON; blends are nested lists such as `["slerp",["prompt","a"],["prompt","b"],0.5]`."""
+        return canonical_json({**self._told(), "version": PIXELS_VERSION})
+
+    def _told(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self) if self._tells(field)}
         lists = {name: value.to_list() if hasattr(value, "to_list") else value for name, value in values.items()}
-        return canonical_json({**lists, "version": PIXELS_VERSION})
+        return {name: value._told() if isinstance(value, Recipe) else value for name, value in lists.items()}
 
     def _tells(self, field: Field[Any]) -> bool:
         """Whether a field is not what it is where nothing is said: so a new one leaves the keys of old frames alone."""
@@ -177,8 +183,13 @@ class Recipe:
         version = told.pop("version")
         if version != PIXELS_VERSION:
             raise StoreError(f"recipe: required pixel version {PIXELS_VERSION}, got {version}")
-        values: dict[str, Any] = {k: parse_blend(v) if isinstance(v, list) else v for k, v in told.items()}
-        return cls(**values)
+        return cls._from_told(told)
+
+    @classmethod
+    def _from_told(cls, told: dict[str, Any]) -> Recipe:
+        blends = {name: parse_blend(value) for name, value in told.items() if isinstance(value, list)}
+        recipes = {name: cls._from_told(value) for name, value in told.items() if isinstance(value, dict)}
+        return cls(**told | blends | recipes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,8 @@ class Keyframe:
     step_size: float = 0.005  # of a drift, what every frame adds to each number of the embeddings
     direction: str = "ones"  # one of DIRECTIONS, of a drift
     vary_noise: bool = False  # whether each cell of a grid starts from its own noise
+    anchor: float = 0.0  # 0 … 1, part of a line's steps that all frames of a leg share
+    tween: int = 0  # frames between neighbours of a line that are made of their latents alone
     every: int = 1  # of the motions denoise and diffuse, steps between frames
     shown: str = "latents"  # one of SHOWN, of the motion denoise
     image: str = ""  # start image, relative to the job's folder of images

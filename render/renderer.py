@@ -6,7 +6,9 @@ import hashlib
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.blend import Blend, Image, Leaf, Prompt, leaves
-from render.denoise import Evaluations, Row, denoise
+from render.denoise import Evaluations, NoiseSource, Row, Stem, begin, denoise, shown
 from render.families import Conditioning, Family, Loading, load_family
 from render.families.parts import text_encoders
-from render.interpolate import evaluate
+from render.interpolate import evaluate, slerp
 from render.model import Model
 from render.recipe import Recipe
 
 __all__ = ["Renderer", "choose_dtype"]
 
 EMBEDDINGS_BYTES = 2**30  # of prompts that are held; SDXL takes 0.6 MB each in float32, FLUX.1 8 MB
+SHARED_HELD = 64  # frames whose latents others go on from
 MEMORY_SHORT = 0.25  # part of a GPU's memory that is to be free for denoising once everything is loaded
 
 
@@ -47,6 +50,8 @@ class Renderer:
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
         self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()
+        self._shared: OrderedDict[str, Stem] = OrderedDict()  # by the recipe's key
+        self._sharing: set[str] = set()  # that a frame in flight is rendering
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.device = _describe(self._device, threads)
 
@@ -65,20 +70,53 @@ class Renderer:
     @torch.inference_mode()
     def start(self, recipe: Recipe) -> Evaluations:
         """The frame as a generator; it encodes its prompts when it first runs."""
+        if recipe.towards is None:
+            return shown(recipe, (yield from self._render(recipe)))
+        a = yield from self._share(replace(recipe, towards=None, t=0.0))
+        b = yield from self._share(recipe.towards)
+        return slerp(a.latents, b.latents, recipe.t, per_vector=False)
+
+    def forget(self) -> None:
+        """Nothing is in flight: what a frame began to render for others will not be finished."""
+        self._sharing.clear()
+
+    def _render(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Stem]:
+        """A frame's steps, from noise, from its start image or from its stem."""
+        noise = NoiseSource(recipe.noise)
         shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
+        if recipe.stem is None:
+            scheduler = self._family.scheduler(recipe.scheduler, recipe.steps, shape)
+            start = begin(recipe, scheduler, shape, self._start_image(recipe), noise)
+        else:
+            start = deepcopy((yield from self._share(recipe.stem)))
+            for _ in range(start.draws):  # the stem's; this frame's noise goes on behind them
+                noise.draw(shape)
+        return (yield from denoise(recipe, self._conditioning(recipe), start, noise))
+
+    def _share(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Stem]:
+        """What a recipe comes to, rendered by the first frame that asks; others that ask meanwhile wait for it."""
+        key = recipe.key
+        while key in self._sharing:
+            yield []
+        if key not in self._shared:
+            self._sharing.add(key)
+            try:
+                self._shared[key] = yield from self._render(recipe)
+            finally:
+                self._sharing.discard(key)
+            if len(self._shared) > SHARED_HELD:
+                self._shared.popitem(last=False)
+        self._shared.move_to_end(key)
+        return self._shared[key]
+
+    def _conditioning(self, recipe: Recipe) -> tuple[Conditioning, Conditioning]:
+        """Of the prompt and of the negative prompt."""
         positive = self._condition(recipe.prompt, negative=False)
         negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
         if recipe.distilled_guidance is not None:
             guidance = torch.tensor(recipe.distilled_guidance, dtype=torch.float32, device=self._device)
             positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
-        latents = yield from denoise(
-            recipe,
-            (positive, negative),
-            self._family.scheduler(recipe.scheduler, recipe.steps, shape),
-            shape,
-            self._start_image(recipe),
-        )
-        return latents
+        return positive, negative
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row], count: int) -> list[Tensor]:

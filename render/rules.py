@@ -62,6 +62,8 @@ def common_rules(defaults: Defaults) -> dict[str, Standard]:
         "step_size": Standard(finite(0.0), 0.005),
         "direction": Standard(choice(DIRECTIONS), "ones"),
         "vary_noise": Standard(flag(), False),
+        "anchor": Standard(finite(0.0, 1.0), 0.0),
+        "tween": Standard(integer(0, 1000), 0),
         "every": Standard(integer(1, 1000), 1),
         "shown": Standard(choice(SHOWN), "latents"),
         "strength": Standard(finite(0.0, 1.0), 0.8),

@@ -25,6 +25,8 @@ __all__ = [
 
 ONLY: dict[str, tuple[tuple[str, ...], Any]] = {  # the motions that have a use for a column, what others leave it at
     "loop": (("line",), "none"),
+    "anchor": (("line",), 0.0),
+    "tween": (("line",), 0),
     "step_size": (("drift",), 0.005),
     "direction": (("drift",), "ones"),
     "vary_noise": (("grid",), False),

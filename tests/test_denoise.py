@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from render.blend import Mix, Prompt, Seed, mix
-from render.denoise import NoiseSource, Row, denoise, pack_rows
+from render.denoise import NoiseSource, Row, begin, denoise, pack_rows
 from render.families.schedulers import KARRAS
+from render.interpolate import slerp
+from render.lane import Lane
 from render.model import Model
 from render.plan import evaluations_of
 from render.recipe import KARRAS_SCHEDULERS, Keyframe, Recipe
@@ -363,10 +366,88 @@ def test_guidance_formula_and_order() -> None:
 
     recipe = Recipe(Prompt("p"), Prompt("n"), Seed(0), 8, 8, 2, 3.0, "ddim", "m")
     positive, negative = {"embeddings": torch.tensor(1.0)}, {"embeddings": torch.tensor(0.0)}
-    frame = denoise(recipe, (positive, negative), Echo(), (1, 1, 2, 2))
+    noise = NoiseSource(recipe.noise)
+    frame = denoise(recipe, (positive, negative), begin(recipe, Echo(), (1, 1, 2, 2), None, noise), noise)
     rows = next(frame)
     assert [row.conditioning for row in rows] == [negative, positive]
     assert torch.equal(rows[0].latents, torch.randn((1, 1, 2, 2), generator=torch.Generator().manual_seed(0)))
     rows = frame.send([torch.full((1, 1, 2, 2), 1.0), torch.full((1, 1, 2, 2), 2.0)])
     assert rows[0].timestep == 1
     assert rows[0].latents.unique().tolist() == [(1 + 3 * (2 - 1)) / 2]
+
+
+# Frames that go on from others
+
+
+def anchored(make_recipe: MakeRecipe, seed: int, **fields: Any) -> Recipe:
+    """Half of six steps shared."""
+    stem = make_recipe(steps=6, stop=3, prompt=Prompt("a green triangle"), **fields)
+    return make_recipe(
+        steps=6, skipped_steps=3, stem=stem, noise=Seed(seed), prompt=Prompt(f"picture {seed}"), **fields
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler_a", "heun", "pndm", "dpm++2m", "unipc", "lcm", "dpm++ sde"])
+def test_a_frame_that_goes_on_from_itself_is_itself(
+    renderer: Renderer, make_recipe: MakeRecipe, scheduler: str
+) -> None:
+    """To the bit: what multistep schedulers remember and what ancestral ones draw go along."""
+    plain = make_recipe(scheduler=scheduler, steps=6)
+    stem = make_recipe(scheduler=scheduler, steps=6, stop=2)
+    whole, parts = render(renderer, [plain, make_recipe(scheduler=scheduler, steps=6, skipped_steps=2, stem=stem)])
+    assert torch.equal(whole, parts)
+
+
+def test_shared_steps_are_taken_once(renderer: Renderer, make_recipe: MakeRecipe) -> None:
+    renderer._shared.clear()
+    recipes = [anchored(make_recipe, seed) for seed in range(4)]
+    asked: list[int] = []
+    together = render(renderer, recipes, asked=asked)
+    assert sum(asked) == 2 * (3 + 4 * 3)
+    for recipe, latents in zip(recipes, together, strict=True):
+        renderer._shared.clear()
+        assert torch.equal(render(renderer, [recipe])[0], latents)  # however the walk is split
+
+
+def test_frames_of_latents_alone(renderer: Renderer, make_recipe: MakeRecipe) -> None:
+    renderer._shared.clear()
+    a, b = make_recipe(noise=Seed(1)), make_recipe(noise=Seed(2))
+    asked: list[int] = []
+    between = [replace(a, towards=b, t=t) for t in (0.25, 0.75)]
+    found = render(renderer, between, asked=asked)
+    assert sum(asked) == 2 * 2 * 3
+    ends = render(renderer, [a, b])
+    for recipe, latents in zip(between, found, strict=True):
+        assert torch.equal(latents, slerp(*ends, recipe.t, per_vector=False))
+
+
+def test_a_stem_that_fails_fails_its_frames_and_no_others(renderer: Renderer, make_recipe: MakeRecipe) -> None:
+    stem = make_recipe(prompt=Seed(3), stop=1)  # a seed is no prompt
+    bad = [make_recipe(stem=stem, skipped_steps=1, noise=Seed(n)) for n in range(3)]
+    waiting = iter([*enumerate(bad), (3, make_recipe())])
+
+    def admit(wait: bool) -> Any:
+        following = next(waiting, None)
+        return following and (following[0], renderer.start(following[1]))
+
+    results = dict(pack_rows(admit, lambda batch: renderer.run(batch, ROWS), ROWS))
+    assert [type(results[n]) for n in range(4)] == [TypeError, TypeError, TypeError, Tensor]
+
+
+def test_frames_that_share_outlive_a_batch_that_fails(
+    renderer: Renderer, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer._shared.clear()
+    recipes = [anchored(make_recipe, seed) for seed in range(3)]
+    waiting = iter(enumerate(recipes))
+    run, calls = renderer.run, iter(range(1000))
+
+    def failing(rows: Sequence[Row], count: int) -> list[Tensor]:
+        if next(calls) == 1:
+            raise RuntimeError("a passing fault")
+        return run(rows, count)
+
+    monkeypatch.setattr(renderer, "run", failing)
+    found = dict(Lane(renderer, ROWS, lambda wait: next(waiting, None)).run())
+    monkeypatch.undo()
+    assert all(torch.equal(found[n], render(renderer, [recipe])[0]) for n, recipe in enumerate(recipes))

@@ -35,6 +35,9 @@ class Fake:
     error: type[Exception] = RuntimeError
     starts: Counter[int] = field(default_factory=Counter)
 
+    def forget(self) -> None:
+        """It shares nothing."""
+
     def start(self, recipe: Recipe) -> Evaluations:
         return self._frame(recipe)
 

@@ -94,7 +94,9 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    cells = "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,1,"
+    cells = (
+        "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
+    )
     cells += "latents,,,0.5"
     path.write_text(f"{','.join(COLUMNS)}\n{cells}\n")
     settings = (
@@ -248,7 +250,7 @@ def test_the_fingerprint_sees_every_cell_and_label(path: Path) -> None:
 
 def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would refuse to resume what an older version began."""
-    expected = "00f55f8ec38be84985dfbe989d46e1f0bc00faa2b3113c69f89c647c4f3c386c"
+    expected = "01aa55ae3ad7043983f6d5cd4aa6f8f6a6accfee92a5af4bea24c3429a14494b"
     assert parquet(path, TABLE).fingerprint == expected
     monkeypatch.setattr(render.manifest, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected

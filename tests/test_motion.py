@@ -247,3 +247,28 @@ def test_every_motion_has_its_legs(make_keyframe: MakeKeyframe, motion: str) -> 
     frames = list(frames_of(walk, TARGET))
     assert [frame.index for frame in frames] == list(range(frame_count(walk)))
     assert sorted(shown_order(walk)) == list(range(len(frames)))
+
+
+def test_an_anchored_line_shares_its_first_steps(make_keyframe: MakeKeyframe) -> None:
+    a, b = walk_of(make_keyframe, 4, 1).keyframes
+    walk = Walk("w", (replace(a, anchor=0.5, steps=8), replace(b, anchor=0.5, steps=8)))
+    frames = list(frames_of(walk, TARGET))
+    stem = replace(recipe_at(Between(*walk.keyframes, 0.5), TARGET), stop=4)
+    assert {frame.recipe.stem for frame in frames} == {stem}
+    assert {frame.recipe.skipped_steps for frame in frames} == {4}
+    assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(Walk("v", (a, b)), TARGET)]
+    assert next(legs(walk)).share == (4 + 4 * 4) / (4 * 8)  # 1 - anchor, and the shared steps once
+
+
+def test_tweens_lie_between_neighbours(make_keyframe: MakeKeyframe) -> None:
+    a, b = walk_of(make_keyframe, 2, 1).keyframes
+    walk, plain = Walk("w", (replace(a, tween=2), replace(b, tween=2))), Walk("v", (a, b))
+    frames = list(frames_of(walk, TARGET))
+    whole = [frame.recipe for frame in frames_of(plain, TARGET)]
+    assert len(frames) == frame_count(walk) == 7
+    assert [frame.recipe for frame in frames[::3]] == whole
+    assert [(f.recipe.towards, round(f.recipe.t, 9)) for f in frames[1:3]] == [
+        (whole[1], 0.333333333),
+        (whole[1], 0.666666667),
+    ]
+    assert replace(frames[4].recipe, towards=None, t=0.0) == whole[1]

@@ -74,7 +74,7 @@ RECIPES = st.builds(
 )
 
 
-@given(RECIPES)
+@given(st.builds(replace, RECIPES, stem=st.none() | RECIPES, towards=st.none() | RECIPES, t=st.floats(0, 1)))
 def test_json_gives_the_recipe_back(recipe: Recipe) -> None:
     again = Recipe.from_json(recipe.json)
     assert again == recipe
@@ -110,6 +110,9 @@ def test_one_recipe_to_the_letter() -> None:
         {"stop": 3},
         {"clean": True},
         {"tiled": True},
+        {"stem": LITERAL},
+        {"towards": LITERAL},
+        {"t": 0.5},
     ],
     ids=lambda change: next(iter(change)),
 )
