@@ -1,7 +1,8 @@
-"""Ordered images → GIF and MP4 walks, streamed: memory does not grow with the length.
+"""Ordered images → GIF, MP4, WebP and APNG walks, streamed: memory does not grow with the length.
 
-imageio opens the files and sets up the encoders, through its PyAV plugin for both formats: its Pillow plugin, and
-Pillow's own `save_all`, hold every frame until the file is closed. A finished file is decoded before it takes its name.
+imageio opens the files and sets up the encoders, through its PyAV plugin: its Pillow plugin, and Pillow's own
+`save_all`, hold every frame until the file is closed. WebP has a writer of its own for the same reason. A finished file
+is decoded before it takes its name.
 """
 
 from __future__ import annotations
@@ -22,19 +23,29 @@ import imageio.v3 as iio
 import numpy as np
 import numpy.typing as npt
 from imageio.plugins.pyav import PyAVPlugin
-from PIL import Image
 
-__all__ = ["FORMATS", "GIF_FPS_MAX", "LOOPS", "Animation", "Frames", "Pixels", "loop_order", "write_animation"]
+from render.gif import centiseconds, copy_with_comment, palette_picture, shared_palette
+from render.webp import milliseconds, read_webp, write_webp
+
+__all__ = [
+    "FORMATS",
+    "GIF_FPS_MAX",
+    "LOOPS",
+    "Animation",
+    "Frames",
+    "Pixels",
+    "loop_order",
+    "replacing",
+    "write_animation",
+]
 
 LOOPS = ("none", "bounce", "cycle")
-FORMATS = ("gif", "mp4")
+FORMATS = ("gif", "mp4", "webp", "apng")
 GIF_FPS_MAX = 50  # a delay of 2 centiseconds; browsers play shorter ones as 10
 FPS_RANGE = (0.1, 240.0)
 CRF_RANGE = (0, 51)
 THREADS = 2  # of the encoder and the decoder; x264's output depends on it, so it is not the machine's core count
 PALETTE_FRAMES = 32  # frames a palette is drawn from, at most
-PALETTE_PIXELS = 2**15  # pixels a palette is drawn from, about; four times as many cost 1.4 s more for 1 % less error
-DITHER_RANGE = (4.0, 16.0)  # levels; see _dither
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -83,25 +94,46 @@ def loop_order(count: int, loop: str) -> list[int]:
     return [*range(count), *back]
 
 
-def write_animation(path: Path, frames: Frames, settings: Animation) -> None:
-    """Write `path`, a .gif or .mp4, from images uint8 [H, W, 3]; it appears whole and checked, or not at all.
+def write_animation(path: Path, frames: Frames, settings: Animation, title: str = "", comment: str = "") -> None:
+    """Write `path`, one of FORMATS by its suffix, from images uint8 [H, W, 3]; it appears whole and checked, or not at all.
 
-    A GIF of `bounce` or `cycle` repeats for ever, one of `none` plays once; MP4 has no such flag. An odd side of an MP4
-    grows by one pixel, a repeat of the edge. Raises ValueError for settings or frames that can't be written, and
-    RuntimeError where the file does not decode to the frames and times that were asked for.
+    `bounce` and `cycle` repeat for ever, `none` plays once; MP4 has no such flag. WebP and APNG are lossless. An odd
+    side of an MP4 grows by one pixel, a repeat of the edge. MP4 carries title and comment, GIF the comment. Raises
+    ValueError for settings or frames that can't be written, and RuntimeError where the file does not decode to the
+    frames and times that were asked for.
     """
     order = loop_order(len(frames), settings.loop)
+    kind = path.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{path}: required a name that ends in .{' or .'.join(FORMATS)}, got {path.suffix!r}")
     if not order:
         raise ValueError(f"{path}: required at least one frame, got none")
-    encoding = _encoding(path, frames, settings, len(order))
-    with _replacing(path) as temporary:
-        _encode(temporary, map(encoding.picture, _read(frames, order)), encoding, settings.rate)
-        _check(temporary, len(order), encoding)
+    if kind == "gif" and settings.rate > GIF_FPS_MAX:
+        raise ValueError(f"{path}: required at most {GIF_FPS_MAX} fps for a GIF, got {settings.fps:g}")
+    with replacing(path) as temporary:
+        if kind == "webp":
+            _write_webp(temporary, _read(frames, order), settings, len(order))
+            return
+        encoding = _encoding(kind, frames, settings, len(order))
+        tags = {"title": title, "comment": comment} if kind == "mp4" else {}
+        _encode(temporary, map(encoding.picture, _read(frames, order)), encoding, settings.rate, tags)
+        if kind == "gif" and comment:
+            with replacing(temporary) as commented:
+                copy_with_comment(temporary, commented, comment)
+        _check(_spans(temporary), encoding.time, len(order), temporary)
+
+
+def _write_webp(path: Path, images: Iterator[Pixels], settings: Animation, count: int) -> None:
+    def time(number: int) -> Fraction:
+        return milliseconds(number / settings.rate)
+
+    write_webp(path, images, time, forever=settings.loop != "none")
+    _check(read_webp(path), time, count, path)
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """What differs between the formats."""
+    """What differs between the formats that PyAV writes."""
 
     codec: str
     pixel_format: str
@@ -111,15 +143,10 @@ class _Encoding:
     time: Callable[[int], Fraction]  # frame number → seconds at which it starts; the number of frames → duration
 
 
-def _encoding(path: Path, frames: Frames, settings: Animation, count: int) -> _Encoding:
-    kind = path.suffix.removeprefix(".")
-    if kind not in FORMATS:
-        raise ValueError(f"{path}: required a name that ends in .{' or .'.join(FORMATS)}, got {path.suffix!r}")
+def _encoding(kind: str, frames: Frames, settings: Animation, count: int) -> _Encoding:
     if kind == "mp4":
         return _mp4(settings)
-    if settings.rate > GIF_FPS_MAX:
-        raise ValueError(f"{path}: required at most {GIF_FPS_MAX} fps for a GIF, got {settings.fps:g}")
-    return _gif(frames, settings, count)
+    return _apng(settings, count) if kind == "apng" else _gif(frames, settings, count)
 
 
 def _mp4(settings: Animation) -> _Encoding:
@@ -151,66 +178,36 @@ def _yuv_picture(pixels: Pixels) -> av.VideoFrame:
 
 def _gif(frames: Frames, settings: Animation, count: int) -> _Encoding:
     def time(number: int) -> Fraction:
-        # Delays are whole centiseconds. The muxer rounds each frame's start, not its delay, so that errors don't add up
-        # (24 fps: 4, 4, 5, …); so does this.
-        return Fraction(math.floor(100 * number / settings.rate + Fraction(1, 2)), 100)
+        return centiseconds(number / settings.rate)
 
+    shown = sorted(
+        {round(index) for index in np.linspace(0, len(frames) - 1, min(len(frames), PALETTE_FRAMES)).tolist()}
+    )
+    palette = shared_palette(_read(frames, shown), len(shown))
+    height, width, _ = frames[0].shape
     last_delay = 100 * (time(count) - time(count - 1))  # no later frame tells the muxer how long the last one stays
     return _Encoding(
         codec="gif",
         pixel_format="pal8",
         codec_options={},
         container_options={"loop": "-1" if settings.loop == "none" else "0", "final_delay": str(last_delay)},
-        picture=_palette_picture(frames),
+        picture=palette_picture(palette, height, width),
         time=time,
     )
 
 
-def _palette_picture(frames: Frames) -> Callable[[Pixels], av.VideoFrame]:
-    """The map from an image to a GIF's picture: one palette and one dither for the whole walk."""
-    palette = _shared_palette(frames)
-    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    argb = np.full((256, 4), 255, np.uint8)
-    argb[: len(colours), 1:] = colours
-    height, width, _ = frames[0].shape
-    dither = _dither(colours, height, width)
-
-    def picture(pixels: Pixels) -> av.VideoFrame:
-        shifted = np.clip(pixels + dither, 0, 255).astype(np.uint8)
-        indices = Image.fromarray(shifted).quantize(palette=palette, dither=Image.Dither.NONE)
-        # Typed as one array, but for pal8 PyAV asks for a pair.
-        return av.VideoFrame.from_ndarray((np.asarray(indices), argb), format="pal8")  # type: ignore[arg-type]
-
-    return picture
-
-
-def _shared_palette(frames: Frames) -> Image.Image:
-    """A palette image of up to 256 colours, from pixels spread evenly over the frames and the time of the walk."""
-    count = len(frames)
-    shown = sorted({round(index) for index in np.linspace(0, count - 1, min(count, PALETTE_FRAMES)).tolist()})
-    samples = []
-    for pixels in _read(frames, shown):
-        step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] * len(shown) / PALETTE_PIXELS))
-        samples.append(pixels[::step, ::step].reshape(1, -1, 3).copy())  # a view would keep the frame alive
-    # k-means after the median cut takes a sixth off the error.
-    return Image.fromarray(np.concatenate(samples, axis=1)).quantize(256, Image.Quantize.MEDIANCUT, kmeans=1)
-
-
-def _dither(colours: Pixels, height: int, width: int) -> npt.NDArray[np.int16]:
-    """Ordered dither [H, W, 1]: what is added to a pixel depends on its place alone, so a still pixel stays still.
-
-    Error diffusion would crawl, and no dither draws contours into soft gradients. The amplitude is the palette's usual
-    step between neighbours, at most 16 to stay fine, at least 4: Pillow looks a colour up as the lowest corner of its
-    cell of 4 levels. Hence the 2 as well, without which a picture comes out 1.5 levels too dark.
-    """
-    squares = ((colours[:, None].astype(np.int32) - colours[None]) ** 2).sum(-1)
-    nearest = np.sort(squares, axis=1)[:, min(1, len(colours) - 1)]
-    amplitude = np.clip(math.sqrt(float(np.median(nearest)) / 3), *DITHER_RANGE)
-    bayer = np.zeros((1, 1))
-    for _ in range(3):
-        bayer = np.block([[4 * bayer, 4 * bayer + 2], [4 * bayer + 3, 4 * bayer + 1]])
-    tile = np.floor(((bayer + 0.5) / 64 - 0.5) * amplitude + 2).astype(np.int16)
-    return np.tile(tile, (height // 8 + 1, width // 8 + 1))[:height, :width, None]
+def _apng(settings: Animation, count: int) -> _Encoding:
+    # The file holds each delay as a fraction of two 16-bit numbers, so it is 1 / rate; ffmpeg's reader rounds each to
+    # 10 µs. Of one frame the muxer makes a plain PNG, which its reader takes for a 25th of a second.
+    delay = Fraction(math.floor(100_000 / settings.rate + Fraction(1, 2)), 100_000) if count > 1 else Fraction(1, 25)
+    return _Encoding(
+        codec="apng",
+        pixel_format="rgb24",
+        codec_options={"pred": "paeth"},
+        container_options={"plays": "1" if settings.loop == "none" else "0", "final_delay": str(1 / settings.rate)},
+        picture=lambda pixels: av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
+        time=lambda number: number * delay,
+    )
 
 
 def _read(frames: Frames, order: list[int]) -> Iterator[Pixels]:
@@ -226,7 +223,9 @@ def _read(frames: Frames, order: list[int]) -> Iterator[Pixels]:
         yield pixels
 
 
-def _encode(path: Path, pictures: Iterator[av.VideoFrame], encoding: _Encoding, rate: Fraction) -> None:
+def _encode(
+    path: Path, pictures: Iterator[av.VideoFrame], encoding: _Encoding, rate: Fraction, tags: dict[str, str]
+) -> None:
     # Read before the file is opened: closing an encoder that never saw a picture fails, and would hide the first error.
     first = next(pictures)
     with iio.imopen(path, "w", plugin=PyAVPlugin, options=encoding.container_options) as video:
@@ -238,30 +237,38 @@ def _encode(path: Path, pictures: Iterator[av.VideoFrame], encoding: _Encoding, 
         stream.width, stream.height = first.width, first.height
         stream.time_base = 1 / rate
         stream.options = encoding.codec_options
+        container.metadata.update({name: text for name, text in tags.items() if text})
         for number, picture in enumerate(chain([first], pictures)):
             picture.pts, picture.time_base = number, 1 / rate
             container.mux(stream.encode(picture))
 
 
-def _check(path: Path, count: int, encoding: _Encoding) -> None:
-    """Decode a finished file. Raises RuntimeError unless it holds `count` frames, each at its time."""
-    number = 0
+def _spans(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
+    """Decode a finished file frame by frame. Yields when each starts and ends, in seconds."""
     with av.open(path) as container:  # imageio's reader converts every frame to RGB, and hides the times
         container.streams.video[0].thread_count = THREADS
-        for number, picture in enumerate(container.decode(video=0), start=1):
+        for picture in container.decode(video=0):
             unit = picture.time_base or Fraction(0)
             start = (picture.pts or 0) * unit
-            got = start, start + picture.duration * unit
-            required = encoding.time(number - 1), encoding.time(number)
-            if got != required:
-                times = [f"{float(a):g} to {float(b):g} s" for a, b in (required, got)]
-                raise RuntimeError(f"{path}: frame {number - 1}: required at {times[0]}, decoded at {times[1]}")
+            yield start, start + picture.duration * unit
+
+
+def _check(spans: Iterator[tuple[Fraction, Fraction]], time: Callable[[int], Fraction], count: int, path: Path) -> None:
+    """Raises RuntimeError unless a file's frames are `count`, each at its time."""
+    number = 0
+    for number, got in enumerate(spans, start=1):
+        if number > count:
+            break
+        required = time(number - 1), time(number)
+        if got != required:
+            times = [f"{float(a):g} to {float(b):g} s" for a, b in (required, got)]
+            raise RuntimeError(f"{path}: frame {number - 1}: required at {times[0]}, decoded at {times[1]}")
     if number != count:
-        raise RuntimeError(f"{path}: required {count} frames, decoded {number}")
+        raise RuntimeError(f"{path}: required {count} frames, decoded {'more' if number > count else number}")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A hidden name beside `path` to write to; what is there in the end becomes `path`, after an error nothing does."""
     temporary = path.with_name(f".animation-{uuid4().hex}{path.suffix}")
     try:

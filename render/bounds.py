@@ -43,7 +43,10 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "workers.device": _among("auto", "cpu", "cuda"),
     "store.format": _among(*FORMATS),
     "store.unit_frames": _between(1, 100_000),
-    "animation.formats": ("a list of gif, mp4", lambda value: set(value) <= {"gif", "mp4"}),
+    "animation.formats": (
+        "a list of gif, mp4, webp, apng",
+        lambda value: set(value) <= {"gif", "mp4", "webp", "apng"},
+    ),
     "animation.fps": _between(0.1, 240),
     "animation.loop": _among("none", "bounce", "cycle"),
     "animation.crf": _between(0, 51),

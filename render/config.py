@@ -96,7 +96,8 @@ class StoreConfig:
 class AnimationConfig:
     """How walks become files."""
 
-    formats: tuple[str, ...] = ("gif", "mp4")
+    formats: tuple[str, ...] = ("gif", "mp4")  # and webp, apng: lossless
+    subtitles: bool = False  # NAME.srt beside NAME.mp4
     fps: float = 12.0
     loop: str = "bounce"  # none, bounce or cycle
     crf: int = 18  # MP4 quality, 0 (best) … 51

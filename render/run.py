@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.animate import Animation, write_animation
+from render.captions import captions, description
 from render.card import write_card
-from render.config import AnimationConfig, JobConfig, load_job
+from render.config import JobConfig, load_job
 from render.ledger import Ledger
 from render.manifest import Manifest
 from render.motion import closes, frame_count, shown_order
 from render.plan import plan_units
 from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
-from render.recipe import Unit
+from render.recipe import Unit, Walk
 from render.sheets import write_sheets
 from render.store import Frames, ImageStore, open_store
+from render.subtitles import write_subtitles
 from render.sweep import parse_sweep
 
 __all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
@@ -90,7 +92,7 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         seconds = _render(prepared, ledger, report)
         ledger.sweep()
-        animations = _animate(job.output, prepared.manifest, job.animation, report)
+        animations = _animate(job.output, prepared.manifest, job, report)
         sheets = _sheets(prepared.manifest, job, open_store(job.output))
     receipts = ledger.receipts()
     return Summary(
@@ -116,7 +118,7 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
     out, report = Path(out), report or Silent()
     load_plan(out)
     job = load_job(out / ".run" / "job.yaml", overrides)
-    return _animate(out, frozen_manifest(out), job.animation, report)
+    return _animate(out, frozen_manifest(out), job, report)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
@@ -155,7 +157,8 @@ class _Pixels:
 
     def __init__(self, frames: Frames, order: list[int]) -> None:
         places = {index: place for place, index in enumerate(frames.indices)}
-        self._frames, self._order = frames, [places[index] for index in order if index in places]
+        self.indices = [index for index in order if index in places]
+        self._frames, self._order = frames, [places[index] for index in self.indices]
 
     def __len__(self) -> int:
         return len(self._order)
@@ -164,22 +167,36 @@ class _Pixels:
         return np.asarray(self._frames[self._order[index]].image())
 
 
-def _animate(out: Path, manifest: Manifest, config: AnimationConfig, report: Report) -> tuple[Path, ...]:
+def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report) -> tuple[Path, ...]:
     """Animate every walk of more than one frame, as far as it is committed. Walks that close play round and round."""
-    store = open_store(out)
+    store, config = open_store(out), job.animation
     walks = [walk for walk in manifest.walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
     for left in (out / "animations").glob(".animation-*"):  # of a run that was killed
         left.unlink(missing_ok=True)
-    report.animating(len(walks) * len(config.formats))
+    subtitles = ("srt",) if config.subtitles and "mp4" in config.formats else ()
+    suffixes = (*config.formats, *subtitles)
+    report.animating(len(walks) * len(suffixes))
     paths = []
-    for walk, suffix in product(walks, config.formats):
+    for walk, suffix in product(walks, suffixes):
         path = out / "animations" / f"{walk.name}.{suffix}"
         path.parent.mkdir(exist_ok=True)
         settings = Animation(config.fps, "cycle" if closes(walk) else config.loop, config.crf)
-        write_animation(path, _Pixels(store.frames(walk.name), shown_order(walk)), settings)
+        _write(path, walk, _Pixels(store.frames(walk.name), shown_order(walk)), settings, job)
         report.animation(path)
         paths.append(path)
     return tuple(paths)
+
+
+def _write(path: Path, walk: Walk, pixels: _Pixels, settings: Animation, job: JobConfig) -> None:
+    """One file of a walk. An MP4 takes the subtitles of the one before it away, whose times may be others."""
+    if path.suffix == ".srt":
+        texts = captions(walk)
+        write_subtitles(path, [texts[index] for index in pixels.indices], settings)
+        return
+    model = job.all_models[walk.keyframes[0].model].id
+    write_animation(path, pixels, settings, title=walk.name, comment=description(walk, model))
+    if path.suffix == ".mp4":
+        path.with_suffix(".srt").unlink(missing_ok=True)
 
 
 def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore) -> tuple[Path, ...]:

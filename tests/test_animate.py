@@ -1,8 +1,11 @@
-"""GIF and MP4 walks, read back with Pillow and PyAV."""
+"""Walks as files, read back with Pillow and PyAV."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import struct
+import subprocess
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from render import animate
+from render import animate, gif, webp
 from render.animate import FORMATS, Animation, Pixels, loop_order, write_animation
 
 ONCE = Animation(loop="none")
@@ -59,12 +62,15 @@ def gif_frames(path: Path) -> list[tuple[Pixels, int]]:
     with Image.open(path) as image:
         for number in range(image.n_frames):
             image.seek(number)
+            image.load()  # a WebP tells the duration only then
             frames.append((np.asarray(image.convert("RGB")), image.info["duration"]))
     return frames
 
 
 def decoded(path: Path) -> list[Pixels]:
-    """Every frame in RGB, by PyAV, which goes by the file's colour tags."""
+    """Every frame in RGB, by PyAV, which goes by the file's colour tags; of WebP, which it can't read, by Pillow."""
+    if path.suffix == ".webp":
+        return [frame for frame, _ in gif_frames(path)]
     with av.open(path) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -299,7 +305,7 @@ def test_crf_sets_the_quality(tmp_path: Path) -> None:
         ("a.gif", 2, 50.01, r"a\.gif: .* got 50.01"),
         ("a.gif", 0, 12, r"a\.gif: required at least one frame, got none"),
         ("a.mp4", 0, 12, r"a\.mp4: required at least one frame"),
-        ("a.avi", 2, 12, r"a\.avi: required a name that ends in \.gif or \.mp4, got '\.avi'"),
+        ("a.avi", 2, 12, r"a\.avi: required a name that ends in \.gif or \.mp4 or \.webp or \.apng, got '\.avi'"),
         ("a", 2, 12, r"got ''"),
     ],
 )
@@ -351,7 +357,7 @@ def test_a_file_that_lacks_frames_is_not_published(tmp_path: Path, kind: str, mo
     path.write_bytes(b"old")
     read = animate._read
     monkeypatch.setattr(animate, "_read", lambda frames, order: read(frames, order[:-1]))
-    with pytest.raises(RuntimeError, match="required 6 frames, decoded 5" if kind == "mp4" else "frame 4: required at"):
+    with pytest.raises(RuntimeError, match="frame 4: required at" if kind == "gif" else "required 6 frames, decoded 5"):
         write_animation(path, Source(6, numbered), ONCE)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
@@ -386,3 +392,153 @@ def test_memory_does_not_grow_with_length(tmp_path: Path, kind: str) -> None:
     short, long = peak(150), peak(600)  # x264 looks ahead: its first hundred packets are the most
     assert most <= 3
     assert long - short < 450 * 64 * 64 * 3 / 20  # a twentieth of the frames' bytes; the order is a list of numbers
+
+
+# Lossless formats, and what files carry beside pictures
+
+
+def speckled(index: int) -> Pixels:
+    """Noise on a still background: what a lossy encoder can't keep, and where an encoder may store a part only."""
+    pixels = natural(0, 64)
+    pixels[9:30, index : index + 21] = np.random.default_rng(index // 2).integers(0, 256, (21, 21, 3), np.uint8)
+    return pixels  # every second frame is a repeat, but for its place
+
+
+@pytest.mark.parametrize("make", [speckled, natural, lambda index: natural(index // 3)], ids=["part", "all", "repeats"])
+@pytest.mark.parametrize("kind", ["webp", "apng"])
+def test_lossless_to_the_bit(tmp_path: Path, kind: str, make: Callable[[int], Pixels]) -> None:
+    write_animation(tmp_path / f"a.{kind}", Source(12, make), ONCE)
+    for read in (decoded, lambda path: [pixels for pixels, _ in gif_frames(path)]):  # PyAV and Pillow
+        frames = read(tmp_path / f"a.{kind}")
+        assert len(frames) == 12
+        for index, got in enumerate(frames):
+            np.testing.assert_array_equal(got, make(index))
+
+
+@pytest.mark.parametrize("still", [False, True], ids=["moving", "still"])
+@pytest.mark.parametrize(
+    ("fps", "delays_ms"),
+    [(12, [83, 84, 83, 83]), (24, [42, 41, 42, 42]), (25, [40] * 4), (30, [33, 34, 33, 33]), (60, [17, 16, 17, 17])],
+)
+def test_webp_duration_is_exact(tmp_path: Path, fps: float, delays_ms: list[int], still: bool) -> None:
+    for count in (1, 30, 31):
+        source = Source(count, lambda i: numbered(0 if still else i % 30))
+        write_animation(tmp_path / "a.webp", source, Animation(fps=fps, loop="none"))
+        with Image.open(tmp_path / "a.webp") as image:
+            assert image.n_frames == count
+        delays = [ms for _, ms in gif_frames(tmp_path / "a.webp")] if count > 1 else delays_ms[:1]
+        assert delays[:4] == delays_ms[:count]
+        assert abs(sum(delays) - 1000 * count / fps) <= 0.5
+
+
+def chunks(path: Path, name: bytes) -> list[bytes]:
+    """The contents of a PNG's chunks of one name."""
+    data, place, found = path.read_bytes(), 8, []
+    while place < len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        found += [data[place + 8 : place + 8 + size]] * (kind == name)
+        place += size + 12
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fps", "delay"),
+    [(12, (1, 12)), (60, (1, 60)), (29.97, (100, 2997)), (30000 / 1001, (1001, 30000)), (0.5, (2, 1))],
+)
+def test_apng_duration_is_exact(tmp_path: Path, fps: float, delay: tuple[int, int]) -> None:
+    write_animation(tmp_path / "a.apng", Source(31, lambda i: numbered(i % 30)), Animation(fps=fps, loop="none"))
+    assert [struct.unpack(">HH", chunk[20:24]) for chunk in chunks(tmp_path / "a.apng", b"fcTL")] == [delay] * 31
+
+
+def test_apng_rates_of_large_terms_are_close(tmp_path: Path) -> None:
+    """A delay has two 16-bit numbers; 1001/240000 does not fit."""
+    write_animation(tmp_path / "a.apng", Source(3, numbered), Animation(fps=240000 / 1001, loop="none"))
+    for chunk in chunks(tmp_path / "a.apng", b"fcTL"):
+        assert Fraction(*struct.unpack(">HH", chunk[20:24])) * 240000 / 1001 == pytest.approx(1, abs=1e-7)
+
+
+@pytest.mark.parametrize(("loop", "times"), [("none", 1), ("bounce", 0), ("cycle", 0)])  # 0: for ever
+def test_lossless_loop_flag(tmp_path: Path, loop: str, times: int) -> None:
+    for kind in ("webp", "apng"):
+        write_animation(tmp_path / f"a.{kind}", Source(4, numbered), Animation(loop=loop))
+        with Image.open(tmp_path / f"a.{kind}") as image:
+            assert image.info["loop"] == times
+    assert chunks(tmp_path / "a.apng", b"acTL") == [struct.pack(">II", len(loop_order(4, loop)), times)]
+
+
+@pytest.mark.parametrize("size", [(1, 16384), (16384, 1)])
+def test_webp_refuses_long_sides(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="required at most 16383 pixels a side for WebP"):
+        write_animation(tmp_path / "a.webp", [flat(1, 2, 3, size=size)] * 2, ONCE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_webp_refuses_what_its_header_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webp, "SIZE_MAX", 400)
+    with pytest.raises(ValueError, match="required less than 4 GiB for WebP, got more in"):
+        write_animation(tmp_path / "a.webp", Source(30, numbered), ONCE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cut", [1, 30, 200])
+def test_a_broken_webp_is_noticed(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.webp"
+    write_animation(path, Source(6, natural), ONCE)
+    assert len(list(webp.read_webp(path))) == 6
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(OSError, match="required the size that its header tells"):
+        list(webp.read_webp(path))
+
+
+COMMENTS = ["{}", '{"prompts":["3d dog’s face","日本の猫 \\"🐈\\""]}', "ü" * 200, "x" * 255, "x" * 510, "long " * 4000]
+
+
+@pytest.mark.parametrize("comment", COMMENTS, ids=lambda comment: str(len(comment)))
+def test_mp4_and_gif_carry_their_comment(tmp_path: Path, comment: str) -> None:
+    for kind in ("mp4", "gif"):
+        write_animation(tmp_path / f"plain.{kind}", Source(5, natural), ONCE)
+        write_animation(tmp_path / f"a.{kind}", Source(5, natural), ONCE, title="dög to cat", comment=comment)
+        for got, plain in zip(decoded(tmp_path / f"a.{kind}"), decoded(tmp_path / f"plain.{kind}"), strict=True):
+            np.testing.assert_array_equal(got, plain)
+    with av.open(tmp_path / "a.mp4") as container:
+        assert (container.metadata["title"], container.metadata["comment"]) == ("dög to cat", comment)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.info["comment"].decode() == comment
+        assert image.n_frames == 5
+    with Image.open(tmp_path / "plain.gif") as image:
+        assert "comment" not in image.info
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_comment_keeps_a_gifs_loop_and_times(tmp_path: Path) -> None:
+    for name, comment in (("a", ""), ("b", "hello")):
+        write_animation(tmp_path / f"{name}.gif", Source(5, numbered), Animation(fps=24), comment=comment)
+    assert [ms for _, ms in gif_frames(tmp_path / "a.gif")] == [ms for _, ms in gif_frames(tmp_path / "b.gif")]
+    with Image.open(tmp_path / "b.gif") as image:
+        assert image.info["loop"] == 0
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe")
+def test_ffprobe_reads_title_and_comment(tmp_path: Path) -> None:
+    write_animation(tmp_path / "a.mp4", Source(3, numbered), ONCE, title="dög", comment='{"a":1}')
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "format_tags", str(tmp_path / "a.mp4")]
+    tags = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)["format"]["tags"]
+    assert (tags["title"], tags["comment"]) == ("dög", '{"a":1}')
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        write_animation(tmp_path / f"{name}.{kind}", Source(30, natural), ONCE, title="t", comment="c")
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_a_comment_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk is full")
+
+    (tmp_path / "a.gif").write_bytes(b"old")
+    monkeypatch.setattr(gif.shutil, "copyfileobj", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        write_animation(tmp_path / "a.gif", Source(3, numbered), ONCE, comment="c")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]

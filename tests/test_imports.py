@@ -57,7 +57,11 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "lane": {"denoise", "recipe", "shard"},
     "worker": {"lane", "ledger", "model", "recipe", "renderer", "shard"},
     "cluster": {"ledger", "machine", "recipe", "shard", "worker"},
-    "animate": set(),
+    "animate": {"gif", "webp"},
+    "gif": set(),
+    "webp": set(),
+    "captions": {"motion", "recipe"},
+    "subtitles": {"animate"},
     "prepare": {"config", "families", "ledger", "machine", "manifest", "model", "plan", "recipe", "rules", "sweep"},
     "lettering": set(),
     "sheets": {"motion", "recipe", "sheet", "store", "sweep"},
@@ -76,7 +80,7 @@ HOMES = {  # library → the modules that may import it
     "diffusers": {"families.parts", "families.schedulers", "starter.evaluate", "starter.networks", "starter.train"},
     "transformers": {"starter.networks"},
     "imageio": {"animate"},
-    "av": {"animate"},
+    "av": {"animate", "gif"},
     "dynamicprompts": {"wildcards"},
 }
 

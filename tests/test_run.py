@@ -38,6 +38,7 @@ from render import ModelError, StoreError, open_store, run_job
 from render.cli import main
 from render.cluster import _Actor
 from render.ledger import Ledger
+from render.prepare import frozen_manifest
 from render.run import Summary, animate_store
 from render.starter import PIPELINE
 from render.worker import Setup
@@ -307,6 +308,32 @@ def test_animations_are_written_anew(copied: Finished) -> None:
     (path,) = animate_store(copied.out, "animation.loop=none", "animation.formats=[mp4]")
     assert path == copied.out / "animations" / "ball.mp4"
     assert frame_count(path) == 9
+
+
+def test_subtitles_stand_beside_the_mp4_and_go_with_it(copied: Finished) -> None:
+    texts = copied.out / "animations" / "ball.srt"
+    paths = animate_store(copied.out, "animation.subtitles=true", "animation.formats=[mp4, webp, apng]")
+    assert [path.suffix for path in paths] == [".mp4", ".webp", ".apng", ".srt"]
+    assert paths[-1] == texts
+    assert texts.read_text().count(" --> ") == 2 * 9 - 2
+    animate_store(copied.out, "animation.formats=[gif]")
+    assert texts.exists()
+    animate_store(copied.out, "animation.formats=[mp4]", "animation.loop=none")  # whose times are others
+    assert not texts.exists()
+
+
+def test_animations_carry_walk_and_prompts(finished: Finished) -> None:
+    import av
+    from PIL import Image
+
+    (walk,) = [walk for walk in frozen_manifest(finished.out).walks() if walk.name == "ball"]
+    with av.open(finished.out / "animations" / "ball.mp4") as container:
+        assert container.metadata["title"] == "ball"
+        told = json.loads(container.metadata["comment"])
+    assert told["prompts"] == [keyframe.prompt for keyframe in walk.keyframes]
+    assert (told["walk"], told["model"]) == ("ball", "starter")
+    with Image.open(finished.out / "animations" / "ball.gif") as image:
+        assert json.loads(image.info["comment"]) == told
 
 
 # Several models.
