@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from render.motion import Leg, legs, positions
+from render.motion import Leg, legs, positions, skipped_steps
 from render.recipe import MOTIONS, Keyframe, Walk
 
 __all__ = ["captions", "description"]
@@ -45,7 +45,11 @@ def _line(leg: Leg) -> Iterator[str]:
     between = f"{_prompt(a)} → {_prompt(b)}"
     if _prompt(a) == _prompt(b):
         between = _prompt(a) if a.seed == b.seed else f"{_prompt(a)}  seed {a.seed} → {b.seed}"
-    for index, t in enumerate(positions(a.easing, leg.count)):
+    apart = a.tween + 1
+    ends = [*positions(a.easing, leg.count // apart), 1.0] if len(leg.corners) > 1 else [0.0, 0.0]
+    for index in range(leg.count):
+        step, part = divmod(index, apart) if len(leg.corners) > 1 else (0, 0)
+        t = ends[step] + (ends[step + 1] - ends[step]) * part / apart
         yield f"{between}  t = {t:.2f}" if index else _prompt(a)
 
 
@@ -69,4 +73,19 @@ def _circle(leg: Leg) -> Iterator[str]:
         yield f"{_prompt(leg.start)}  turn = {index / leg.count:.2f}" if index else _prompt(leg.start)
 
 
-_TEXTS: dict[str, Callable[[Leg], Iterator[str]]] = dict(zip(MOTIONS, (_line, _grid, _drift, _circle), strict=True))
+def _denoising(leg: Leg) -> Iterator[str]:
+    start = leg.start
+    skipped = skipped_steps(start.steps, start.strength) if start.image else 0
+    for index in range(leg.count):
+        taken = start.every * (index + (start.shown == "clean"))
+        step = start.steps if index == leg.count - 1 else skipped + taken
+        yield f"{_prompt(start)}  step {step} of {start.steps}"
+
+
+def _diffuse(leg: Leg) -> Iterator[str]:
+    for index in range(leg.count):
+        yield f"{leg.start.image}  noise {index} of {leg.count - 1}"
+
+
+_TELLERS = (_line, _grid, _drift, _circle, _denoising, _diffuse)
+_TEXTS: dict[str, Callable[[Leg], Iterator[str]]] = dict(zip(MOTIONS, _TELLERS, strict=True))

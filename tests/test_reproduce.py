@@ -33,25 +33,31 @@ def test_every_frame_has_the_stored_bits(finished: Finished) -> None:
 
 
 def test_frames_of_every_motion_have_the_stored_bits(tmp_path: Path) -> None:
-    table = "walk,prompt,seed,frames,motion,loop,step_size,direction,vary_noise,image\n"
-    table += (
-        "g,3d dog face,1,2,grid,,,,yes,\ng,3d cat face,1,,,,,,,\ng,flat dog face,1,,,,,,,\ng,flat cat face,1,,,,,,,\n"
-    )
-    table += "d,3d rocket,3,3,drift,,0.1,random,,\nc,3d octopus,1,3,circle,,,,,\nc,3d octopus,2,,,,,,,\n"
-    table += (
-        "z,3d bear,1,2,,cycle,,,,\nz,3d crab,4,2,,,,,,\ne,3d bear,1,,denoise,,,,,\nf,3d bear,1,,diffuse,,,,,red.png\n"
-    )
+    table = "walk,prompt,seed,frames,motion,loop,step_size,direction,vary_noise,image,anchor,tween\n"
+    table += "g,3d dog face,1,2,grid,,,,yes,,,\ng,3d cat face,1" + "," * 9 + "\n"
+    table += "g,flat dog face,1" + "," * 9 + "\ng,flat cat face,1" + "," * 9 + "\n"
+    table += "d,3d rocket,3,3,drift,,0.1,random,,,,\nc,3d octopus,1,3,circle,,,,,,,\nc,3d octopus,2" + "," * 9 + "\n"
+    table += "z,3d bear,1,2,,cycle,,,,,,\nz,3d crab,4,2,,,,,,,,\ne,3d bear,1,,denoise,,,,,,,\n"
+    table += "f,3d bear,1,,diffuse,,,,,red.png,,\nh,3d bear,1,2,,,,,,,0.7,2\nh,3d crab,1" + "," * 9 + "\n"
     PIL.Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "red.png")
     manifest = tmp_path / "moving.csv"
     manifest.write_text(table)
     small = ("sampling.steps=3", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")
     out = run_job(manifest, *small, "animation.formats=[gif]", f"output={tmp_path / 'out'}").out
     store = open_store(out)
-    assert {name: len(store.frames(name)) for name in store.walks} == {"g": 4, "d": 3, "c": 3, "z": 4, "e": 4, "f": 4}
+    assert {name: len(store.frames(name)) for name in store.walks} == {
+        "g": 4,
+        "d": 3,
+        "c": 3,
+        "z": 4,
+        "e": 4,
+        "f": 4,
+        "h": 7,
+    }
     for name in store.walks:
         frame = store.frames(name)[-2]
         assert reproduce_frame(out, frame.row["key"]).same, name
-    assert sorted(path.name for path in (out / "animations").iterdir()) == [f"{name}.gif" for name in "cdefgz"]
+    assert sorted(path.name for path in (out / "animations").iterdir()) == [f"{name}.gif" for name in "cdefghz"]
 
 
 def test_the_command_tells_and_takes_the_first_digits(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
