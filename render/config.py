@@ -134,7 +134,7 @@ class JobConfig:
     @property
     def image_root(self) -> Path:
         """The folder that start images lie in."""
-        return self.images or self.manifest.parent
+        return self.images or (self.manifest if self.manifest.is_dir() else self.manifest.parent)
 
     @property
     def all_models(self) -> dict[str, ModelConfig]:
@@ -149,10 +149,12 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
     """
     if target.suffix in {".yaml", ".yml"}:
         settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
-    elif target.suffix in {".csv", ".parquet"}:
+    elif target.suffix in {".csv", ".parquet"} or target.is_dir():
         settings = [(str(target), "manifest", str(target.absolute()))]
     else:
-        raise JobError(f"{target}: required a job (.yaml) or a manifest (.csv, .parquet), got {target.suffix!r}")
+        raise JobError(
+            f"{target}: required a job (.yaml) or a manifest (.csv, .parquet or a folder), got {target.suffix!r}"
+        )
     settings += [(f"override {text!r}", *override(text)) for text in overrides]
     config: DictConfig = OmegaConf.structured(JobConfig)
     errors = []

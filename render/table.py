@@ -48,16 +48,24 @@ class Problems:
     def __init__(self, file: str) -> None:
         self.file = file
         self.total = 0
+        self._parts: list[tuple[int, str]] = []  # of a folder: rows before a file, and its name
         self._found: list[tuple[int, str]] = []  # (row, line): at least the first LISTED by row
 
     def add(self, required: str, got: str, *, row: int = 0, column: str | None = None) -> None:
         """Row 0 stands for the whole file or column."""
-        place = ([f"row {row}"] if row else []) + ([f"column {column!r}"] if column is not None else [])
-        where = ": ".join([self.file, ", ".join(place)] if place else [self.file])
+        before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
+        place = ([f"row {row - before}"] if row else []) + ([f"column {column!r}"] if column is not None else [])
+        where = ": ".join([file, ", ".join(place)] if place else [file])
         self._found.append((row, f"{where}: required {required}; got {' '.join(got.splitlines())}"))
         self.total += 1
         if len(self._found) > 10 * LISTED:
             self._found = self._first()
+
+    def take(self, before: int, part: Problems) -> None:
+        """Takes over the errors of one file of a folder, that has so many rows in the files before it."""
+        self._parts.append((before, part.file))
+        self._found += [(before + row if row else 0, line) for row, line in part._found]
+        self.total += part.total
 
     def skip(self, count: int) -> None:
         """Counts errors that can't be among the first LISTED."""
@@ -94,13 +102,15 @@ class RawTable:
 
 
 def read_table(source: Path | pd.DataFrame, problems: Problems) -> RawTable:
-    """The columns of a CSV or Parquet file, or of a DataFrame. Raises ManifestError where there are none."""
+    """The columns of a CSV or Parquet file, a folder of CSV files or a DataFrame. Raises ManifestError where none are."""
     if not isinstance(source, Path):
         table = _from_frame(source, problems)
+    elif source.is_dir():
+        table = _from_folder(source, problems)
     elif source.suffix.lower() in (".csv", ".parquet"):
         table = _from_file(source, problems)
     else:
-        problems.fatal("a name that ends in .csv or .parquet", show(source.name))
+        problems.fatal("a folder, or a name that ends in .csv or .parquet", show(source.name))
     if not len(table.rows):
         problems.raise_any()
         problems.fatal("at least one row below the header", "none")
@@ -118,6 +128,26 @@ def show(value: object) -> str:
     """What was got, for an error: the value's repr, shortened."""
     text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _from_folder(folder: Path, problems: Problems) -> RawTable:
+    """The rows of all its CSV files, by name; a column that a file has not is empty there."""
+    files, tables, before = sorted(folder.glob("*.csv")), [], 0
+    if not files:
+        problems.fatal("a folder with .csv files", "none in it")
+    for path in files:
+        own = Problems(str(path))
+        table = _from_file(path, own)
+        problems.take(before, own)
+        tables.append(replace(table, rows=table.rows + before))
+        before = int(tables[-1].rows.max(initial=before))
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    columns = {}
+    for name in names:
+        parts = [table.columns.get(name, pa.chunked_array([[""] * len(table.rows)])) for table in tables]
+        columns[name] = pa.chunked_array([chunk for part in parts for chunk in part.cast(pa.large_string()).chunks])
+    rows = np.concatenate([table.rows for table in tables])
+    return RawTable(columns, rows, csv=True, broken=frozenset().union(*(table.broken for table in tables)))
 
 
 def _from_file(path: Path, problems: Problems) -> RawTable:

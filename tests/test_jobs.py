@@ -83,3 +83,12 @@ def test_a_job_is_relative_to_its_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_starter_notice_is_shipped() -> None:
     assert "Microsoft" in (ROOT / "render" / "starter" / "pipeline" / "NOTICE").read_text()
+
+
+def test_the_gallery_renders(tmp_path: Path) -> None:
+    """Small, and all of it: every motion, start images, stills."""
+    small = ("sampling.steps=2", "sampling.width=32", "sampling.height=32", "animation.formats=[]")
+    summary = render.run_job(ROOT / "jobs" / "gallery.yaml", *small, f"output={tmp_path / 'out'}")
+    planned = render.plan_job(ROOT / "manifests" / "gallery", *small).counts.frames
+    assert (summary.quarantined, summary.frames) == (0, planned)
+    assert {path.name for path in summary.sheets} >= {"fixed-noise.png", "circle.png", "lost.png", "stills.png"}

@@ -271,7 +271,7 @@ def test_the_fingerprint_depends_on_the_defaults_that_are_used(path: Path) -> No
         ("m.csv", b"\xef\xbb\xbf", "required at least one row below the header; got none"),
         ("m.csv", b"\n\n", "required at least one row below the header; got none"),
         ("m.csv", b"prompt,seed\n\n", "required at least one row below the header; got none"),
-        ("m.txt", b"prompt\na\n", "required a name that ends in .csv or .parquet; got 'm.txt'"),
+        ("m.txt", b"prompt\na\n", "required a folder, or a name that ends in .csv or .parquet; got 'm.txt'"),
         ("m.csv", b"PAR1....PAR1", "required a CSV file in UTF-8, as its ending says; got a Parquet file"),
         (
             "m.csv",
@@ -305,7 +305,7 @@ def test_a_parquet_file_cut_short_or_without_rows(path: Path) -> None:
     with pytest.raises(ManifestError, match="required at least one row below the header; got none"):
         read_manifest(pd.DataFrame({"prompt": []}), DEFAULTS, MODELS)
     path.mkdir()
-    with pytest.raises(ManifestError, match="required a file that can be read; got is a directory"):
+    with pytest.raises(ManifestError, match="required a folder with .csv files; got none"):
         read_manifest(path, DEFAULTS, MODELS)
 
 
@@ -984,3 +984,34 @@ def test_settings_of_denoising(path: Path) -> None:
     ):
         with pytest.raises(ManifestError, match=f"row 1, column '{column}': required {required}"):
             csv(path, rows + row + "\n")
+
+
+# Folders
+
+
+def test_a_folder_is_read_as_one_table(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("walk,prompt,frames\nw,1st,3\nw,2nd,\n")
+    (tmp_path / "a.csv").write_text("prompt,seed,kind\ndog,5,animal\n")
+    still, walk = read_manifest(tmp_path, DEFAULTS, MODELS).walks()
+    assert (still.name, still.keyframes[0].seed, still.keyframes[0].labels) == ("still-000001", 5, ("animal",))
+    assert (walk.name, frame_count(walk), [k.labels for k in walk.keyframes]) == ("w", 4, [(None,), (None,)])
+
+
+def test_errors_of_a_folder_name_the_file_and_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,steps\ndog,5\ncat,0\n")
+    (tmp_path / "b.csv").write_text("walk,prompt,steps\nw,1st,3\nw,,x\n")
+    (tmp_path / "c.csv").write_text("prompt\ntoo,many\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path, DEFAULTS, MODELS)
+    found = str(caught.value)
+    for place in (
+        "a.csv: row 2, column 'steps'",
+        "b.csv: row 2, column 'prompt'",
+        "b.csv: row 2, column 'steps'",
+        "c.csv: row 1",
+    ):
+        assert place in found, found
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(ManifestError, match=r"required a folder with \.csv files; got none in it"):
+        read_manifest(tmp_path, DEFAULTS, MODELS)
