@@ -305,7 +305,7 @@ def test_a_parquet_file_cut_short_or_without_rows(path: Path) -> None:
     with pytest.raises(ManifestError, match="required at least one row below the header; got none"):
         read_manifest(pd.DataFrame({"prompt": []}), DEFAULTS, MODELS)
     path.mkdir()
-    with pytest.raises(ManifestError, match="required a folder with .csv files; got none"):
+    with pytest.raises(ManifestError, match=r"required a folder with \.csv files; got none"):
         read_manifest(path, DEFAULTS, MODELS)
 
 
