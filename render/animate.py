@@ -8,15 +8,12 @@ is decoded before it takes its name.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
-from uuid import uuid4
 
 import av
 import imageio.v3 as iio
@@ -24,27 +21,27 @@ import numpy as np
 import numpy.typing as npt
 from imageio.plugins.pyav import PyAVPlugin
 
+from render.durable import replacing
 from render.gif import centiseconds, copy_with_comment, palette_picture, shared_palette
+from render.sound import Sound, SoundTrack, sound_seconds
+from render.vocabulary import FPS_MAX, FPS_MIN, GIF_FPS_MAX
 from render.webp import milliseconds, read_webp, write_webp
 
 __all__ = [
     "FORMATS",
-    "GIF_FPS_MAX",
     "LOOPS",
     "Animation",
     "Frames",
     "Pixels",
     "loop_order",
-    "replacing",
     "write_animation",
 ]
 
 LOOPS = ("none", "bounce", "cycle")
 FORMATS = ("gif", "mp4", "webp", "apng")
-GIF_FPS_MAX = 50  # a delay of 2 centiseconds; browsers play shorter ones as 10
-FPS_RANGE = (0.1, 240.0)
 CRF_RANGE = (0, 51)
 THREADS = 2  # of the encoder and the decoder; x264's output depends on it, so it is not the machine's core count
+SOUND_SLACK_S = Fraction(1, 10)
 PALETTE_FRAMES = 32  # frames a palette is drawn from, at most
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -67,8 +64,8 @@ class Animation:
     crf: int = 18  # quality of an MP4, 0 … 51, less is better; 0 is lossless, in a profile that few browsers play
 
     def __post_init__(self) -> None:
-        if not FPS_RANGE[0] <= self.fps <= FPS_RANGE[1]:
-            raise ValueError(f"fps: required {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}, got {self.fps!r}")
+        if not FPS_MIN <= self.fps <= FPS_MAX:
+            raise ValueError(f"fps: required {FPS_MIN:g} to {FPS_MAX:g}, got {self.fps!r}")
         if self.loop not in LOOPS:
             raise ValueError(f"loop: required one of {', '.join(LOOPS)}, got {self.loop!r}")
         if not CRF_RANGE[0] <= self.crf <= CRF_RANGE[1]:
@@ -94,11 +91,13 @@ def loop_order(count: int, loop: str) -> list[int]:
     return [*range(count), *back]
 
 
-def write_animation(path: Path, frames: Frames, settings: Animation, title: str = "", comment: str = "") -> None:
+def write_animation(
+    path: Path, frames: Frames, settings: Animation, title: str = "", comment: str = "", sound: Sound | None = None
+) -> None:
     """Write `path`, one of FORMATS by its suffix, from images uint8 [H, W, 3]; it appears whole and checked, or not at all.
 
     `bounce` and `cycle` repeat for ever, `none` plays once; MP4 has no such flag. WebP and APNG are lossless. An odd
-    side of an MP4 grows by one pixel, a repeat of the edge. MP4 carries title and comment, GIF the comment. Raises
+    side of an MP4 grows by one pixel, a repeat of the edge. MP4 carries title, comment and sound, GIF the comment. Raises
     ValueError for settings or frames that can't be written, and RuntimeError where the file does not decode to the
     frames and times that were asked for.
     """
@@ -116,11 +115,14 @@ def write_animation(path: Path, frames: Frames, settings: Animation, title: str 
             return
         encoding = _encoding(kind, frames, settings, len(order))
         tags = {"title": title, "comment": comment} if kind == "mp4" else {}
-        _encode(temporary, map(encoding.picture, _read(frames, order)), encoding, settings.rate, tags)
+        pictures = map(encoding.picture, _read(frames, order))
+        heard_s = _encode(temporary, pictures, encoding, settings.rate, tags, sound if kind == "mp4" else None)
         if kind == "gif" and comment:
             with replacing(temporary) as commented:
                 copy_with_comment(temporary, commented, comment)
         _check(_spans(temporary), encoding.time, len(order), temporary)
+        if heard_s:
+            _check_sound(temporary, heard_s)
 
 
 def _write_webp(path: Path, images: Iterator[Pixels], settings: Animation, count: int) -> None:
@@ -224,23 +226,36 @@ def _read(frames: Frames, order: list[int]) -> Iterator[Pixels]:
 
 
 def _encode(
-    path: Path, pictures: Iterator[av.VideoFrame], encoding: _Encoding, rate: Fraction, tags: dict[str, str]
-) -> None:
+    path: Path,
+    pictures: Iterator[av.VideoFrame],
+    encoding: _Encoding,
+    rate: Fraction,
+    tags: dict[str, str],
+    sound: Sound | None,
+) -> Fraction:
+    """Write the file. Returns the seconds of sound in it."""
     # Read before the file is opened: closing an encoder that never saw a picture fails, and would hide the first error.
     first = next(pictures)
     with iio.imopen(path, "w", plugin=PyAVPlugin, options=encoding.container_options) as video:
         video.init_video_stream(encoding.codec, fps=float(rate), pixel_format=encoding.pixel_format)
         # The plugin has no arguments for an encoder's options, for ready-made pictures (a palette, a conversion by
-        # BT.709) or for rates of large terms (240000/1001), which it rounds; hence its own stream and container.
+        # BT.709), for sound or for rates of large terms (240000/1001), which it rounds; hence its stream and container.
         stream: Any = video._video_stream
         container: Any = video._container
         stream.width, stream.height = first.width, first.height
         stream.time_base = 1 / rate
         stream.options = encoding.codec_options
         container.metadata.update({name: text for name, text in tags.items() if text})
+        track = SoundTrack(container, sound) if sound else None
         for number, picture in enumerate(chain([first], pictures)):
             picture.pts, picture.time_base = number, 1 / rate
             container.mux(stream.encode(picture))
+            if track:
+                track.write_until((number + 1) / rate)
+        if not track:
+            return Fraction(0)
+        track.close()
+        return track.written_s
 
 
 def _spans(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
@@ -267,22 +282,8 @@ def _check(spans: Iterator[tuple[Fraction, Fraction]], time: Callable[[int], Fra
         raise RuntimeError(f"{path}: required {count} frames, decoded {'more' if number > count else number}")
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; what is there in the end becomes `path`, after an error nothing does."""
-    temporary = path.with_name(f".animation-{uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _check_sound(path: Path, required_s: Fraction) -> None:
+    """Raises RuntimeError unless a file's sound lasts so long, up to what an encoder adds to fill its last frame."""
+    got = sound_seconds(path)
+    if abs(got - required_s) > SOUND_SLACK_S:
+        raise RuntimeError(f"{path}: required {float(required_s):g} s of sound, decoded {float(got):g} s")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from render.blend import INTERPOLATIONS
-from render.recipe import EASINGS, FORMATS, SCHEDULERS, SEED_MAX
+from render.recipe import SEED_MAX
+from render.vocabulary import EASINGS, FORMATS, FPS_MAX, FPS_MIN, SCHEDULERS
 
 __all__ = ["BOUNDS"]
 
@@ -47,7 +48,7 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of gif, mp4, webp, apng",
         lambda value: set(value) <= {"gif", "mp4", "webp", "apng"},
     ),
-    "animation.fps": _between(0.1, 240),
+    "animation.fps": _between(FPS_MIN, FPS_MAX),
     "animation.loop": _among("none", "bounce", "cycle"),
     "animation.crf": _between(0, 51),
     "sheets.kinds": (

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from render.motion import Leg, legs, positions, skipped_steps
-from render.recipe import MOTIONS, Keyframe, Walk
+from render.motion import Leg, legs, position, skipped_steps
+from render.recipe import Keyframe, Walk
+from render.vocabulary import MOTIONS
 
 __all__ = ["captions", "description"]
 
@@ -24,7 +25,7 @@ def captions(walk: Walk) -> list[str]:
 
 
 def description(walk: Walk, model: str) -> str:
-    """Compact JSON, the same for the same walk: nightrender (version), walk, model, motion, prompts, seeds."""
+    """Compact JSON, the same for the same walk: nightrender (version), walk, model, motion, prompts, seeds, audio."""
     told = {
         "nightrender": version("nightrender"),
         "walk": walk.name,
@@ -33,6 +34,8 @@ def description(walk: Walk, model: str) -> str:
         "prompts": [keyframe.prompt for keyframe in walk.keyframes],
         "seeds": [keyframe.seed for keyframe in walk.keyframes],
     }
+    if audio := walk.keyframes[0].audio:
+        told["audio"] = audio
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -46,11 +49,10 @@ def _line(leg: Leg) -> Iterator[str]:
     if _prompt(a) == _prompt(b):
         between = _prompt(a) if a.seed == b.seed else f"{_prompt(a)}  seed {a.seed} → {b.seed}"
     apart = a.tween + 1
-    ends = [*positions(a.easing, leg.count // apart), 1.0] if len(leg.corners) > 1 else [0.0, 0.0]
     for index in range(leg.count):
-        step, part = divmod(index, apart) if len(leg.corners) > 1 else (0, 0)
-        t = ends[step] + (ends[step + 1] - ends[step]) * part / apart
-        yield f"{between}  t = {t:.2f}" if index else _prompt(a)
+        step, part = divmod(index, apart)
+        t, after = (position(a, n) for n in (step, min(step + 1, a.frames)))
+        yield f"{between}  t = {t + (after - t) * part / apart:.2f}" if index else _prompt(a)
 
 
 def _grid(leg: Leg) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-from render.ledger import write_atomically
+from render.durable import write_atomically
 from render.prepare import Prepared
 
 __all__ = ["write_card"]

@@ -21,6 +21,7 @@ from render.table import CHUNK, LISTED, Problems, RawTable, is_text, show
 __all__ = [
     "COLUMNS",
     "OF_WALK",
+    "SHORTHANDS",
     "WALK_NAME",
     "Cells",
     "Rule",
@@ -45,6 +46,7 @@ OF_WALK = (
     "tween",
     "every",
     "shown",
+    "fps",
 )  # a walk's first row has them
 COLUMNS = (
     "walk",
@@ -66,7 +68,12 @@ COLUMNS = (
     "image",
     "image_sha256",
     "strength",
+    "audio",
+    "audio_sha256",
+    "time_s",
+    "onset_pace",  # of a frozen manifest only
 )
+SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

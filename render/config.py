@@ -119,7 +119,7 @@ class JobConfig:
     output: Path = Path(
         MISSING
     )  # relative to the current folder; out/NAME after the job file or manifest where missing
-    images: Path | None = None  # folder of start images, relative to the job file; the manifest's where null
+    media: Path | None = None  # folder of start images and sounds, relative to the job file; the manifest's where null
     seed: int = 0  # of walks and stills without one
     model: ModelConfig = field(default_factory=ModelConfig)
     models: dict[str, ModelConfig] = field(default_factory=dict)  # further ones, for the manifest's column `model`
@@ -132,9 +132,9 @@ class JobConfig:
     sweep_limit: int = 10_000  # points of the sweep at most
 
     @property
-    def image_root(self) -> Path:
-        """The folder that start images lie in."""
-        return self.images or (self.manifest if self.manifest.is_dir() else self.manifest.parent)
+    def media_root(self) -> Path:
+        """The folder that start images and sounds lie in."""
+        return self.media or (self.manifest if self.manifest.is_dir() else self.manifest.parent)
 
     @property
     def all_models(self) -> dict[str, ModelConfig]:
@@ -271,7 +271,7 @@ def _resolve_paths(job: JobConfig, target: Path) -> JobConfig:
         job,
         manifest=(base / job.manifest).resolve(),
         output=output.absolute(),
-        images=(base / job.images).resolve() if job.images else None,
+        media=(base / job.media).resolve() if job.media else None,
         model=_locate(job.model, base),
         models={name: _locate(model, base) for name, model in job.models.items()},
     )

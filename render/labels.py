@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, empty_to_null, nearest
-from render.recipe import STORE_COLUMNS
+from render.cells import COLUMNS, SHORTHANDS, empty_to_null, nearest
 from render.table import Problems, RawTable, show
+from render.vocabulary import STORE_COLUMNS
 
 __all__ = ["read_labels"]
 
+OWN = (*COLUMNS, *SHORTHANDS)
 ALIASES = {  # of other tools
     "sampler": "scheduler",
     "step": "steps",
@@ -29,10 +30,10 @@ ALIASES = {  # of other tools
 
 
 def read_labels(raw: RawTable, problems: Problems) -> dict[str, Any]:
-    """The columns that are not in COLUMNS, with their types."""
+    """The columns that are not in OWN, with their types."""
     labels = {}
     for name, column in raw.columns.items():
-        if name in COLUMNS or name in raw.broken:
+        if name in OWN or name in raw.broken:
             continue
         if fault := _label_fault(name):
             problems.add(*fault, column=name)
@@ -77,10 +78,10 @@ def _parquet_type(column: Any) -> Any:
 
 
 def _label_fault(name: str) -> tuple[str, str] | None:
-    """(required, got) where a column that is not in COLUMNS can't be a label, for a typo must not lose a setting."""
+    """(required, got) where a column that is not in OWN can't be a label, for a typo must not lose a setting."""
     plain = re.sub(r"[\s-]+", "_", name.strip().casefold())
-    near = [column for column in COLUMNS if sorted(column) == sorted(plain)]  # letters swapped
-    near = [ALIASES[plain]] if plain in ALIASES else near or difflib.get_close_matches(plain, COLUMNS, 1, 0.85)
+    near = [column for column in OWN if sorted(column) == sorted(plain)]  # letters swapped
+    near = [ALIASES[plain]] if plain in ALIASES else near or difflib.get_close_matches(plain, OWN, 1, 0.85)
     if not near and plain not in STORE_COLUMNS:
         return None
     required = "a column of the manifest, or a label's name that is not nearly one and no column of the store"

@@ -12,40 +12,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
+from render.durable import partial, sync
 from render.recipe import Receipt, StoreError, Unit
 
-__all__ = ["Ledger", "publish", "write_atomically"]
+__all__ = ["Ledger"]
 
 SPLIT = '{"split":true}'
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def publish(source: Path, target: Path) -> None:
-    """Rename a finished file and make the rename durable."""
-    source.replace(target)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Ledger:
@@ -83,18 +56,16 @@ class Ledger:
         return self._claim(unit.id, SPLIT)
 
     def _claim(self, unit: str, record: str) -> bool:
-        target, temporary = self._commits / f"{unit}.json", self._commits / f".{unit}.{uuid4().hex}"
+        target, temporary = self._commits / f"{unit}.json", partial(self._commits / unit)
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(record)
-                file.flush()
-                os.fsync(file.fileno())
+            temporary.write_text(record, encoding="utf-8")
+            sync(temporary)
             os.link(temporary, target)
         except FileExistsError:
             return False
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(self._commits)
+        sync(self._commits)
         return True
 
     def receipts(self) -> list[Receipt]:

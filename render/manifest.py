@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,13 +20,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.cells import COLUMNS, OF_WALK, WALK_NAME, Cells, Sheet, Standard
-from render.images import read_images
+from render.durable import replacing
+from render.files import read_files
+from render.images import image_fault
 from render.labels import read_labels
 from render.product import SWEPT, sweep_table
 from render.recipe import MAIN, Keyframe, Walk
 from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
 from render.sweep import UNSWEPT, Sweep
 from render.table import CHUNK, FROZEN, Problems, RawTable, is_text, read_table, show
+from render.timing import read_times
 from render.walks import (
     check_circles,
     check_counts,
@@ -60,6 +62,12 @@ class Manifest:
     def models(self) -> tuple[str, ...]:
         """Names of the models that rows use, in the order of their first rows."""
         return tuple(pc.unique(self._table["model"]).to_pylist())
+
+    @cached_property
+    def sounds(self) -> dict[str, str]:
+        """SHA-256 → path below the folder of media, of every sound that walks have."""
+        pairs = self._table.select(["audio_sha256", "audio"]).group_by(["audio_sha256", "audio"]).aggregate([])
+        return {sha256: path for sha256, path in zip(*pairs.to_pydict().values(), strict=True) if path}
 
     @cached_property
     def label_schema(self) -> bytes:
@@ -96,15 +104,8 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Writes Parquet that reads as these walks under any defaults; never half a file."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                pq.write_table(self._table.replace_schema_metadata({FROZEN: b"1"}), file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            pq.write_table(self._table.replace_schema_metadata({FROZEN: b"1"}), temporary, compression="zstd")
 
     @property
     def _labels(self) -> Any:
@@ -117,6 +118,7 @@ class Manifest:
             columns = [column.to_pylist() for column in self._table.slice(start, CHUNK).columns]
             known, extra = dict(zip(COLUMNS, columns, strict=False)), columns[len(COLUMNS) :]
             walks, images = known.pop("walk"), known.pop("images")
+            known["onset_pace"] = [tuple(pace or ()) for pace in known["onset_pace"]]
             labels = zip(*extra, strict=True) if extra else repeat((), len(walks))
             cells = zip(range(start + 1, start + len(walks) + 1), *known.values(), labels, strict=True)
             yield from zip(walks, images, starmap(Keyframe, cells), strict=True)
@@ -184,9 +186,10 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
     columns["negative_prompt"] = sheet.column("negative_prompt", "text").fill_null(negative)
     columns["seed"] = _resolve_seeds(sheet, still, begin, cells, defaults.seed)
     check_circles(sheet, begin, cells["motion"], prompt, columns["seed"])
+    columns |= read_times(sheet, begin, still, cells, defaults)
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
-    columns["image"], columns["image_sha256"] = read_images(sheet, defaults.images)
+    columns["image"], columns["image_sha256"] = read_files(sheet, "image", defaults.media, image_fault)
     check_images(sheet, begin, cells["motion"], columns["image"])
     return {name: columns[name] for name in COLUMNS}
 

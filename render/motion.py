@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from render.blend import Blend, Circle, Image, Offset, Prompt, Seed, mix
-from render.recipe import MOTIONS, Frame, Keyframe, Recipe, Target, Walk
+from render.recipe import Frame, Keyframe, Recipe, Target, Walk
+from render.vocabulary import MOTIONS
 
 __all__ = [
     "EASING",
@@ -21,12 +22,12 @@ __all__ = [
     "frame_count",
     "frames_of",
     "legs",
-    "positions",
+    "position",
     "recipe_at",
     "shown_order",
 ]
 
-EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1
+EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1; onsets have each leg's own pace
     "linear": lambda t: t,
     "smooth": lambda t: t * t * (3 - 2 * t),  # smoothstep: slow, fast, slow
     "ease-in": lambda t: t * t,  # slow start
@@ -108,14 +109,16 @@ def _number(point: Point, value: Callable[[Keyframe], float]) -> float:
     return value(point)
 
 
-def positions(easing: str, count: int) -> Iterator[float]:
-    """Where the frames of a leg stand, eased: the first at 0, the one after the last would be at 1.
+def position(start: Keyframe, step: int) -> float:
+    """Where a frame of the leg from a keyframe stands: 0 at its start, 1 at `frames` steps from there.
 
-    >>> list(positions("linear", 4))
-    [0.0, 0.25, 0.5, 0.75]
+    >>> start = Keyframe(1, "a", "", 7, 4, "smooth", "slerp", 8, 8, 4, 1.0, "ddim")
+    >>> [position(start, step) for step in (0, 1, 2, 4)]
+    [0.0, 0.15625, 0.5, 1.0]
     """
-    ease = EASING[easing]
-    return (ease(step / count) for step in range(count))
+    if start.easing == "onsets":
+        return (*start.onset_pace, 1.0)[step]
+    return EASING[start.easing](step / start.frames)
 
 
 def line(walk: Walk) -> Iterator[Leg]:
@@ -130,17 +133,17 @@ def line(walk: Walk) -> Iterator[Leg]:
 
 def _leg_of_line(a: Keyframe, b: Keyframe) -> Leg:
     """`frames` steps from a to b, with `tween` frames of latents alone behind each."""
-    ease, count, apart = EASING[a.easing], a.frames, a.tween + 1
+    apart = a.tween + 1
 
     def rendered(step: int, target: Target) -> Recipe:
-        return _anchored(recipe_at(Between(a, b, ease(step / count)), target), a, b, target)
+        return _anchored(recipe_at(Between(a, b, position(a, step)), target), a, b, target)
 
     def at(index: int, target: Target) -> Recipe:
         step, part = divmod(index, apart)
         recipe = rendered(step, target)
         return replace(recipe, towards=rendered(step + 1, target), t=part / apart) if part else recipe
 
-    return Leg(a, (a, b), count * apart, at, _share(a) / apart)
+    return Leg(a, (a, b), a.frames * apart, at, _share(a) / apart)
 
 
 def _share(a: Keyframe) -> float:

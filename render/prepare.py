@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from render.config import JobConfig, ModelConfig, to_yaml
+from render.durable import replacing, write_atomically
 from render.families import SamplingDefaults
-from render.ledger import Ledger, write_atomically
+from render.ledger import Ledger
 from render.machine import Workforce, choose_workforce, uses_gpu
 from render.manifest import Manifest, read_frozen, read_manifest
 from render.model import Changes, Model, resolve_model
@@ -18,8 +20,9 @@ from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, make
 from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
 from render.rules import Defaults, ModelRules, SizeRule
 from render.sweep import parse_sweep
+from render.vocabulary import FPS_MAX, GIF_FPS_MAX
 
-__all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "resolve_models", "settle"]
+__all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "resolve_models", "settle", "sound_path"]
 
 WARNINGS_MAX = 20
 CHUNK = 10_000  # walks checked at a time
@@ -86,8 +89,9 @@ def _changes(config: ModelConfig) -> Changes:
 
 
 def _defaults(job: JobConfig) -> Defaults:
-    own = job.sampling
-    return Defaults(own.negative_prompt, own.frames, own.easing, own.interpolation, job.seed, job.image_root)
+    own, fps_max = job.sampling, GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX
+    still = Defaults(own.negative_prompt, own.frames, own.easing, own.interpolation, job.seed, job.media_root)
+    return replace(still, fps=job.animation.fps, fps_max=fps_max)
 
 
 def _rules(job: JobConfig, model: Model) -> ModelRules:
@@ -156,6 +160,7 @@ def settle(prepared: Prepared) -> Prepared:
         if job.output.exists() and any(path.name != ".run" for path in job.output.iterdir()):
             raise StoreError(f"{job.output}: required a new or empty folder, or one of a run; got one with other files")
         ledger.run.mkdir(parents=True, exist_ok=True)
+        _keep_sounds(job, prepared.manifest)
         prepared.manifest.write(ledger.run / "manifest.parquet")
         write_atomically(ledger.run / "job.yaml", to_yaml(job).encode())
         write_atomically(ledger.run / "plan.json", json.dumps(prepared.plan.to_dict(), indent=1).encode())
@@ -170,6 +175,19 @@ def settle(prepared: Prepared) -> Prepared:
     like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
     workforce = choose_workforce(like_then, prepared.models.values(), recorded.units)
     return replace(prepared, plan=recorded, workforce=workforce)
+
+
+def sound_path(out: Path, audio: str, sha256: str) -> Path:
+    """Where an output folder keeps a walk's sound, so that the walk can be animated wherever the folder is."""
+    return out / ".run" / "audio" / f"{sha256}{Path(audio).suffix}"
+
+
+def _keep_sounds(job: JobConfig, manifest: Manifest) -> None:
+    for sha256, audio in manifest.sounds.items():
+        kept = sound_path(job.output, audio, sha256)
+        kept.parent.mkdir(exist_ok=True)
+        with replacing(kept) as temporary:
+            shutil.copyfile(job.media_root / audio, temporary)
 
 
 def load_plan(out: Path) -> Plan:

@@ -16,19 +16,9 @@ from typing import Any, TypeAlias
 from render.blend import Blend, parse_blend
 
 __all__ = [
-    "DIRECTIONS",
-    "EASINGS",
-    "FLOW_SCHEDULERS",
-    "FORMATS",
-    "KARRAS_SCHEDULERS",
-    "LOOPS",
     "MAIN",
-    "MOTIONS",
     "PIXELS_VERSION",
-    "SCHEDULERS",
     "SEED_MAX",
-    "SHOWN",
-    "STORE_COLUMNS",
     "Frame",
     "Group",
     "InputError",
@@ -48,52 +38,7 @@ __all__ = [
 
 PIXELS_VERSION = 1  # raised whenever a change of this code changes pixels; part of every recipe
 SEED_MAX = 2**63 - 1
-EASINGS = ("linear", "smooth", "ease-in", "ease-out")
-DIRECTIONS = ("ones", "random")
-LOOPS = ("none", "cycle")
-MOTIONS = ("line", "grid", "drift", "circle", "denoise", "diffuse")
-SHOWN = ("latents", "clean")
-KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedule of betas
-    "ddim",
-    "pndm",
-    "lms",
-    "euler",
-    "euler_a",
-    "heun",
-    "dpm++2m",
-    "dpm++2m karras",
-    "dpm++ sde",
-    "unipc",
-    "deis",
-    "lcm",
-)
-FLOW_SCHEDULERS = ("flow-euler", "flow-heun", "flow-dpm++2m", "flow-unipc")  # for models of flow matching
-SCHEDULERS = KARRAS_SCHEDULERS + FLOW_SCHEDULERS
 MAIN = "main"  # the job's `model`, as column `model` and the job's `models` name it
-FORMATS = ("png", "webp", "jpeg")
-STORE_COLUMNS = (
-    "image",
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "step",
-    "cfg",
-    "sampler",
-    "width",
-    "height",
-    "timestamp",
-    "key",
-    "walk",
-    "frame",
-    "recipe",
-    "sha256",
-    "model",
-    "revision",
-    "rows",
-    "device",
-    "dtype",
-    "render_ms",
-)
 
 
 class InputError(ValueError):
@@ -228,9 +173,14 @@ class Keyframe:
     tween: int = 0  # frames between neighbours of a line that are made of their latents alone
     every: int = 1  # of the motions denoise and diffuse, steps between frames
     shown: str = "latents"  # one of SHOWN, of the motion denoise
+    fps: float = 0.0  # frames per second of the walk's animations; 0: the job's
     image: str = ""  # start image, relative to the job's folder of images
     image_sha256: str = ""
     strength: float = 0.8  # 0 … 1, how much of the start image is noised away
+    audio: str = ""  # sound of the walk, relative to the job's folder of media
+    audio_sha256: str = ""
+    time_s: float = 0.0  # where in the sound the keyframe stands
+    onset_pace: tuple[float, ...] = ()  # with easing onsets: where each frame stands, 0 here … 1 at the next keyframe
     labels: tuple[Any, ...] = ()  # values of the manifest's extra columns, in their order
 
 

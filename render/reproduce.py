@@ -55,7 +55,7 @@ def reproduce_frame(out: Path, key: str) -> Reproduction:
         raise StoreError(f"{out}: required the model of fingerprint {recipe.model}, got {found}")
     from render.renderer import Renderer
 
-    renderer = Renderer(fitting[0], "cuda" if uses_gpu(job) else "cpu", row["dtype"], plan.threads, job.image_root)
+    renderer = Renderer(fitting[0], "cuda" if uses_gpu(job) else "cpu", row["dtype"], plan.threads, job.media_root)
     pixels = render_alone(renderer, recipe, row["rows"])
     found_now = hashlib.sha256(pixels.tobytes()).hexdigest()
     return Reproduction(row["walk"], row["frame"], row["sha256"], found_now, row["device"], renderer.device, pixels)

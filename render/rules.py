@@ -10,7 +10,19 @@ from typing import Any
 from render.blend import INTERPOLATIONS
 from render.cells import Rule, Standard, choice, finite, flag, integer
 from render.families import SamplingDefaults
-from render.recipe import DIRECTIONS, EASINGS, FLOW_SCHEDULERS, LOOPS, MAIN, MOTIONS, SCHEDULERS, SEED_MAX, SHOWN
+from render.recipe import MAIN, SEED_MAX
+from render.vocabulary import (
+    DIRECTIONS,
+    EASINGS,
+    FLOW_SCHEDULERS,
+    FPS_MAX,
+    FPS_MIN,
+    GIF_FPS_MAX,
+    LOOPS,
+    MOTIONS,
+    SCHEDULERS,
+    SHOWN,
+)
 
 __all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "model_rule", "rules_by_model"]
 
@@ -24,7 +36,9 @@ class Defaults:
     easing: str
     interpolation: str
     seed: int  # a walk without seeds holds it; a still's is derived from it
-    images: Path  # the folder that start images lie in
+    media: Path  # the folder that start images and sounds lie in
+    fps: float = 12.0  # of the job's animations
+    fps_max: float = FPS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,10 @@ def common_rules(defaults: Defaults) -> dict[str, Standard]:
         "every": Standard(integer(1, 1000), 1),
         "shown": Standard(choice(SHOWN), "latents"),
         "strength": Standard(finite(0.0, 1.0), 0.8),
+        "fps": Standard(_rate(defaults.fps_max), 0.0),
+        "time_s": Standard(finite(0.0), 0.0),
+        "beat": Standard(finite(0.0), 0.0),
+        "audio_smooth": Standard(finite(0.0, 1.0), 0.0),
     }
 
 
@@ -106,6 +124,18 @@ def _schedulers(fitting: tuple[str, ...]) -> Rule:
     why = "which does not fit a model of flow matching" if flow else "which is for models of flow matching"
     others = {name: why for name in SCHEDULERS if (name in FLOW_SCHEDULERS) is not flow}
     return replace(choice(fitting), misfits=others)
+
+
+def _rate(most: float) -> Rule:
+    """Frames per second; 0 stands for the job's."""
+    number = finite(0.0, most)
+
+    def parse(cell: Any) -> float | None:
+        value: float | None = number.parse(cell)
+        return value if value is None or value == 0.0 or value >= FPS_MIN else None
+
+    browsers = f" ({most:g} is the most that browsers show of a GIF)" if most == GIF_FPS_MAX else ""
+    return replace(number, required=f"{FPS_MIN:g} … {most:g}, or 0 for the job's{browsers}", parse=parse)
 
 
 def _off() -> Rule:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from render.animate import Animation, write_animation
-from render.captions import captions, description
+from render.animations import animation_files, write_file
 from render.card import write_card
 from render.config import JobConfig, load_job
 from render.ledger import Ledger
 from render.manifest import Manifest
-from render.motion import closes, frame_count, shown_order
 from render.plan import plan_units
 from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
-from render.recipe import Unit, Walk
+from render.recipe import Unit
 from render.sheets import write_sheets
-from render.store import Frames, ImageStore, open_store
-from render.subtitles import write_subtitles
+from render.store import ImageStore, open_store
 from render.sweep import parse_sweep
 
 __all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
@@ -144,7 +138,7 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
         force.device,
         job.workers.dtype,
         threads,
-        job.image_root,
+        job.media_root,
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report.frames):
@@ -152,51 +146,15 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
         return time.monotonic() - (cluster.ready_s or time.monotonic())
 
 
-class _Pixels:
-    """The frames of a walk as arrays `[H, W, 3]`, in the order in which they are shown, decoded as they are asked for."""
-
-    def __init__(self, frames: Frames, order: list[int]) -> None:
-        places = {index: place for place, index in enumerate(frames.indices)}
-        self.indices = [index for index in order if index in places]
-        self._frames, self._order = frames, [places[index] for index in self.indices]
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return np.asarray(self._frames[self._order[index]].image())
-
-
 def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report) -> tuple[Path, ...]:
-    """Animate every walk of more than one frame, as far as it is committed. Walks that close play round and round."""
-    store, config = open_store(out), job.animation
-    walks = [walk for walk in manifest.walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
-    for left in (out / "animations").glob(".animation-*"):  # of a run that was killed
-        left.unlink(missing_ok=True)
-    subtitles = ("srt",) if config.subtitles and "mp4" in config.formats else ()
-    suffixes = (*config.formats, *subtitles)
-    report.animating(len(walks) * len(suffixes))
-    paths = []
-    for walk, suffix in product(walks, suffixes):
-        path = out / "animations" / f"{walk.name}.{suffix}"
-        path.parent.mkdir(exist_ok=True)
-        settings = Animation(config.fps, "cycle" if closes(walk) else config.loop, config.crf)
-        _write(path, walk, _Pixels(store.frames(walk.name), shown_order(walk)), settings, job)
+    """Write the animations of every walk, as far as it is committed."""
+    store = open_store(out)
+    files = animation_files(store, manifest.walks, job.animation)
+    report.animating(len(files))
+    for path, walk in files:
+        write_file(path, walk, store, job)
         report.animation(path)
-        paths.append(path)
-    return tuple(paths)
-
-
-def _write(path: Path, walk: Walk, pixels: _Pixels, settings: Animation, job: JobConfig) -> None:
-    """One file of a walk. An MP4 takes the subtitles of the one before it away, whose times may be others."""
-    if path.suffix == ".srt":
-        texts = captions(walk)
-        write_subtitles(path, [texts[index] for index in pixels.indices], settings)
-        return
-    model = job.all_models[walk.keyframes[0].model].id
-    write_animation(path, pixels, settings, title=walk.name, comment=description(walk, model))
-    if path.suffix == ".mp4":
-        path.with_suffix(".srt").unlink(missing_ok=True)
+    return tuple(path for path, _ in files)
 
 
 def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore) -> tuple[Path, ...]:

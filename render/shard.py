@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from render.blend import Seed
-from render.ledger import Ledger, publish
-from render.recipe import STORE_COLUMNS, Receipt, StoreError, Unit
+from render.durable import publish, sync
+from render.ledger import Ledger
+from render.recipe import Receipt, StoreError, Unit
+from render.vocabulary import STORE_COLUMNS
 
 __all__ = ["Failure", "Origin", "Rendered", "shard_schema", "write_quarantine", "write_shard"]
 
@@ -198,8 +199,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
         write_page_index=True,
     )
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _same(a: pa.Table, b: pa.Table) -> bool:

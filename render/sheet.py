@@ -8,19 +8,18 @@ takes at most 7 bytes for each of its pixels: 3 in the images, 4 in Pillow's can
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from render.durable import partial, sync
 from render.lettering import Lettering, lettering
 
 __all__ = ["Pixels", "Sheet", "write_sheet"]
@@ -78,15 +77,15 @@ def write_sheet(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Pat
     pages: list[Path] = []
     try:
         for page in _pages(images, sheet):
-            pages.append(path.with_name(f".sheet-{uuid4().hex}.png"))
+            pages.append(partial(path))
             page.save(pages[-1], "png", pnginfo=metadata)
-            _sync(pages[-1])
+            sync(pages[-1])
             del page  # before the next one is drawn
         numbers = [""] if len(pages) == 1 else [f"-{number}" for number in range(1, len(pages) + 1)]
         names = tuple(path.with_name(f"{path.stem}{number}.png") for number in numbers)
         for page_file, name in zip(pages, names, strict=True):
-            os.replace(page_file, name)
-        _sync(path.parent)
+            page_file.replace(name)
+        sync(path.parent)
     finally:
         for page_file in pages:
             page_file.unlink(missing_ok=True)
@@ -270,11 +269,3 @@ def _draw_images(canvas: Image.Image, top: int, line: _Line, cell: tuple[int, in
 def _height(texts: Iterable[str], width: int, body: Lettering) -> int:
     """Pixels that the highest of the wrapped texts takes; 0 without any."""
     return body.line_px * max((len(body.wrap(text, width, LINES_MAX)) for text in texts), default=0)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

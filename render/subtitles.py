@@ -7,7 +7,8 @@ from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 
-from render.animate import Animation, loop_order, replacing
+from render.animate import Animation, loop_order
+from render.durable import replacing
 
 __all__ = ["cues", "write_subtitles"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from render.durable import replacing
 from render.recipe import JobError
 from render.table import Problems, RawTable, is_text, read_table, show
 from render.wildcards import MODES, Mode, TemplateError, Wildcards, draw, parse_template
@@ -140,17 +140,11 @@ def _random(seed: int, template: str, earlier: int) -> Random:
 
 def _write(table: Any, target: Path) -> None:
     """Never half a file."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing(target) as temporary:
             if target.suffix.lower() == ".csv":
-                pacsv.write_csv(table, file)
+                pacsv.write_csv(table, temporary)
             else:
-                pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+                pq.write_table(table, temporary, compression="zstd")
     except pa.ArrowException as error:
         raise JobError(f"{target}: required columns that the file can hold; got {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ __all__ = [
     "check_images",
     "check_motions",
     "check_seeds",
+    "check_times",
     "check_walks",
     "first_keyframes",
 ]
@@ -146,6 +149,37 @@ def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, imag
     )
     bare = (motion.values[begin] == "diffuse") & ~given
     sheet.refuse("image", np.flatnonzero(bare), lambda i: ("a start image for motion diffuse", show("")))  # noqa: ARG005
+
+
+def check_times(
+    sheet: Sheet,
+    begin: npt.NDArray[np.int64],
+    still: npt.NDArray[np.bool_],
+    cells: Mapping[str, Cells],
+    audio: npt.NDArray[Any],
+) -> None:
+    """Refuses times, sounds and onsets where they have no meaning. `audio` are paths, [N], "" where there is none."""
+    silent, line = audio[begin] == "", ~still & (cells["motion"].values[begin] == "line")
+    timed = cells["time_s"].given | cells["beat"].given
+    paced = line & (cells["easing"].values == "onsets")
+    first, hasty, moved = begin == np.arange(len(begin)), np.zeros(len(begin), np.bool_), np.zeros(len(begin), np.bool_)
+    hasty[begin[paced]] = True
+    moved[begin[paced | timed]] = True
+    beside = cells["beat"].given & cells["time_s"].given
+    for name in ("time_s", "beat"):
+        _refuse(sheet, name, cells[name].given & ~line, "nothing, but in a walk of motion line", cells[name])
+    _refuse(sheet, "beat", beside, "nothing beside a time_s", cells["beat"])
+    _refuse(sheet, "beat", cells["beat"].given & line & silent, "nothing in a walk without audio", cells["beat"])
+    _refuse(sheet, "easing", paced & silent, "another one in a walk without audio", cells["easing"])
+    _refuse(sheet, "fps", cells["fps"].given & still, "nothing on a row without a walk", cells["fps"])
+    smooth, tween = cells["audio_smooth"], cells["tween"]
+    odd = first & ~hasty & smooth.given
+    _refuse(sheet, "audio_smooth", odd, "nothing, but in a walk of easing onsets", smooth)
+    odd = first & moved & (tween.values > 0)
+    _refuse(sheet, "tween", odd, "0 in a walk with times or of easing onsets", tween)
+    paths = replace(cells["motion"], values=audio)
+    _refuse(sheet, "audio", still & (audio != ""), "nothing on a row without a walk", paths)
+    _refuse(sheet, "audio", ~still & (audio != "") & (audio != audio[begin]), "what its walk begins with", paths)
 
 
 def check_seeds(

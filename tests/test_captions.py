@@ -11,8 +11,9 @@ import pytest
 
 from render.blend import Circle, Mix, Offset, Prompt
 from render.captions import captions, description
-from render.motion import frame_count, frames_of
-from render.recipe import EASINGS, MOTIONS, Keyframe, Target, Walk
+from render.motion import EASING, frame_count, frames_of
+from render.recipe import Keyframe, Target, Walk
+from render.vocabulary import MOTIONS
 
 MakeKeyframe = Callable[..., Keyframe]
 KEYFRAMES = {"line": 3, "grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}
@@ -71,7 +72,7 @@ def test_odd_prompts(
     assert captions(Walk("w", (a, b)))[1] == middle
 
 
-@pytest.mark.parametrize("easing", EASINGS)
+@pytest.mark.parametrize("easing", EASING)
 @pytest.mark.parametrize("motion", MOTIONS[:4])
 def test_a_text_tells_what_the_recipe_holds(make_keyframe: MakeKeyframe, motion: str, easing: str) -> None:
     walk = walk_of(make_keyframe, motion, frames=5, easing=easing, step_size=0.5)

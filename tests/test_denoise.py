@@ -20,8 +20,9 @@ from render.interpolate import slerp
 from render.lane import Lane
 from render.model import Model
 from render.plan import evaluations_of
-from render.recipe import KARRAS_SCHEDULERS, Keyframe, Recipe
+from render.recipe import Keyframe, Recipe
 from render.renderer import Renderer
+from render.vocabulary import KARRAS_SCHEDULERS
 
 # diffusers' LMS and DEIS hand tensors to NumPy; torch's __array__ and __array_wrap__ are not those of NumPy 2 yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")

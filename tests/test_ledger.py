@@ -10,9 +10,8 @@ from threading import Barrier
 
 import pytest
 
-import render.ledger
 from render.blend import Prompt, Seed
-from render.ledger import Ledger, publish, write_atomically
+from render.ledger import Ledger
 from render.recipe import Frame, Keyframe, Receipt, Recipe, StoreError, Unit
 
 KEYFRAME = Keyframe(1, "p", "", 1, 1, "linear", "slerp", 64, 64, 2, 1.0, "ddim")
@@ -142,42 +141,16 @@ def test_the_lock_has_one_holder(ledger: Ledger) -> None:
         pass
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "plan.json"
-    write_atomically(target, b"first")
-
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(render.ledger.os, "fsync", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomically(target, b"second")
-    assert target.read_bytes() == b"first"
-    assert os.listdir(tmp_path) == ["plan.json"]
-    write_atomically(target, b"second")
-    assert target.read_bytes() == b"second"
-    assert os.listdir(tmp_path) == ["plan.json"]
-
-
 def test_an_interrupted_claim_leaves_the_slot_free(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(render.ledger.os, "fsync", full)
+        patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             ledger.commit(make_receipt("00000"))
     assert list((ledger.run / "commits").iterdir()) == []
     assert ledger.commit(make_receipt("00000"))
-
-
-def test_publish_moves_the_file(tmp_path: Path) -> None:
-    source, target = tmp_path / "a", tmp_path / "b"
-    source.write_bytes(b"x")
-    publish(source, target)
-    assert not source.exists()
-    assert target.read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("receipt", [make_receipt("00007-0-r"), make_receipt("é", None, (0, 1, 2, 3))])

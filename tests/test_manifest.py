@@ -24,8 +24,9 @@ from render.cells import COLUMNS
 from render.families import SamplingDefaults
 from render.manifest import Manifest, read_frozen, read_manifest
 from render.motion import frame_count
-from render.recipe import FLOW_SCHEDULERS, KARRAS_SCHEDULERS, SEED_MAX, Keyframe, ManifestError, Walk
+from render.recipe import SEED_MAX, Keyframe, ManifestError, Walk
 from render.rules import Defaults, ModelRules, SizeRule
+from render.vocabulary import FLOW_SCHEDULERS, KARRAS_SCHEDULERS
 
 DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42, Path())
 SIZES = SizeRule(multiple=8, minimum=16, maximum=1024)
@@ -97,8 +98,9 @@ def test_every_column_is_read(path: Path) -> None:
     cells = (
         "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
     )
-    cells += "latents,,,0.5"
-    path.write_text(f"{','.join(COLUMNS)}\n{cells}\n")
+    cells += "latents,24,,,0.5,,,"
+    columns = [name for name in COLUMNS if name != "onset_pace"]
+    path.write_text(f"{','.join(columns)}\n{cells}\n")
     settings = (
         9,
         "ease-in",
@@ -115,7 +117,7 @@ def test_every_column_is_read(path: Path) -> None:
         0.5,
         "random",
     )
-    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False, strength=0.5)
+    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False, fps=24.0, strength=0.5)
     assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [Walk("w", (keyframe,))]
 
 
@@ -250,7 +252,7 @@ def test_the_fingerprint_sees_every_cell_and_label(path: Path) -> None:
 
 def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one would refuse to resume what an older version began."""
-    expected = "01aa55ae3ad7043983f6d5cd4aa6f8f6a6accfee92a5af4bea24c3429a14494b"
+    expected = "2bf1fd7d695088a9a617887cc422c680037a4b728b5da6b0d00b0716e0aa7cec"
     assert parquet(path, TABLE).fingerprint == expected
     monkeypatch.setattr(render.manifest, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected
@@ -363,7 +365,7 @@ def test_all_errors_at_once(path: Path) -> None:
     assert errors(path, text) == [
         "column 'imags': required a column of the manifest, or a label's name that is not nearly one and no column of "
         "the store; got 'imags' (nearest: images)",
-        "row 1, column 'easing': required one of linear, smooth, ease-in, ease-out; got 'smoth' (nearest: smooth)",
+        "row 1, column 'easing': required one of linear, smooth, ease-in, ease-out, onsets; got 'smoth' (nearest: smooth)",
         "row 2, column 'prompt': required a text; got ''",
         f"row 2, column 'seed': required {INTEGER['seed']}; got '-1'",
         f"row 2, column 'frames': required {INTEGER['frames']}; got '0'",
@@ -844,8 +846,8 @@ def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.Monk
     manifest.write(target)
     before = target.read_bytes()
 
-    def fail(table: Any, file: Any, **options: Any) -> None:
-        file.write(b"PAR1")
+    def fail(table: Any, file: Path, **options: Any) -> None:
+        file.write_bytes(b"PAR1")
         raise OSError("disk full")
 
     monkeypatch.setattr(pq, "write_table", fail)

@@ -17,8 +17,9 @@ import render.tokens
 from render.families import SamplingDefaults, pipelines
 from render.families.schedulers import FLOW, KARRAS, native_scheduler
 from render.model import Changes, Model, resolve_model
-from render.recipe import FLOW_SCHEDULERS, KARRAS_SCHEDULERS, ModelError
+from render.recipe import ModelError
 from render.starter import PIPELINE
+from render.vocabulary import FLOW_SCHEDULERS, KARRAS_SCHEDULERS
 
 
 @pytest.fixture

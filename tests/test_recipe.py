@@ -13,7 +13,6 @@ from render.blend import INTERPOLATIONS, Blend, Circle, Image, Mix, Offset, Prom
 from render.recipe import (
     MAIN,
     PIXELS_VERSION,
-    SCHEDULERS,
     SEED_MAX,
     Frame,
     InputError,
@@ -27,6 +26,7 @@ from render.recipe import (
     Unit,
     canonical_json,
 )
+from render.vocabulary import SCHEDULERS
 
 LITERAL = Recipe(
     prompt=Mix("slerp", Prompt("a cät"), Prompt('a "dog"'), 0.25),

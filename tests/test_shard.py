@@ -21,8 +21,9 @@ from PIL import Image
 import render.shard
 from render.blend import Prompt, Seed, mix
 from render.ledger import Ledger
-from render.recipe import STORE_COLUMNS, Frame, Keyframe, Recipe, StoreError, Unit
+from render.recipe import Frame, Keyframe, Recipe, StoreError, Unit
 from render.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
+from render.vocabulary import STORE_COLUMNS
 from render.worker import ENCODINGS, encode_image
 
 ORIGIN = Origin("starter", "abc", "CPU, 1 thread", "float32", "png")

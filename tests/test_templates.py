@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 
 from render.families import SamplingDefaults
 from render.manifest import read_manifest
-from render.recipe import KARRAS_SCHEDULERS, MAIN, JobError, ManifestError
+from render.recipe import MAIN, JobError, ManifestError
 from render.rules import Defaults, ModelRules, SizeRule
 from render.templates import Expansion, expand_templates
+from render.vocabulary import KARRAS_SCHEDULERS
 from render.wildcards import MODES, Mode, TemplateError, Wildcards, draw, parse_template
 
 DEFAULTS = Defaults("", 24, "linear", "slerp", 0, Path())

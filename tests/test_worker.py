@@ -27,8 +27,9 @@ from render.denoise import Row
 from render.lane import TRIES
 from render.ledger import Ledger
 from render.model import Model, resolve_model
-from render.recipe import STORE_COLUMNS, Frame, Keyframe, ModelError, Receipt, Recipe, Target, Unit, Walk
+from render.recipe import Frame, Keyframe, ModelError, Receipt, Recipe, Target, Unit, Walk
 from render.renderer import Renderer
+from render.vocabulary import STORE_COLUMNS
 from render.worker import ENCODINGS, Setup, Worker
 
 pytest_plugins = ["stores"]

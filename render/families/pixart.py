@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from render.families import Conditioning, Config, Encoder, Facts, Loading, SamplingDefaults
 from render.families.parts import SIDE_MAX, Autoencoder, autoencoder_factor, load_pipeline
 from render.families.schedulers import Schedulers, native_scheduler
-from render.recipe import KARRAS_SCHEDULERS
+from render.vocabulary import KARRAS_SCHEDULERS
 
 if TYPE_CHECKING:
     from torch import Tensor

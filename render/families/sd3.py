@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from render.families import Conditioning, Config, Encoder, Facts, Loading, SamplingDefaults
 from render.families.parts import Autoencoder, autoencoder_factor, load_pipeline
 from render.families.schedulers import FlowSchedulers
-from render.recipe import FLOW_SCHEDULERS
+from render.vocabulary import FLOW_SCHEDULERS
 
 if TYPE_CHECKING:
     from torch import Tensor

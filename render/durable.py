@@ -1,0 +1,50 @@
+"""Files that are there whole or not at all, whatever is killed when. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+__all__ = ["PARTIAL", "partial", "publish", "replacing", "sync", "write_atomically"]
+
+PARTIAL = ".partial-"  # how the names of unfinished files begin
+
+
+def partial(path: Path) -> Path:
+    """A hidden name beside a file, of its suffix, that was never used before."""
+    return path.with_name(f"{PARTIAL}{uuid4().hex}{path.suffix}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path` to write to; what is there in the end becomes `path`, after an error nothing does."""
+    temporary = partial(path)
+    try:
+        yield temporary
+        sync(temporary)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Rename a finished file and make the rename durable."""
+    source.replace(target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

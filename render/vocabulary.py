@@ -1,0 +1,67 @@
+"""The words that manifests, jobs and stores use. Standard library only."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DIRECTIONS",
+    "EASINGS",
+    "FLOW_SCHEDULERS",
+    "FORMATS",
+    "FPS_MAX",
+    "FPS_MIN",
+    "GIF_FPS_MAX",
+    "KARRAS_SCHEDULERS",
+    "LOOPS",
+    "MOTIONS",
+    "SCHEDULERS",
+    "SHOWN",
+    "STORE_COLUMNS",
+]
+
+EASINGS = ("linear", "smooth", "ease-in", "ease-out", "onsets")
+DIRECTIONS = ("ones", "random")
+LOOPS = ("none", "cycle")
+MOTIONS = ("line", "grid", "drift", "circle", "denoise", "diffuse")
+SHOWN = ("latents", "clean")
+KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedule of betas
+    "ddim",
+    "pndm",
+    "lms",
+    "euler",
+    "euler_a",
+    "heun",
+    "dpm++2m",
+    "dpm++2m karras",
+    "dpm++ sde",
+    "unipc",
+    "deis",
+    "lcm",
+)
+FLOW_SCHEDULERS = ("flow-euler", "flow-heun", "flow-dpm++2m", "flow-unipc")  # for models of flow matching
+SCHEDULERS = KARRAS_SCHEDULERS + FLOW_SCHEDULERS
+FORMATS = ("png", "webp", "jpeg")
+STORE_COLUMNS = (
+    "image",
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "step",
+    "cfg",
+    "sampler",
+    "width",
+    "height",
+    "timestamp",
+    "key",
+    "walk",
+    "frame",
+    "recipe",
+    "sha256",
+    "model",
+    "revision",
+    "rows",
+    "device",
+    "dtype",
+    "render_ms",
+)
+FPS_MIN, FPS_MAX = 0.1, 240.0  # frames per second of an animation
+GIF_FPS_MAX = 50  # a delay of 2 centiseconds; browsers play shorter ones as 10
