@@ -104,8 +104,10 @@ def denoise(
 
 
 def _timesteps(recipe: Recipe, scheduler: Any) -> Any:
-    """Those that are not skipped. PNDM has one more than steps."""
-    return scheduler.timesteps[recipe.skipped_steps * scheduler.order :] if recipe.skipped_steps < recipe.steps else []
+    """Those that are not skipped. PNDM has one more than steps, which no stem takes; an image without noise takes none."""
+    if recipe.stem is None and recipe.skipped_steps == recipe.steps:
+        return []
+    return scheduler.timesteps[recipe.skipped_steps * scheduler.order :]
 
 
 def _end(recipe: Recipe, scheduler: Any) -> int:

@@ -55,7 +55,9 @@ class Leg:
     corners: tuple[Keyframe, ...]  # that the frames lie between
     count: int  # frames
     at: Callable[[int, Target], Recipe]  # the recipe of the frame at 0 … count - 1
-    share: float = 1.0  # of the steps that its frames take, in the mean
+    share: float = 1.0  # of the steps, that each of its frames takes for itself, in the mean
+    stem: float = 0.0  # of the steps, that are taken once for all of its frames
+    tied: bool = False  # whether its frames share what is rendered, and are best kept together
 
 
 def recipe_at(point: Point, target: Target) -> Recipe:
@@ -127,8 +129,12 @@ def line(walk: Walk) -> Iterator[Leg]:
     for a, b in pairwise((*walk.keyframes, *walk.keyframes[:1]) if cycle else walk.keyframes):
         yield _leg_of_line(a, b)
     if not cycle:
-        before, last = walk.keyframes[-2:] if len(walk.keyframes) > 1 else walk.keyframes * 2
-        yield Leg(last, (last,), 1, lambda _index, target: _anchored(recipe_at(last, target), before, last, target))
+        alone = len(walk.keyframes) == 1
+        before, last = walk.keyframes * 2 if alone else walk.keyframes[-2:]
+        own = 1.0 if alone else 1 - _stem(before, last)
+        yield Leg(
+            last, (last,), 1, lambda _index, target: _anchored(recipe_at(last, target), before, last, target), own
+        )
 
 
 def _leg_of_line(a: Keyframe, b: Keyframe) -> Leg:
@@ -143,12 +149,15 @@ def _leg_of_line(a: Keyframe, b: Keyframe) -> Leg:
         recipe = rendered(step, target)
         return replace(recipe, towards=rendered(step + 1, target), t=part / apart) if part else recipe
 
-    return Leg(a, (a, b), a.frames * apart, at, _share(a) / apart)
+    stem = _stem(a, b)
+    return Leg(a, (a, b), a.frames * apart, at, (1 - stem) / apart, stem, tied=bool(a.anchor or a.tween))
 
 
-def _share(a: Keyframe) -> float:
-    """Of a leg's steps, those that are taken: the anchored ones are taken once."""
-    return a.anchor / a.frames + 1 - a.anchor if a.anchor else 1.0
+def _stem(a: Keyframe, b: Keyframe) -> float:
+    """The part of its steps that an anchored leg takes once."""
+    strength = (a.strength + b.strength) / 2
+    steps = a.steps - (skipped_steps(a.steps, strength) if a.image else 0)
+    return round(a.anchor * steps) / steps
 
 
 def _anchored(recipe: Recipe, a: Keyframe, b: Keyframe, target: Target) -> Recipe:

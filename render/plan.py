@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from render.motion import Leg, frames_of, legs, skipped_steps
 from render.recipe import Frame, Group, Keyframe, Target, Unit, Walk
 
-__all__ = ["Counts", "Limits", "Plan", "count_walks", "make_plan", "plan_units", "show_group"]
+__all__ = [
+    "Counts",
+    "Limits",
+    "Plan",
+    "Run",
+    "count_walks",
+    "evaluations_with_cuts",
+    "make_plan",
+    "plan_units",
+    "show_group",
+]
 
 UNIT_BYTES = 128 * 2**20  # of encoded images at most
 UNIT_FRAMES = 256  # at most: a few minutes of work
@@ -28,6 +39,15 @@ class Limits:
     format: str
 
 
+@dataclass(slots=True)
+class Run:
+    """Frames that follow each other: those of a leg that are best kept together, or any number of others."""
+
+    frames: int
+    tied: bool = False
+    shared: int = 0  # evaluations of what they share, which every unit takes anew
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What a manifest amounts to."""
@@ -38,6 +58,7 @@ class Counts:
     pixels: int
     evaluations: int  # rows through the network
     by_group: dict[Group, tuple[int, int]]  # frames, rows they ask for at once
+    runs: dict[Group, list[Run]]  # its frames in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +113,30 @@ def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
     """Count frames, pixels and network evaluations in one pass over the walks."""
     named = stills = pixels = evaluations = 0
     by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
+    runs: dict[Group, list[Run]] = defaultdict(list)
     for walk in walks:
         stills += walk.still
         named += not walk.still
         for leg in legs(walk):
             a = leg.start
-            rows = leg.count + _guided(leg, targets[a.model])
-            group = by_group[a.model, a.width, a.height]
-            group[0] += leg.count
-            group[1] += rows
+            guided = _guided(leg, targets[a.model])
+            group = a.model, a.width, a.height
+            by_group[group][0] += leg.count
+            by_group[group][1] += leg.count + guided
             pixels += leg.count * a.width * a.height
-            evaluations += round(rows * evaluations_of(a) * leg.share)
+            shared = round((1 + (guided > 0)) * evaluations_of(a) * leg.stem)
+            evaluations += round((leg.count + guided) * evaluations_of(a) * leg.share) + shared
+            _add(runs[group], leg, shared)
     frames = sum(count for count, _ in by_group.values())
-    return Counts(named, stills, frames, pixels, evaluations, {g: (n, r) for g, (n, r) in by_group.items()})
+    sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
+    return Counts(named, stills, frames, pixels, evaluations, sizes, dict(runs))
+
+
+def _add(runs: list[Run], leg: Leg, shared: int) -> None:
+    if leg.tied or not runs or runs[-1].tied:
+        runs.append(Run(leg.count, leg.tied, shared))
+    else:
+        runs[-1].frames += leg.count
 
 
 def _guided(leg: Leg, target: Target) -> int:
@@ -119,8 +151,24 @@ def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targe
     """Fix rows and unit sizes for each group of the job."""
     rows = {group: min(limits.rows or _rows(group, limits.gpu), asked) for group, (_, asked) in counts.by_group.items()}
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
-    units = sum(-(-frames // unit_frames[group]) for group, (frames, _) in counts.by_group.items())
+    units = sum(_cut(runs, unit_frames[group])[0] for group, runs in counts.runs.items())
     return Plan(fingerprint, targets, units, rows, unit_frames)
+
+
+def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
+    """The evaluations of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
+    return counts.evaluations + sum(_cut(runs, plan.unit_frames[group])[1] for group, runs in counts.runs.items())
+
+
+def _cut(runs: list[Run], size: int) -> tuple[int, int]:
+    """(units that `_batches` makes of the runs, evaluations that are taken again in them)."""
+    units = held = again = 0
+    for run in runs:
+        if run.tied and held + run.frames > size and held:
+            units, held = units + 1, 0
+        again += (-(-(held + run.frames) // size) - 1) * run.shared
+        units, held = units + (held + run.frames) // size, (held + run.frames) % size
+    return units + (held > 0), again
 
 
 def _rows(group: Group, gpu: bool) -> int:
@@ -151,13 +199,20 @@ def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit
 
 
 def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:
-    """The frames of one model's walks, gathered by size, so many of each at a time."""
+    """The frames of one model's walks, gathered by size, so many of each at a time.
+
+    The frames of a leg that share something begin a batch of their own where they would not fit behind others.
+    """
     gathered: dict[Group, list[Frame]] = defaultdict(list)
     for walk in walks:
         start = walk.keyframes[0]
         group = start.model, start.width, start.height
-        for frame in frames_of(walk, target):
-            gathered[group].append(frame)
-            if len(gathered[group]) == sizes[group]:
+        frames = frames_of(walk, target)
+        for leg in legs(walk):
+            if leg.tied and gathered[group] and len(gathered[group]) + leg.count > sizes[group]:
                 yield group, gathered.pop(group)
-    yield from gathered.items()
+            for frame in islice(frames, leg.count):
+                gathered[group].append(frame)
+                if len(gathered[group]) == sizes[group]:
+                    yield group, gathered.pop(group)
+    yield from ((group, frames) for group, frames in gathered.items() if frames)

@@ -16,7 +16,7 @@ from render.ledger import Ledger
 from render.machine import Workforce, choose_workforce, uses_gpu
 from render.manifest import Manifest, read_frozen, read_manifest
 from render.model import Changes, Model, resolve_model
-from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, make_plan
+from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, evaluations_with_cuts, make_plan
 from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
 from render.rules import Defaults, ModelRules, SizeRule
 from render.sweep import parse_sweep
@@ -65,6 +65,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     counts = count_walks(manifest.walks(), targets)
     limits = Limits(job.workers.rows, job.store.unit_frames, uses_gpu(job), job.store.format)
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
+    counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, models.values(), plan.units)
     plan = replace(plan, threads=workforce.threads)
     return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)), sweep.count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -21,6 +21,7 @@ from render.blend import Blend, Image, Leaf, Prompt, leaves
 from render.denoise import Evaluations, NoiseSource, Row, Stem, begin, denoise, shown
 from render.families import Conditioning, Family, Loading, load_family
 from render.families.parts import text_encoders
+from render.images import read_image
 from render.interpolate import evaluate, slerp
 from render.model import Model
 from render.recipe import Recipe
@@ -28,6 +29,7 @@ from render.recipe import Recipe
 __all__ = ["Renderer", "choose_dtype"]
 
 EMBEDDINGS_BYTES = 2**30  # of prompts that are held; SDXL takes 0.6 MB each in float32, FLUX.1 8 MB
+UNITS_AWAITED = 3  # units whose frames may be in flight
 SHARED_HELD = 64  # frames whose latents others go on from
 MEMORY_SHORT = 0.25  # part of a GPU's memory that is to be free for denoising once everything is loaded
 
@@ -52,12 +54,18 @@ class Renderer:
         self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()
         self._shared: OrderedDict[str, Stem] = OrderedDict()  # by the recipe's key
         self._sharing: set[str] = set()  # that a frame in flight is rendering
+        self._awaited: deque[set[str]] = deque(maxlen=UNITS_AWAITED)  # of each unit, that several frames come to
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.device = _describe(self._device, threads)
 
     @torch.inference_mode()
     def prepare(self, recipes: Iterable[Recipe]) -> None:
-        """Encode the prompts of frames to come; where memory is short, the text encoders leave the GPU after that."""
+        """Encode the prompts of a unit's frames; where memory is short, the text encoders leave the GPU after that.
+
+        Of its frames, those that several come to are rendered once: tweens' neighbours, and frames of one recipe.
+        """
+        recipes = list(recipes)
+        self._awaited.append(_repeated(recipes))
         for recipe in recipes:
             for leaf in leaves(recipe.prompt):
                 self._encode(leaf, negative=False)
@@ -71,9 +79,11 @@ class Renderer:
     def start(self, recipe: Recipe) -> Evaluations:
         """The frame as a generator; it encodes its prompts when it first runs."""
         if recipe.towards is None:
-            return shown(recipe, (yield from self._render(recipe)))
-        a = yield from self._share(replace(recipe, towards=None, t=0.0))
-        b = yield from self._share(recipe.towards)
+            shared = any(recipe.key in keys for keys in self._awaited)
+            return shown(recipe, (yield from (self._share(recipe) if shared else self._render(recipe))))
+        first, last = _ends(recipe)
+        a = yield from self._share(first)
+        b = yield from self._share(last)
         return slerp(a.latents, b.latents, recipe.t, per_vector=False)
 
     def forget(self) -> None:
@@ -173,6 +183,17 @@ class Renderer:
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
 
 
+def _repeated(recipes: Sequence[Recipe]) -> set[str]:
+    """The keys of recipes that several frames come to."""
+    counts = Counter(end.key for recipe in recipes for end in _ends(recipe))
+    return {key for key, count in counts.items() if count > 1}
+
+
+def _ends(recipe: Recipe) -> tuple[Recipe, ...]:
+    """The recipes that a frame's latents lie between; its own where it is no tween."""
+    return (recipe,) if recipe.towards is None else (replace(recipe, towards=None, t=0.0), recipe.towards)
+
+
 def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:
     """RGB `[height, width, 3]` of an image file. Raises ValueError where it is not the one that the recipe means."""
     if not isinstance(leaf, Image):
@@ -180,10 +201,8 @@ def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uin
     data = (root / leaf.path).read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != leaf.sha256:
         raise ValueError(f"image {leaf.path}: required a file of SHA-256 {leaf.sha256}, got {found}")
-    image = PIL.Image.open(io.BytesIO(data)).convert("RGB")
-    if image.size != size:
-        image = image.resize(size, PIL.Image.Resampling.LANCZOS)
-    return np.array(image)
+    image = read_image(io.BytesIO(data))
+    return np.array(image if image.size == size else image.resize(size, PIL.Image.Resampling.LANCZOS))
 
 
 def _size_bytes(conditioning: Conditioning) -> int:

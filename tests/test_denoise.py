@@ -389,13 +389,15 @@ def anchored(make_recipe: MakeRecipe, seed: int, **fields: Any) -> Recipe:
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler_a", "heun", "pndm", "dpm++2m", "unipc", "lcm", "dpm++ sde"])
+@pytest.mark.parametrize("shared", [1, 2, 6])
 def test_a_frame_that_goes_on_from_itself_is_itself(
-    renderer: Renderer, make_recipe: MakeRecipe, scheduler: str
+    renderer: Renderer, make_recipe: MakeRecipe, scheduler: str, shared: int
 ) -> None:
     """To the bit: what multistep schedulers remember and what ancestral ones draw go along."""
     plain = make_recipe(scheduler=scheduler, steps=6)
-    stem = make_recipe(scheduler=scheduler, steps=6, stop=2)
-    whole, parts = render(renderer, [plain, make_recipe(scheduler=scheduler, steps=6, skipped_steps=2, stem=stem)])
+    stem = make_recipe(scheduler=scheduler, steps=6, stop=shared)
+    goes_on = make_recipe(scheduler=scheduler, steps=6, skipped_steps=shared, stem=stem)
+    whole, parts = render(renderer, [plain, goes_on])
     assert torch.equal(whole, parts)
 
 

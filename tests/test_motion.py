@@ -258,7 +258,8 @@ def test_an_anchored_line_shares_its_first_steps(make_keyframe: MakeKeyframe) ->
     assert {frame.recipe.stem for frame in frames} == {stem}
     assert {frame.recipe.skipped_steps for frame in frames} == {4}
     assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(Walk("v", (a, b)), TARGET)]
-    assert next(legs(walk)).share == (4 + 4 * 4) / (4 * 8)  # 1 - anchor, and the shared steps once
+    leg = next(legs(walk))
+    assert (leg.share, leg.stem, leg.tied) == (0.5, 0.5, True)
 
 
 def test_tweens_lie_between_neighbours(make_keyframe: MakeKeyframe) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +18,21 @@ from render.plan import (
     Counts,
     Limits,
     Plan,
+    Run,
     count_walks,
     evaluations_of,
+    evaluations_with_cuts,
     make_plan,
     plan_units,
     show_group,
 )
 from render.recipe import Keyframe, Target, Walk
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from render.denoise import Row
+    from render.renderer import Renderer
 
 MakeKeyframe = Callable[..., Keyframe]
 TARGETS = {"main": Target("m"), "xl": Target("x"), "flux": Target("f", distilled=True, tile_above=64)}
@@ -43,6 +52,7 @@ def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
     def walk(index: int) -> Walk:
         width, height = draw(st.sampled_from([(64, 64), (64, 96), (512, 512)]))
         model = draw(st.sampled_from(list(TARGETS)))
+        shares: dict[str, Any] = draw(st.sampled_from([{}, {}, {"anchor": 0.5}, {"tween": 2}]))
         keyframes = tuple(
             Keyframe(
                 row=index + 1,
@@ -59,6 +69,7 @@ def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
                 scheduler="ddim",
                 true_guidance=draw(st.sampled_from([1.0, 2.0])) if TARGETS[model].distilled else 1.0,
                 model=model,
+                **shares,
             )
             for k in range(draw(st.integers(1, 4)))
         )
@@ -165,7 +176,8 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
 )
 def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, limits: Limits, size: int) -> None:
     group = ("main", side, side)
-    counts = Counts(0, frames, frames, frames * side * side, frames, {group: (frames, frames)})
+    runs = {group: [Run(frames)]}
+    counts = Counts(0, frames, frames, frames * side * side, frames, {group: (frames, frames)}, runs)
     plan = make_plan(counts, limits, {}, TARGETS)
     assert plan.unit_frames == {group: size}
     assert plan.units == -(-frames // size)
@@ -186,7 +198,50 @@ def test_counts(make_keyframe: MakeKeyframe) -> None:
         pixels=10 * 64 * 64 + 128 * 64,
         evaluations=4 * 3 + 2 * 7 + 5 + 7 * 3,
         by_group={("main", 64, 64): (4, 4), ("main", 128, 64): (1, 2), ("flux", 64, 64): (6, 8)},
+        runs={("main", 64, 64): [Run(4)], ("main", 128, 64): [Run(1)], ("flux", 64, 64): [Run(6)]},
     )
+
+
+def test_legs_that_share_stay_together_where_they_can(make_keyframe: MakeKeyframe) -> None:
+    """Units of ten: a leg of six begins a new one behind six others, one of 25 begins a new one and is cut."""
+    first = [Walk(f"s{n}", (make_keyframe(),), still=True) for n in range(6)]
+    short = Walk("short", tuple(make_keyframe(frames=6, anchor=0.5, steps=4, seed=n) for n in range(2)))
+    long = Walk("long", tuple(make_keyframe(frames=25, anchor=0.5, steps=4, seed=n) for n in range(2)))
+    limits = Limits(None, 10, False, "png")
+    plan = plan_for([*first, short, long], limits)
+    sizes = [[frame.walk for frame in unit.frames] for unit in plan_units(lambda: iter([*first, short, long]), plan)]
+    assert [(names[0], len(names)) for names in sizes] == [
+        ("s0", 6),
+        ("short", 7),
+        ("long", 10),
+        ("long", 10),
+        ("long", 6),
+    ]
+    assert plan.units == 5
+    counts = count_walks([*first, short, long], TARGETS)
+    assert evaluations_with_cuts(counts, plan) - counts.evaluations == 2 * (2 * 2)  # two cuts, two guided steps
+
+
+def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Renderer) -> None:
+    """The network's rows, where one unit holds the walk: with shared steps, with tweens, with both and with repeats."""
+    from render.denoise import pack_rows
+
+    for fields in ({}, {"anchor": 0.6}, {"tween": 2}, {"anchor": 0.4, "tween": 1}, {"easing": "onsets"}):
+        pace: Any = {"onset_pace": (0.0, 0.5, 0.5, 0.5)} if "easing" in fields else {}
+        walk = Walk("w", tuple(make_keyframe(seed=n, frames=4, steps=5, **fields, **pace) for n in range(2)))
+        recipes = [frame.recipe for frame in frames_of(walk, TARGETS["main"])]
+        renderer._shared.clear()
+        renderer.prepare(recipes)
+        waiting = iter([(n, renderer.start(recipe)) for n, recipe in enumerate(recipes)])
+        asked: list[int] = []
+
+        def run(rows: list[Row], asked: list[int] = asked) -> list[Tensor]:
+            asked.append(len(rows))
+            return renderer.run(rows, 8)
+
+        assert len(list(pack_rows(lambda _wait, waiting=waiting: next(waiting, None), run, 8))) == len(recipes)
+        planned = count_walks([walk], TARGETS).evaluations
+        assert sum(asked) == planned - (2 * 2 * 5 if pace else 0)  # repeats are found when they are rendered
 
 
 @pytest.mark.parametrize(
