@@ -34,6 +34,7 @@ from render.walks import (
     check_circles,
     check_counts,
     check_held,
+    check_idle,
     check_images,
     check_motions,
     check_seeds,
@@ -185,12 +186,13 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
     negative = re.sub(r"\r\n?", "\n", defaults.negative_prompt)  # as in the cells
     columns["negative_prompt"] = sheet.column("negative_prompt", "text").fill_null(negative)
     columns["seed"] = _resolve_seeds(sheet, still, begin, cells, defaults.seed)
-    check_circles(sheet, begin, cells["motion"], prompt, columns["seed"])
+    check_circles(sheet, begin, cells["motion"], columns)
     columns |= read_times(sheet, begin, still, cells, defaults)
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
     columns["image"], columns["image_sha256"] = read_files(sheet, "image", defaults.media, image_fault)
     check_images(sheet, begin, cells["motion"], columns["image"])
+    check_idle(sheet, begin, still, cells, columns["image"])
     return {name: columns[name] for name in COLUMNS}
 
 

@@ -67,6 +67,8 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.ui
 
     frames = iter([(recipe, renderer.start(recipe))])
     ((_, latents),) = pack_rows(lambda _wait: next(frames, None), lambda batch: renderer.run(batch, rows), rows)
+    if isinstance(latents, (OSError, ValueError)):  # a start image that is not there, or another one
+        raise StoreError(f"required what frame {recipe.key} was made of, got {latents}") from latents
     if isinstance(latents, Exception):
         raise latents
     return renderer.decode(latents, recipe.tiled)

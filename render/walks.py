@@ -18,6 +18,7 @@ __all__ = [
     "check_circles",
     "check_counts",
     "check_held",
+    "check_idle",
     "check_images",
     "check_motions",
     "check_seeds",
@@ -37,6 +38,7 @@ ONLY: dict[str, tuple[tuple[str, ...], Any]] = {  # the motions that have a use 
     "shown": (("denoise",), "latents"),
 }
 FORETELLING = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose steps tell it
+SIDE_MAX = 1000  # of a grid
 KEYFRAMES = {"grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}  # of motions that have a fixed number
 
 
@@ -123,20 +125,53 @@ def check_motions(
     hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, FORETELLING)
     required = f"one that foretells the clean image, {', '.join(FORETELLING)}"
     _refuse(sheet, "scheduler", first & (motion == "denoise") & hidden, required, cells["scheduler"])
-    small = cells["frames"].values < 2
-    _refuse(sheet, "frames", first & (motion == "grid") & small, "2 a side of a grid, or more", cells["frames"])
+    sides = cells["frames"].values
+    odd = first & (motion == "grid") & ((sides < 2) | (sides > SIDE_MAX))
+    _refuse(sheet, "frames", odd, f"2 … {SIDE_MAX} a side of a grid", cells["frames"])
 
 
-def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, prompts: Any, seeds: Any) -> None:
-    """Refuses circles of two prompts or of one seed. `prompts` and `seeds` are [N], with their defaults."""
+def check_idle(
+    sheet: Sheet,
+    begin: npt.NDArray[np.int64],
+    still: npt.NDArray[np.bool_],
+    cells: Mapping[str, Cells],
+    images: Any,
+) -> None:
+    """Refuses what a row says that would change nothing. `images` are [N]; a frozen manifest says everything."""
+    if sheet.raw.frozen:
+        return
+    motion = cells["motion"].values[begin]
+    later = begin != np.arange(len(begin))
+    bare = pc.equal(images, "").to_numpy(zero_copy_only=False)
+
+    def refuse(name: str, odd: npt.NDArray[np.bool_], required: str) -> None:
+        column = cells[name]
+        _refuse(sheet, name, odd & column.given & ~column.bad, required, column)
+
+    refuse("frames", np.isin(motion, ("denoise", "diffuse")), "nothing in a motion whose steps are its frames")
+    refuse("frames", later & np.isin(motion, ("grid", "circle")), "nothing but in the first row of a grid or circle")
+    refuse("easing", motion != "line", "nothing, but in a walk of motion line")
+    refuse("strength", bare, "nothing on a row without an image")
+    refuse("strength", motion == "diffuse", "nothing in a walk of motion diffuse")
+    for name in ("anchor", "tween"):
+        refuse(name, still & (cells[name].values != 0), "nothing on a row without a walk")
+    for name in ("guidance", "true_guidance"):
+        other = cells[name].values != cells[name].values[begin]
+        refuse(name, later & (motion == "circle") & other, "what its circle begins with")
+
+
+def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]) -> None:
+    """Refuses circles of two prompts or of one seed. The columns are [N], with their defaults."""
     second = (motion.values[begin] == "circle") & (begin != np.arange(len(begin)))
     for position in np.flatnonzero(second).tolist():
-        own, first = (prompts[place].as_py() for place in (position, int(begin[position])))
-        where = {"row": int(sheet.raw.rows[position])}
-        if own != first:
-            sheet.problems.add("the prompt that its circle begins with", show(own), column="prompt", **where)
-        if seeds[position] == seeds[begin[position]]:
-            sheet.problems.add("another seed than its circle begins with", str(seeds[position]), column="seed", **where)
+        row, start = int(sheet.raw.rows[position]), int(begin[position])
+        for name in ("prompt", "negative_prompt"):
+            own = columns[name][position].as_py()
+            if own != columns[name][start].as_py():
+                sheet.problems.add(f"the {name} that its circle begins with", show(own), row=row, column=name)
+        seed = columns["seed"][position]
+        if seed == columns["seed"][start]:
+            sheet.problems.add("another seed than its circle begins with", str(seed), row=row, column="seed")
 
 
 def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:

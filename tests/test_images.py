@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 import pytest
 
-from render import ManifestError, open_store, plan_job, run_job
+from render import ManifestError, StoreError, open_store, plan_job, run_job
 from render.blend import Image, Mix
-from render.images import PIXELS_MAX
+from render.images import PIXELS_MAX, image_fault, read_image
 from render.recipe import Recipe
 from render.reproduce import reproduce_frame
 from render.verify import verify_store
@@ -61,7 +62,12 @@ def test_a_walk_between_images(folder: Path, tmp_path: Path) -> None:
     ]
     assert len({frame.row["sha256"] for frame in frames}) == 4
     assert reproduce_frame(out, frames[1].row["key"]).same
+    (folder / "red.png").write_bytes((folder / "deep" / "grey.jpg").read_bytes())
+    with pytest.raises(StoreError, match=r"was made of, got image red.png: required a file of SHA-256"):
+        reproduce_frame(out, frames[1].row["key"])
     (folder / "red.png").unlink()
+    with pytest.raises(StoreError, match=r"was made of, got .*No such file"):
+        reproduce_frame(out, frames[1].row["key"])
     assert verify_store(out).problems == ()  # a proof of what is stored needs no start image
 
 
@@ -82,6 +88,56 @@ def test_a_pinned_hash(folder: Path) -> None:
     assert plan_job(manifest(folder, text.format(sha256(folder / "red.png")))).counts.frames == 1
     with pytest.raises(ManifestError, match=r"column 'image_sha256': required .*, the file's; got 'abc'"):
         plan_job(manifest(folder, text.format("abc")))
+
+
+def corner(image: PIL.Image.Image) -> tuple[int, ...]:
+    return tuple(int(level) for level in np.asarray(image)[0, 0])
+
+
+def test_the_pixels_of_odd_images(tmp_path: Path) -> None:
+    """Upright, as Pillow's own exif_transpose has it; transparent on white; 16 bits as 8."""
+    wide = PIL.Image.new("RGB", (40, 20), (0, 0, 255))
+    wide.paste((255, 0, 0), (0, 0, 20, 20))
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6  # the camera lay on its side
+    wide.save(tmp_path / "turned.png", exif=turned)
+    PIL.Image.new("RGBA", (8, 8), (255, 0, 255, 0)).save(tmp_path / "clear.png")
+    PIL.Image.new("RGBA", (8, 8), (255, 0, 0, 51)).save(tmp_path / "pale.webp", lossless=True)
+    palette = PIL.Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    palette.save(tmp_path / "palette.png", transparency=1)
+    deep = np.full((8, 8), 0x80FF, np.uint16)
+    PIL.Image.fromarray(deep).save(tmp_path / "deep.png")
+    found = {}
+    for path in sorted(tmp_path.iterdir()):
+        assert image_fault(path) is None
+        with path.open("rb") as content:
+            found[path.stem] = read_image(content)
+    assert found["turned"].size == (20, 40)
+    assert (corner(found["turned"]), corner(found["turned"].rotate(180))) == ((255, 0, 0), (0, 0, 255))
+    assert corner(found["clear"]) == corner(found["palette"]) == (255, 255, 255)
+    assert corner(found["pale"]) == (255, 204, 204)
+    assert corner(found["deep"]) == (128, 128, 128)
+    assert {image.mode for image in found.values()} == {"RGB"}
+
+
+@pytest.mark.parametrize("values", [np.zeros((8, 8), np.float32), np.zeros((8, 8), np.int32)])
+def test_images_of_other_depths_are_refused(tmp_path: Path, values: np.ndarray) -> None:
+    PIL.Image.fromarray(values).save(tmp_path / "a.tiff")
+    fault = image_fault(tmp_path / "a.tiff")
+    assert fault is not None
+    assert fault[0] == "an image of 8 or 16 bits a channel"
+
+
+def test_whatever_a_decoder_raises_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVIF's raises RuntimeError, DDS' NotImplementedError."""
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def fail(self: object) -> None:
+        raise NotImplementedError("no such codec")
+
+    monkeypatch.setattr(PIL.ImageFile.ImageFile, "load", fail)
+    assert image_fault(tmp_path / "a.png") == ("an image file", "NotImplementedError: no such codec")
 
 
 def bomb(folder: Path) -> None:

@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "starter.evaluate": {"starter", "starter.dataset"},
     "machine": {"config", "model"},
     "denoise": {"blend", "families", "interpolate", "recipe"},
-    "renderer": {"blend", "denoise", "families", "families.parts", "interpolate", "model", "recipe"},
+    "renderer": {"blend", "denoise", "families", "families.parts", "images", "interpolate", "model", "recipe"},
     "ledger": {"durable", "recipe"},
     "shard": {"blend", "durable", "ledger", "recipe", "vocabulary"},
     "store": {"ledger", "recipe"},

@@ -95,15 +95,13 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    cells = (
-        "w, a dog ,bad,5,1,9,ease-in,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
-    )
-    cells += "latents,24,,,0.5,,,"
+    cells = "w, a dog ,bad,5,1,9,,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
+    cells += "latents,24,,,,,,"
     columns = [name for name in COLUMNS if name != "onset_pace"]
     path.write_text(f"{','.join(columns)}\n{cells}\n")
     settings = (
         9,
-        "ease-in",
+        "linear",
         "slerp-global",
         32,
         48,
@@ -117,7 +115,7 @@ def test_every_column_is_read(path: Path) -> None:
         0.5,
         "random",
     )
-    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False, fps=24.0, strength=0.5)
+    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False, fps=24.0)
     assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [Walk("w", (keyframe,))]
 
 
@@ -948,7 +946,7 @@ def test_flags_of_parquet(path: Path, flags: list[object]) -> None:
         ("w,a,1,3,circle,,,,\n", 1, "motion", "2 keyframes for motion circle; got 1"),
         ("w,a,1,3,circle,,,,\nw,b,2,,,,,,\n", 2, "prompt", "the prompt that its circle begins with; got"),
         ("w,a,1,3,circle,,,,\nw,a,1,,,,,,\n", 2, "seed", "another seed than its circle begins with; got 1"),
-        ("w,a,1,1,grid,,,,\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "frames", "2 a side of a grid, or more; got 1"),
+        ("w,a,1,1,grid,,,,\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "frames", "2 … 1000 a side of a grid; got 1"),
         ("w,a,1,3,spiral,,,,\n", 1, "motion", "one of line, grid, drift, circle, denoise, diffuse; got 'spiral'"),
         ("w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n", 2, "motion", "what its walk begins with; got drift"),
         (",a,1,,drift,,,,\n", 1, "motion", "line or nothing on a row without a walk; got drift"),
@@ -986,6 +984,38 @@ def test_settings_of_denoising(path: Path) -> None:
     ):
         with pytest.raises(ManifestError, match=f"row 1, column '{column}': required {required}"):
             csv(path, rows + row + "\n")
+
+
+IDLE = "walk,prompt,seed,motion,frames,easing,strength,anchor,tween,guidance,negative_prompt\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "column", "required"),
+    [
+        ("w,a,1,denoise,10,,,,,,\n", 1, "frames", "nothing in a motion whose steps are its frames; got 10"),
+        ("w,a,1,grid,4,,,,,,\nw,b,1,,5,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n", 2, "frames", "nothing but in the first"),
+        ("w,a,1,grid,1001,,,,,,\nw,b,1,,,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n", 1, "frames", "2 … 1000 a side of a"),
+        ("w,a,1,drift,4,smooth,,,,,\n", 1, "easing", "nothing, but in a walk of motion line; got smooth"),
+        (",a,1,,,,0.5,,,,\n", 1, "strength", "nothing on a row without an image; got 0.5"),
+        (",a,1,,,,,0.5,,,\n", 1, "anchor", "nothing on a row without a walk; got 0.5"),
+        (",a,1,,,,,,2,,\n", 1, "tween", "nothing on a row without a walk; got 2"),
+        ("w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n", 2, "guidance", "what its circle begins with; got 5.0"),
+        (
+            "w,a,1,circle,9,,,,,,\nw,a,2,,,,,,,,dark\n",
+            2,
+            "negative_prompt",
+            "the negative_prompt that its circle begins",
+        ),
+    ],
+)
+def test_what_would_change_nothing_is_refused(path: Path, rows: str, row: int, column: str, required: str) -> None:
+    (line,) = errors(path, IDLE + rows)
+    assert line.startswith(f"row {row}, column '{column}': required {required}")
+
+
+def test_what_would_change_nothing_may_be_empty_or_the_same(path: Path) -> None:
+    rows = "w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,2,blurry\n,a,1,,,,,0,0,,\nd,a,1,denoise,,,,,,,\n"
+    assert [walk.name for walk in csv(path, IDLE + rows).walks()] == ["w", "still-000003", "d"]
 
 
 # Folders
