@@ -119,7 +119,7 @@ class Manifest:
             columns = [column.to_pylist() for column in self._table.slice(start, CHUNK).columns]
             known, extra = dict(zip(COLUMNS, columns, strict=False)), columns[len(COLUMNS) :]
             walks, images = known.pop("walk"), known.pop("images")
-            known["onset_pace"] = [tuple(pace or ()) for pace in known["onset_pace"]]
+            known["onset_pace"] = [tuple(pace) if pace else () for pace in known["onset_pace"]]
             labels = zip(*extra, strict=True) if extra else repeat((), len(walks))
             cells = zip(range(start + 1, start + len(walks) + 1), *known.values(), labels, strict=True)
             yield from zip(walks, images, starmap(Keyframe, cells), strict=True)
