@@ -41,7 +41,6 @@ def read_times(
     columns["fps"] = cells["fps"].values[begin]
     if sheet.raw.frozen:
         return {"audio": audio, "audio_sha256": hashes, **columns, "onset_pace": sheet.raw.columns["onset_pace"]}
-    before = sheet.problems.total
     paths = np.array(audio.to_pylist(), object)
     check_times(sheet, begin, still, cells, paths)
     timed = cells["time_s"].given | cells["beat"].given
@@ -52,7 +51,7 @@ def read_times(
     if "onset_pace" in sheet.raw.columns:
         sheet.problems.add("no column of this name: it will hold what onsets become", "it", column="onset_pace")
     pace: list[list[float] | None] = [None] * len(begin)
-    if sheet.problems.total == before:
+    if not sheet.problems.total:
         tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}
         bounds = np.append(np.flatnonzero(begin == np.arange(len(begin))), len(begin))
         for first in np.unique(begin[timed | paced | (paths != "")]).tolist():
@@ -77,7 +76,6 @@ class _Score:
 
     def write(self, pace: list[list[float] | None]) -> None:
         """Fill in the columns at these rows. Keyframes stand on the film's grid of frames, which begins at the first."""
-        before = self.sheet.problems.total
         asked = [self._asked(row) for row in self.rows]
         origin, start, frames = asked[0] or 0.0, 0, self.columns["frames"]
         self.columns["fps"][self.rows] = self.fps
@@ -87,7 +85,7 @@ class _Score:
                     frames[row - 1] = self._frames_until(row, round((time_s - origin) * self.fps) - start)
                 start += frames[row - 1]
             self.columns["time_s"][row] = origin + start / self.fps
-        if self.sheet.problems.total == before:
+        if not self.sheet.problems.total:
             for row in self._legs():
                 pace[row] = self._pace(row)
 

@@ -87,10 +87,17 @@ def test_the_starter_notice_is_shipped() -> None:
     assert "Microsoft" in (ROOT / "render" / "starter" / "pipeline" / "NOTICE").read_text()
 
 
-def test_the_gallery_renders(tmp_path: Path) -> None:
-    """Small, and all of it: every motion, start images, stills."""
+@pytest.mark.parametrize(
+    ("job", "sheets"),
+    [
+        ("gallery", {"fixed-noise.png", "circle.png", "lost.png", "stills.png"}),  # every motion, start images, stills
+        ("music", {"onsets.png", "beats.png"}),
+    ],
+)
+def test_examples_render(tmp_path: Path, job: str, sheets: set[str]) -> None:
+    """Small, and all of it."""
     small = ("sampling.steps=2", "sampling.width=32", "sampling.height=32", "animation.formats=[]")
-    summary = render.run_job(ROOT / "jobs" / "gallery.yaml", *small, f"output={tmp_path / 'out'}")
-    planned = render.plan_job(ROOT / "manifests" / "gallery", *small).counts.frames
+    summary = render.run_job(ROOT / "jobs" / f"{job}.yaml", *small, f"output={tmp_path / 'out'}")
+    planned = render.plan_job(ROOT / "manifests" / job, *small).counts.frames
     assert (summary.quarantined, summary.frames) == (0, planned)
-    assert {path.name for path in summary.sheets} >= {"fixed-noise.png", "circle.png", "lost.png", "stills.png"}
+    assert {path.name for path in summary.sheets} >= sheets
