@@ -40,7 +40,12 @@ def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Faul
     own = pa.array(hashes, pa.large_string()).take(paths.indices)
     given, actual = np.array(pinned.to_pylist(), object), np.array(own.to_pylist(), object)
     other = (given != "") & (given != actual) & ~np.isin(codes, list(faults))
-    sheet.refuse(hashed, np.flatnonzero(other), lambda row: (f"{actual[row]}, the file's", show(given[row])))
+    without = f"nothing on a row without an {name} file"
+    sheet.refuse(
+        hashed,
+        np.flatnonzero(other),
+        lambda row: (f"{actual[row]}, the file's" if actual[row] else without, show(given[row])),
+    )
     return paths.dictionary_decode(), own
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -322,6 +323,31 @@ def test_bad_options(tmp_path: Path) -> None:
     for target in ("t.csv", "m.txt"):
         with pytest.raises(JobError, match="output: required another file"):
             expand_templates(tmp_path / "t.csv", tmp_path / target, Expansion())
+
+
+def test_a_place_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is read: the source is bad, too."""
+    source = tmp_path / "t.csv"
+    source.write_text("x\na\n")
+    (tmp_path / "folder.csv").mkdir()
+    for target, got in {
+        "no/m.csv": f"required the folder {str(tmp_path / 'no')!r}, to write 'm.csv' into; got none",
+        "t.csv/m.csv": f"required the folder {str(source)!r}, to write 'm.csv' into; got a file",
+        "folder.csv": f"required a file; got the folder {str(tmp_path / 'folder.csv')!r}",
+    }.items():
+        with pytest.raises(JobError, match=re.escape(f"output: {got}")):
+            expand_templates(source, tmp_path / target, Expansion())
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(JobError, match="output: required a folder that can be written to; got"):
+        expand_templates(source, tmp_path / "m.csv", Expansion())
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a\n")
+    name = "x" * 300  # no file system takes it
+    with pytest.raises(JobError, match=f"{name}.csv: required a file that can be written; got .*too long"):
+        expand_templates(tmp_path / "t.txt", tmp_path / f"{name}.csv", Expansion())
+    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
 
 
 def test_nothing_is_logged_or_warned(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
