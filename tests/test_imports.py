@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     },
     "motion": {"blend", "recipe", "vocabulary"},
     "sweep": {"recipe"},
-    "product": {"sweep", "table"},
+    "product": {"cells", "sweep", "table"},
     "wildcards": {"table"},
     "templates": {"durable", "recipe", "table", "wildcards"},
     "plan": {"motion", "recipe"},
