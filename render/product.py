@@ -73,7 +73,7 @@ def _with_room(raw: RawTable, sweep: Sweep, problems: Problems) -> dict[str, Any
     for position, row in zip(long.tolist(), rows, strict=True):
         if (name := names[position]) not in firsts:
             required = f"a name of at most {room} bytes, as the sweep adds up to {longest} to it for its points"
-            problems.add(required, f"{show(name)} of {len(name.encode())}", row=row, column="walk")
+            problems.add(required, f"{show(name)} of {len(name.encode())} bytes", row=row, column="walk")
         names[position] = f"{name[:8].strip()}…{firsts.setdefault(name, row)}"
     return raw.columns | {"walk": pa.chunked_array([pa.array(names, pa.large_string())])}
 

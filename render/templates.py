@@ -22,9 +22,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from render.durable import replacing
+from render.grammar import TemplateError, parse_template
 from render.recipe import JobError
 from render.table import Problems, RawTable, is_text, read_table, show
-from render.wildcards import MODES, Mode, TemplateError, Wildcards, draw, parse_template
+from render.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
 

@@ -331,7 +331,7 @@ def test_a_walk_s_name_has_no_room_for_the_point(tmp_path: Path) -> None:
         f"m.csv: row 1, column 'walk': {required}",
         f"m.csv: row 4, column 'walk': {required}",
     ]
-    assert lines[1].endswith("zz… of 130")
+    assert lines[1].endswith("zz… of 130 bytes")
 
 
 def test_a_column_named_sweep() -> None:
