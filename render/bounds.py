@@ -10,7 +10,9 @@ from render.blend import INTERPOLATIONS
 from render.recipe import SEED_MAX
 from render.vocabulary import EASINGS, FORMATS, FPS_MAX, FPS_MIN, SCHEDULERS
 
-__all__ = ["BOUNDS"]
+__all__ = ["BOUNDS", "POINTS_MAX"]
+
+POINTS_MAX = 1_000_000  # of a sweep, whatever a job asks for
 
 
 def _among(*choices: str) -> tuple[str, Callable[[Any], bool]]:
@@ -56,5 +58,5 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: set(value) <= {"sweep", "grid", "walk", "still"},
     ),
     "sheets.cell": _between(32, 1024),
-    "sweep_limit": _between(1, 1_000_000),
+    "sweep_limit": _between(1, POINTS_MAX),
 }

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from render.table import CHUNK, LISTED, Problems, RawTable, is_text, show
 
 __all__ = [
     "COLUMNS",
+    "NAME_BYTES",
     "OF_WALK",
     "SHORTHANDS",
     "WALK_NAME",
@@ -74,9 +75,11 @@ COLUMNS = (
     "onset_pace",  # of a frozen manifest only
 )
 SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
+NAME_BYTES = 120  # of a walk's name
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+Tell: TypeAlias = Callable[[int], tuple[str, str]]  # position → what is required there, what was got
 RESERVED = re.compile(r"still-[0-9]{6,}(-[0-9]{4,})?( .*)?")
 
 
@@ -154,13 +157,13 @@ def _walk_name(cell: str) -> str | None:
     edges = not cell.strip() or cell != cell.strip() or cell.startswith(".")
     inside = any(part in cell for part in ("/", "\\", ".."))
     inside = inside or any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in cell)
-    fits = len(cell.encode()) <= 120 and not RESERVED.fullmatch(same_file(cell))
+    fits = len(cell.encode()) <= NAME_BYTES and not RESERVED.fullmatch(same_file(cell))
     return cell if fits and not edges and not inside else None
 
 
 WALK_NAME = Rule(
-    "a file name of at most 120 bytes without '/', '\\', '..', control characters, a dot in front or spaces at the "
-    "ends, and not of the form still-000000, which stills have",
+    f"a file name of at most {NAME_BYTES} bytes without '/', '\\', '..', control characters, a dot in front or spaces "
+    "at the ends, and not of the form still-000000, which stills have",
     _walk_name,
     object,
     "text",
@@ -187,11 +190,23 @@ class Sheet:
     raw: RawTable
     problems: Problems
 
-    def refuse(self, name: str, positions: npt.NDArray[np.int64], tell: Callable[[int], tuple[str, str]]) -> None:
-        """An error for the rows at some positions; `tell` gives (required, got) at one."""
+    def refuse(self, name: str, positions: npt.NDArray[np.int64], tell: Tell) -> None:
+        """An error for the rows at some positions; a sweep's copies are one row."""
+        _, firsts = np.unique(self.raw.rows[positions], return_index=True)
+        positions = positions[np.sort(firsts)]
         for position in positions[:LISTED].tolist():
             self.problems.add(*tell(position), row=int(self.raw.rows[position]), column=name)
         self.problems.skip(max(0, len(positions) - LISTED))
+
+    def refuse_values(self, name: str, positions: npt.NDArray[np.int64], codes: npt.NDArray[Any], tell: Tell) -> None:
+        """`refuse` for what cells say, whatever else is in their rows; the sweep is told of what it sets, once a code."""
+        group = self.raw.swept.get(name)
+        if group is None:
+            self.refuse(name, positions, tell)
+            return
+        _, firsts = np.unique(codes, return_index=True)
+        for position in positions[np.sort(firsts)].tolist():
+            self.problems.add(*tell(position), column=name, group=group)
 
     def column(self, name: str, kind: str) -> Any:
         """The column with null for every empty cell; all null where it is missing or not of a `kind` type."""
@@ -208,7 +223,7 @@ class Sheet:
             return column
         if kind == "yes or no" and pa.types.is_boolean(column.type):
             return column.cast(pa.large_string())
-        self.problems.add(kind, f"a column of {column.type}", column=name)
+        self.problems.add(kind, f"a column of {column.type}", column=name, group=self.raw.swept.get(name, 0))
         return empty
 
     def cells(self, name: str, standard: Standard) -> Cells:
@@ -253,8 +268,11 @@ class Sheet:
         broken = np.zeros(len(contents) + 1, np.bool_)
         broken[present] = [value is None for value in parsed]
         bad = broken[codes]
-        self.refuse(
-            name, rows[bad], lambda i: (rule.required, rule.got(contents[codes[np.searchsorted(rows, i)]].as_py()))
+        self.refuse_values(
+            name,
+            rows[bad],
+            codes[bad],
+            lambda i: (rule.required, rule.got(contents[codes[np.searchsorted(rows, i)]].as_py())),
         )
         return values[codes], bad
 

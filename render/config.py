@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from render.bounds import BOUNDS
+from render.bounds import BOUNDS, POINTS_MAX
 from render.recipe import MAIN, JobError
-from render.settings import leaves, override, read_yaml
+from render.settings import hide_signs, leaves, override, read_yaml, show_signs
 from render.sweep import parse_sweep
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 
+LISTS = {"animation.formats": "[gif]", "sheets.kinds": "[walk]", "loras": "[{path: a.safetensors}]"}  # with examples
 MODELS_KEY = re.compile(r"models\.([^.]*)")
 MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -163,19 +165,21 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
             config = _merge(config, key, value)
         except JobError as error:
             errors.append(f"{where}: key {key!r}: {error}")
-    if str(config.manifest) == MISSING:
-        errors.append(f"{target}: key 'manifest': required a path, got none")
     sources = {key: where for where, key, _ in settings}
+    if "manifest" not in sources:
+        errors.append(f"{target}: key 'manifest': required a path, got none")
     errors += [*_range_errors(config, sources), *_lora_errors(config, sources)]
+    sweep = {key: value for _, key, value in settings}.get("sweep")
     try:
-        parse_sweep(OmegaConf.to_container(config.sweep), config.sweep_limit)
+        parse_sweep(sweep, config.sweep_limit if 1 <= config.sweep_limit <= POINTS_MAX else POINTS_MAX)
     except JobError as error:
-        errors.append(f"{sources.get('sweep', 'job')}: {error}")
+        errors.append(f"{sources['sweep']}: {error}")
     if errors:
         raise JobError("\n".join(errors))
-    job = OmegaConf.to_object(config)
+    job = show_signs(OmegaConf.to_object(config))
     assert isinstance(job, JobConfig)
-    return _resolve_paths(job, target)
+    output = job.output if "output" in sources else Path("out") / target.stem
+    return _resolve_paths(replace(job, output=output, sweep=tuple(sweep or ())), target)
 
 
 def to_yaml(job: JobConfig) -> str:
@@ -184,7 +188,7 @@ def to_yaml(job: JobConfig) -> str:
     def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {name: str(value) if isinstance(value, Path) else value for name, value in pairs}
 
-    return str(OmegaConf.to_yaml(asdict(job, dict_factory=plain)))
+    return yaml.safe_dump(asdict(job, dict_factory=plain), allow_unicode=True, sort_keys=False)
 
 
 def _keys(config: DictConfig, wanted: str) -> list[str]:
@@ -201,21 +205,29 @@ def _keys(config: DictConfig, wanted: str) -> list[str]:
 
 
 def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
-    """The config with one key set. Raises JobError with what was required and got."""
+    """The config with one key set; `sweep`, which may hold anything, is left out. Raises JobError: required, got."""
     known = _keys(config, key)
+    if key.startswith("sweep."):
+        raise JobError(f"required a list of groups as the value of 'sweep', got {key!r}")
     if key not in known:
         same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = same or difflib.get_close_matches(key, known, 1, 0.4)
         inside = [name for name in known if name.startswith(f"{key}.")]
         hint = f"keys below it: {', '.join(inside)}" if inside else f"nearest: {near[0]}" if near else "none is near"
         raise JobError(f"required a known key, got {key!r} ({hint})")
-    nested = value
+    if key == "sweep":
+        return config
+    example = LISTS.get("loras" if key.endswith(".loras") else key)
+    if example and not isinstance(value, list):
+        raise JobError(f"required a list such as {example}, got {value!r}")
+    nested = hide_signs(value)
     for part in reversed(key.split(".")):
         nested = {part: nested}
     try:
         merged = OmegaConf.merge(config, nested)
     except (OmegaConfBaseException, TypeError) as error:
-        raise JobError(f"required another type, got {value!r} ({str(error).splitlines()[0]})") from error
+        said = show_signs(str(error).splitlines()[0])
+        raise JobError(f"required another type, got {value!r} ({said})") from error
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -227,6 +239,7 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
             bounds |= {f"models.{model}.{name.removeprefix('model.')}": bound for model in config.models}
     for key, (required, holds) in bounds.items():
         value = OmegaConf.select(config, key)
+        value = show_signs([*value] if OmegaConf.is_config(value) else value)
         if value is not None and not holds(value):
             near = difflib.get_close_matches(str(value), required.removeprefix("one of ").split(", "), 1)
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
@@ -240,7 +253,7 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
 def _lora_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
     for model in ("model", *(f"models.{name}" for name in config.models)):
         key = f"{model}.loras"
-        for value in OmegaConf.select(config, key):
+        for value in show_signs(OmegaConf.to_container(OmegaConf.select(config, key))):
             try:
                 _lora(value)
             except JobError as error:
@@ -248,13 +261,13 @@ def _lora_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
 
 
 def _lora(value: Any) -> LoraConfig:
-    """One of a model's `loras`, which OmegaConf leaves as they came. Raises JobError."""
-    if not isinstance(value, (dict, DictConfig)):
+    """One of a model's `loras`, which come as they were written. Raises JobError."""
+    if not isinstance(value, dict):
         raise JobError(f"required path and weight of a LoRA, got {value!r}")
     config: DictConfig = OmegaConf.structured(LoraConfig)
     for name, part in value.items():
         config = _merge(config, str(name), part)
-    lora = OmegaConf.to_object(config)
+    lora = show_signs(OmegaConf.to_object(config))
     assert isinstance(lora, LoraConfig)
     if lora.path.suffix != ".safetensors":
         raise JobError(f"required the path of a .safetensors file, got {str(value.get('path', ''))!r}")
@@ -266,11 +279,10 @@ def _lora(value: Any) -> LoraConfig:
 def _resolve_paths(job: JobConfig, target: Path) -> JobConfig:
     """Make paths independent of where the job file lies."""
     base = target.parent.absolute()
-    output = Path("out") / target.stem if str(job.output) == MISSING else job.output
     return replace(
         job,
         manifest=(base / job.manifest).resolve(),
-        output=output.absolute(),
+        output=job.output.absolute(),
         media=(base / job.media).resolve() if job.media else None,
         model=_locate(job.model, base),
         models={name: _locate(model, base) for name, model in job.models.items()},

@@ -36,11 +36,17 @@ def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Faul
         if fault:
             faults[number] = fault
     codes = paths.indices.to_numpy()
-    sheet.refuse(name, np.flatnonzero(np.isin(codes, list(faults))), lambda row: faults[int(codes[row])])
+    bad = np.flatnonzero(np.isin(codes, list(faults)))
+    sheet.refuse_values(name, bad, codes[bad], lambda row: faults[int(codes[row])])
     own = pa.array(hashes, pa.large_string()).take(paths.indices)
     given, actual = np.array(pinned.to_pylist(), object), np.array(own.to_pylist(), object)
     other = (given != "") & (given != actual) & ~np.isin(codes, list(faults))
-    sheet.refuse(hashed, np.flatnonzero(other), lambda row: (f"{actual[row]}, the file's", show(given[row])))
+    without = f"nothing on a row without an {name} file"
+    sheet.refuse(
+        hashed,
+        np.flatnonzero(other),
+        lambda row: (f"{actual[row]}, the file's" if actual[row] else without, show(given[row])),
+    )
     return paths.dictionary_decode(), own
 
 

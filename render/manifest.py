@@ -213,7 +213,8 @@ def _prompts(sheet: Sheet) -> Any:
     prompt = sheet.column("prompt", "text")
     if sheet.problems.total == before and "prompt" not in sheet.raw.broken:
         empty = pc.equal(pc.utf8_trim_whitespace(prompt), "").fill_null(True).to_numpy()
-        sheet.refuse("prompt", np.flatnonzero(empty), lambda i: ("a text", show(prompt[i].as_py() or "")))
+        rows = np.flatnonzero(empty)
+        sheet.refuse_values("prompt", rows, rows * 0, lambda i: ("a text", show(prompt[i].as_py() or "")))
     return prompt
 
 

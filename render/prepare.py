@@ -157,6 +157,8 @@ def settle(prepared: Prepared) -> Prepared:
     bits on another machine. Raises StoreError with the fields that differ, and for a folder with other things in it.
     """
     job, ledger = prepared.job, Ledger(prepared.job.output)
+    if job.output.is_file():
+        raise StoreError(f"{job.output}: required a new or empty folder, or one of a run; got a file")
     if not (ledger.run / "plan.json").exists():
         if job.output.exists() and any(path.name != ".run" for path in job.output.iterdir()):
             raise StoreError(f"{job.output}: required a new or empty folder, or one of a run; got one with other files")
@@ -195,8 +197,9 @@ def load_plan(out: Path) -> Plan:
     """The recorded plan of an output folder. Raises StoreError where there is none."""
     try:
         return Plan.from_dict(json.loads((out / ".run" / "plan.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise StoreError(f"{out}: required the output folder of a run, got one without .run/plan.json") from None
+    except (FileNotFoundError, NotADirectoryError):
+        got = "a file" if out.is_file() else "one without .run/plan.json" if out.is_dir() else "no such folder"
+        raise StoreError(f"{out}: required the output folder of a run, got {got}") from None
 
 
 def frozen_manifest(out: Path) -> Manifest:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from render.cells import NAME_BYTES
 from render.sweep import Axis, Sweep, Value
-from render.table import Problems, RawTable, is_text
+from render.table import Problems, RawTable, is_text, show
 
 __all__ = ["SWEPT", "axis_table", "sweep_table"]
 
@@ -38,6 +39,8 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
         problems.add("no column of this name: it holds the names of a sweep's points", "it", column=SWEPT)
     if not sweep.axes:
         return raw
+    problems.swept = True
+    raw = replace(raw, columns=_with_room(raw, sweep, problems))
     sources, points = _repeat(_block_lengths(raw), sweep.count)
     indices = pa.array(sources)
     columns = {n: c.take(indices) for n, c in _one_chunk(raw.columns).items() if n not in sweep.columns}
@@ -51,7 +54,28 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
     if "walk" in columns and is_text(columns["walk"].type):
         columns["walk"] = _join(columns["walk"], names)
     chunked = {name: pa.chunked_array([column]) for name, column in columns.items()}
-    return replace(raw, columns=chunked, rows=raw.rows[sources], broken=raw.broken - set(sweep.columns))
+    groups = {name: number for number, axis in enumerate(sweep.axes, 1) for name in axis.columns}
+    return replace(raw, columns=chunked, rows=raw.rows[sources], broken=raw.broken - set(sweep.columns), swept=groups)
+
+
+def _with_room(raw: RawTable, sweep: Sweep, problems: Problems) -> dict[str, Any]:
+    """The columns; walks whose names have no room for a point's are told once each, and have a short name from then on."""
+    walk = raw.columns.get("walk")
+    if walk is None or not is_text(walk.type):
+        return raw.columns
+    longest = 1 + max(len(name.encode()) for name in sweep.names())
+    room = NAME_BYTES - longest
+    long = np.flatnonzero(pc.greater(pc.binary_length(walk.combine_chunks()), room).fill_null(False))
+    if not len(long):
+        return raw.columns
+    names, rows = walk.to_pylist(), raw.rows[long].tolist()
+    firsts: dict[str, int] = {}
+    for position, row in zip(long.tolist(), rows, strict=True):
+        if (name := names[position]) not in firsts:
+            required = f"a name of at most {room} bytes, as the sweep adds up to {longest} to it for its points"
+            problems.add(required, f"{show(name)} of {len(name.encode())} bytes", row=row, column="walk")
+        names[position] = f"{name[:8].strip()}…{firsts.setdefault(name, row)}"
+    return raw.columns | {"walk": pa.chunked_array([pa.array(names, pa.large_string())])}
 
 
 def _column(values: Iterable[Value], csv: bool) -> Any:

@@ -1,8 +1,9 @@
-"""Job files and overrides as dotted keys with values."""
+"""Job files and overrides as dotted keys with values; and their text, that OmegaConf would read more into."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import yaml
 
 from render.recipe import JobError
 
-__all__ = ["leaves", "override", "read_yaml"]
+__all__ = ["hide_signs", "leaves", "override", "read_yaml", "show_signs"]
+
+WHOLE = "sweep"  # the key whose value is one, a mapping too
+STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
+HIDE = str.maketrans(STAND_INS)
+SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -28,7 +34,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and value of every leaf of a nested mapping."""
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and f"{prefix}{key}" != WHOLE:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -42,3 +48,33 @@ def override(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise JobError(f"override {text!r}: required a YAML value after '=', got {value!r}") from error
+
+
+def hide_signs(value: Any) -> Any:
+    """A value with stand-ins for the signs of `${…}` and `???`, so that they are text. Raises JobError for a stand-in.
+
+    >>> show_signs(hide_signs(["${x}", {"path": "???"}]))
+    ['${x}', {'path': '???'}]
+    """
+    if isinstance(value, str):
+        if any(stand_in in value for stand_in in STAND_INS.values()):
+            raise JobError(f"required text in UTF-8, got {value!r}")
+        return value.translate(HIDE)
+    if isinstance(value, dict):
+        return {name: hide_signs(part) for name, part in value.items()}
+    return [hide_signs(part) for part in value] if isinstance(value, list) else value
+
+
+def show_signs(value: Any) -> Any:
+    """The value that was hidden, or one made of it: a path, a tuple, a dataclass."""
+    if isinstance(value, str):
+        return value.translate(SHOW)
+    if isinstance(value, Path):
+        return Path(str(value).translate(SHOW))
+    if isinstance(value, dict):
+        return {name: show_signs(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(show_signs(part) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{part.name: show_signs(getattr(value, part.name)) for part in fields(value)})
+    return value

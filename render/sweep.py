@@ -115,7 +115,7 @@ def parse_sweep(value: object, limit: int = LIMIT, where: str = "sweep") -> Swee
     axes = [_axis(group, limit, f"{where}[{index}]", problems) for index, group in enumerate(groups)]
     problems += _columns_twice(groups, where)
     sweep = Sweep(tuple(axis for axis in axes if axis is not None))
-    if not problems and sweep.count > limit:
+    if not problems and sweep.axes and sweep.count > limit:
         sizes = " × ".join(str(len(axis)) for axis in sweep.axes)
         problems.append(_over(limit, where, f"{sweep.count:,} points ({sizes})"))
     if problems:

@@ -9,8 +9,8 @@ import codecs
 import csv
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -48,15 +48,20 @@ class Problems:
     def __init__(self, file: str) -> None:
         self.file = file
         self.total = 0
+        self.swept = False  # every row may come many times now; what is wrong with it is told once
         self._parts: list[tuple[int, str]] = []  # of a folder: rows before a file, and its name
         self._found: list[tuple[int, str]] = []  # (row, line): at least the first LISTED by row
 
-    def add(self, required: str, got: str, *, row: int = 0, column: str | None = None) -> None:
-        """Row 0 stands for the whole file or column."""
+    def add(self, required: str, got: str, *, row: int = 0, column: str | None = None, group: int = 0) -> None:
+        """Row 0 stands for the whole file or column; a group, from 1, is the one of the sweep that sets the column."""
         before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
-        place = ([f"row {row - before}"] if row else []) + ([f"column {column!r}"] if column is not None else [])
-        where = ": ".join([file, ", ".join(place)] if place else [file])
-        self._found.append((row, f"{where}: required {required}; got {' '.join(got.splitlines())}"))
+        place = [f"group {group}"] if group else [f"row {row - before}"] if row else []
+        place += [f"column {column!r}"] if column is not None else []
+        where = ": ".join(["sweep" if group else file, *([", ".join(place)] if place else [])])
+        found = (row, f"{where}: required {required}; got {' '.join(got.splitlines())}")
+        if self.swept and found in self._found:
+            return
+        self._found.append(found)
         self.total += 1
         if len(self._found) > 10 * LISTED:
             self._found = self._first()
@@ -99,6 +104,7 @@ class RawTable:
     csv: bool = False
     frozen: bool = False
     broken: frozenset[str] = frozenset()  # columns with an error of their own, all of whose cells are empty here
+    swept: Mapping[str, int] = field(default_factory=dict)  # column → the group of the sweep that sets it, from 1
 
 
 def read_table(source: Path | pd.DataFrame, problems: Problems) -> RawTable:

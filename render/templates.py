@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +22,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from render.durable import replacing
+from render.grammar import TemplateError, parse_template
 from render.recipe import JobError
 from render.table import Problems, RawTable, is_text, read_table, show
-from render.wildcards import MODES, Mode, TemplateError, Wildcards, draw, parse_template
+from render.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
 
@@ -56,6 +58,7 @@ def expand_templates(source: Path, target: Path, expansion: Expansion) -> int:
     """
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
+    _check_place(target)
     problems = Problems(str(source))
     raw = _read_lines(source, problems) if source.suffix.lower() == ".txt" else read_table(source, problems)
     prompts, positions = _expand(raw, _templates(raw, problems), expansion, problems)
@@ -64,6 +67,17 @@ def expand_templates(source: Path, target: Path, expansion: Expansion) -> int:
     copied = {name: column.combine_chunks().take(indices) for name, column in raw.columns.items()}
     _write(pa.table({"prompt": pa.array(prompts, pa.large_string()), **copied}), target)
     return len(prompts)
+
+
+def _check_place(target: Path) -> None:
+    """Raises JobError where no file can be written; said before the work."""
+    if os.path.isdir(target):  # unlike Path's, it takes a name that is too long
+        raise JobError(f"output: required a file; got the folder {str(target)!r}")
+    if not target.parent.is_dir():
+        got = "a file" if target.parent.exists() else "none"
+        raise JobError(f"output: required the folder {str(target.parent)!r}, to write {target.name!r} into; got {got}")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise JobError(f"output: required a folder that can be written to; got {str(target.parent)!r}")
 
 
 def _read_lines(source: Path, problems: Problems) -> RawTable:
@@ -148,3 +162,5 @@ def _write(table: Any, target: Path) -> None:
                 pq.write_table(table, temporary, compression="zstd")
     except pa.ArrowException as error:
         raise JobError(f"{target}: required columns that the file can hold; got {error}") from None
+    except OSError as error:
+        raise JobError(f"{target}: required a file that can be written; got {error}") from None

@@ -125,7 +125,13 @@ def test_a_bad_manifest_stops_before_anything_starts(
         (["plan", "SMALL", "model.id=nobody/nothing-of-that-name"], "nobody/nothing-of-that-name"),
         (["run", "SMALL", "animation.fps=60", "output=OUT"], "required at most 50 for GIF"),
         (["animate", "OUT"], "required the output folder of a run"),
-        (["verify", "OUT"], "required the output folder of a run"),
+        (["verify", "OUT"], "required the output folder of a run, got one without .run/plan.json"),
+        (["verify", "OUT/none"], "required the output folder of a run, got no such folder"),
+        (["sheets", "SMALL"], "small.csv: required the output folder of a run, got a file"),
+        (["animate", "SMALL"], "small.csv: required the output folder of a run, got a file"),
+        (["verify", "SMALL"], "small.csv: required the output folder of a run, got a file"),
+        (["reproduce", "SMALL", "0"], "small.csv: required the output folder of a run, got one without .run/"),
+        (["run", "SMALL", "output=SMALL"], "small.csv: required a new or empty folder, or one of a run; got a file"),
     ],
 )
 def test_bad_input_is_exit_code_2(

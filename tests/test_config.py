@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+import yaml
 
 from render.config import JobConfig, LoraConfig, ModelConfig, load_job, to_yaml
 from render.recipe import SEED_MAX, JobError
@@ -59,7 +61,25 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("sampling: {steps: many}", ["key 'sampling.steps'", "required another type", "'many'"]),
         ("sampling: {steps: 4.5}", ["required another type", "4.5"]),
         ("seed: [1]", ["key 'seed'", "required another type", "[1]"]),
-        ("animation: {formats: gif}", ["key 'animation.formats'", "required another type"]),
+        ("animation: {formats: gif}", ["key 'animation.formats': required a list such as [gif], got 'gif'"]),
+        ("sheets: {kinds: walk}", ["key 'sheets.kinds': required a list such as [walk], got 'walk'"]),
+        ("sheets: {kinds: }", ["key 'sheets.kinds': required a list such as [walk], got None"]),
+        ("sweep: {guidance: 1..3}", ["sweep: required a list of groups; got {'guidance': '1..3'}"]),
+        ("sweep: 3", ["sweep: required a list of groups; got 3"]),
+        ("sweep_limit: 0", ["key 'sweep_limit'", "from 1 to 1e+06; got 0"]),
+        ("sweep_limit: 0\nsweep: [{seed: 1..20000}]", ["key 'sweep_limit'"]),
+        (
+            "sampling: {steps: '${oc.env:HOME}'}",
+            ["key 'sampling.steps'", "required another type", "got '${oc.env:HOME}'"],
+        ),
+        ("sampling: {scheduler: '${x}'}", ["key 'sampling.scheduler'", "one of ddim", "got '${x}'"]),
+        ("sampling: '${model}'", ["key 'sampling'", "keys below it"]),
+        ("models: '${model}'", ["key 'models'", "required another type", "got '${model}'"]),
+        ("animation: {formats: ['${x}']}", ["key 'animation.formats'", "gif, mp4, webp, apng", "got ['${x}']"]),
+        ("model: {loras: [{path: '${x}'}]}", ["the path of a .safetensors file, got '${x}'"]),
+        ("model: {loras: [{path: a.safetensors, weight: '???'}]}", ["required another type, got '???'"]),
+        ("model: {loras: ['${x}']}", ["required another type, got ['${x}']"]),
+        ('model: {id: "\\udc24"}', ["key 'model.id'", "required text in UTF-8"]),
         ("sampling: {steps: 0}", ["key 'sampling.steps'", "from 1 to 1000", "got 0"]),
         ("sampling: {guidance: -1}", ["a finite number from 0", "got -1"]),
         ("sampling: {guidance: .nan}", ["a finite number from 0", "got nan"]),
@@ -80,8 +100,8 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("model: {dtype: float32}", ["key 'model.dtype'", "required a known key"]),
         ("model: {clip_skip: 0}", ["key 'model.clip_skip'", "from 1 to 100", "got 0"]),
         ("model: {tile_above: 8}", ["key 'model.tile_above'", "from 64 to 65536", "got 8"]),
-        ("model: {loras: 3}", ["key 'model.loras'", "required another type", "got 3"]),
-        ("model: {loras: {}}", ["key 'model.loras'", "required another type", "got {}"]),
+        ("model: {loras: 3}", ["key 'model.loras'", "required a list such as [{path: a.safetensors}]", "got 3"]),
+        ("model: {loras: {}}", ["key 'model.loras'", "required a list such as", "got {}"]),
         ("model: {loras: {path: x.safetensors}}", ["key 'model.loras.path'", "required a known key"]),
         ("model: {loras: [{pth: x}]}", ["key 'model.loras'", "got 'pth'", "nearest: path"]),
         ("model: {loras: [{weight: 2}]}", ["the path of a .safetensors file, got ''"]),
@@ -107,6 +127,53 @@ def test_what_is_refused(tmp_path: Path, text: str, words: list[str]) -> None:
 @pytest.mark.parametrize("text", ["animation: {formats: [mp4], fps: 60}", f"seed: {SEED_MAX}", "sampling: {steps: 1}"])
 def test_what_is_just_allowed(tmp_path: Path, text: str) -> None:
     load_job(job_file(tmp_path, text))
+
+
+SIGNS = ["${oc.env:HOME}", "a ${x}", "${", "???", r"\${x}", "$", "1e3", "null", "a: b #c", "?"]
+
+
+@pytest.mark.parametrize("text", SIGNS)
+def test_text_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Whatever OmegaConf would make of it, and through a job that is written out, too."""
+    monkeypatch.chdir(tmp_path)
+    lora = {"path": f"{text}.safetensors", "weight": 1}
+    own = {"id": text, "revision": text, "loras": [lora]}
+    tree = {
+        "manifest": f"{text}.csv",
+        "output": text,
+        "media": text,
+        "model": own,
+        "models": {"xl": own},
+        "sampling": {"negative_prompt": text},
+        "workers": {"address": text},
+        "sweep": [{"prompt": [text, "b"], "c": [1, 2.5]}, {"negative_prompt": text}],
+    }
+    (tmp_path / "j.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    job = load_job(tmp_path / "j.yaml")
+    model = ModelConfig(id=text, revision=text, loras=(LoraConfig(tmp_path / f"{text}.safetensors"),))
+    assert job.all_models == {"main": model, "xl": model}
+    assert (job.manifest, job.output, job.media) == (tmp_path / f"{text}.csv", tmp_path / text, tmp_path / text)
+    assert (job.sampling.negative_prompt, job.workers.address) == (text, text)
+    assert job.sweep == tuple(tree["sweep"])
+    (tmp_path / "again.yaml").write_text(to_yaml(job), encoding="utf-8")
+    assert load_job(tmp_path / "again.yaml") == job
+    again = load_job(
+        tmp_path / "j.yaml", [f"sampling.negative_prompt={json.dumps(text)}", f"sweep={json.dumps(job.sweep)}"]
+    )
+    assert again == job
+
+
+@pytest.mark.parametrize("text", ["sweep:", "sweep: null", "sweep: []"])
+def test_no_sweep(tmp_path: Path, text: str) -> None:
+    assert load_job(job_file(tmp_path, text)).sweep == ()
+    assert load_job(job_file(tmp_path, "sweep: [{seed: 1..3}]"), ["sweep="]).sweep == ()
+
+
+def test_a_key_below_sweep(tmp_path: Path) -> None:
+    (error,) = errors_of(job_file(tmp_path), "sweep.guidance=1..3")
+    assert error.endswith(
+        "key 'sweep.guidance': required a list of groups as the value of 'sweep', got 'sweep.guidance'"
+    )
 
 
 def test_all_errors_at_once_each_with_its_place(tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def test_a_pinned_hash(folder: Path) -> None:
     assert plan_job(manifest(folder, text.format(sha256(folder / "red.png")))).counts.frames == 1
     with pytest.raises(ManifestError, match=r"column 'image_sha256': required .*, the file's; got 'abc'"):
         plan_job(manifest(folder, text.format("abc")))
+    without = "nothing on a row without an image file; got 'abc'"
+    with pytest.raises(ManifestError, match=f"row 1, column 'image_sha256': required {without}"):
+        plan_job(manifest(folder, "prompt,image,image_sha256\na,,abc\n"))
+    with pytest.raises(ManifestError, match="column 'audio_sha256': required nothing on a row without an audio file"):
+        plan_job(manifest(folder, "prompt,walk,audio,audio_sha256\na,w,,abc\n"))
 
 
 def corner(image: PIL.Image.Image) -> tuple[int, ...]:

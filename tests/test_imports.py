@@ -39,9 +39,10 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     },
     "motion": {"blend", "recipe", "vocabulary"},
     "sweep": {"recipe"},
-    "product": {"sweep", "table"},
-    "wildcards": {"table"},
-    "templates": {"durable", "recipe", "table", "wildcards"},
+    "product": {"cells", "sweep", "table"},
+    "grammar": {"table"},
+    "wildcards": {"grammar", "table"},
+    "templates": {"durable", "grammar", "recipe", "table", "wildcards"},
     "plan": {"motion", "recipe"},
     "interpolate": {"blend"},
     "families": {"families.parts"},  # for a type
@@ -98,7 +99,7 @@ HOMES = {  # library → the modules that may import it
     "imageio": {"animate"},
     "av": {"animate", "gif", "sound"},
     "librosa": {"onsets"},
-    "dynamicprompts": {"wildcards"},
+    "dynamicprompts": {"grammar", "wildcards"},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import groupby, islice, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from render.cells import WALK_NAME, same_file
+from render.families import SamplingDefaults
+from render.manifest import read_manifest
 from render.product import axis_table, sweep_table
-from render.recipe import JobError, ManifestError
+from render.recipe import MAIN, JobError, ManifestError
+from render.rules import Defaults, ModelRules, SizeRule
 from render.sweep import NAME_BYTES, Sweep, parse_sweep
 from render.table import Problems, RawTable
+from render.vocabulary import KARRAS_SCHEDULERS
+
+DEFAULTS = Defaults("", 24, "linear", "slerp", 0, Path("nowhere"))
+MODELS = {MAIN: ModelRules(SizeRule(8, 8, 512), KARRAS_SCHEDULERS, False, SamplingDefaults(64, 64, 4, 3.0, "ddim"))}
 
 FORM = "a range of finite numbers as 0..9 or 1..10..0.5 (a text with '..' goes into a list)"
 MOST = "at most 10,000 points, or a higher limit in the job"
@@ -265,6 +273,65 @@ def test_types(cells: list[Any], csv: bool, kind: Any) -> None:
 def test_a_broken_column_that_is_swept() -> None:
     raw = RawTable(raw_table(a=["", ""], b=["", ""]).columns, np.arange(2), broken=frozenset({"a", "b"}))
     assert sweep_table(raw, parse_sweep([{"a": 1}]), Problems("m")).broken == {"b"}
+
+
+def errors_of(tmp_path: Path, text: str, groups: Any) -> list[str]:
+    """But the heading."""
+    path = tmp_path / "m.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, DEFAULTS, MODELS, parse_sweep(groups))
+    heading, *lines = str(caught.value).replace(f"{path}", "m.csv").splitlines()
+    assert heading == f"m.csv: {len(lines)} error{'s' if len(lines) > 1 else ''}"
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("groups", "where", "got"),
+    [
+        ([{"seed": "1..3"}, {"scheduler": ["ddim", "foo", "bar"]}], "group 2, column 'scheduler'", ["'foo'", "'bar'"]),
+        ([{"width": [64, 65], "steps": [0, 2]}], "group 1, column ", ["'65'", "'0'"]),
+        ([{"prompt": ["", "a"]}], "group 1, column 'prompt'", ["''"]),
+        ([{"model": ["main", "xl"]}], "group 1, column 'model'", ["'xl'"]),
+        ([{"image": ["no.png", "none.png"]}], "group 1, column 'image'", ["'no.png' (", "'none.png' ("]),
+        ([{"guidence": "1..3"}], "group 1, column 'guidence'", ["'guidence' (nearest: guidance)"]),
+    ],
+)
+def test_a_bad_value_is_the_sweep_s_and_told_once(tmp_path: Path, groups: Any, where: str, got: list[str]) -> None:
+    lines = errors_of(tmp_path, "prompt\n" + "x\n" * 300, groups)
+    assert len(lines) == len(got)
+    for line, part in zip(lines, got, strict=True):
+        assert line.startswith(f"sweep: {where}")
+        assert f"; got {part}" in line
+
+
+def test_a_bad_row_is_told_once(tmp_path: Path) -> None:
+    """Not at every point; and with a column that the sweep sets where both don't fit."""
+    text = "walk,prompt,guidance,images,time_s\n,x,1,,\n,x,low,,\nw,x,1,2,\nv,x,1,,1\nv,y,1,,1\n"
+    lines = errors_of(tmp_path, text, [{"seed": "1..300"}])
+    places = ["row 2, column 'guidance'", "row 3, column 'images'", "row 5, column 'time_s'"]
+    assert [line.split(":")[1].strip() for line in lines] == places
+    (line,) = errors_of(tmp_path, "walk,prompt,frames\nw,x,2\nw,y,\n", [{"images": [2, 3]}])[:1]
+    assert line.startswith("m.csv: row 1, column 'images'")
+
+
+def test_a_walk_s_name_has_no_room_for_the_point(tmp_path: Path) -> None:
+    groups = [{"a": ["x" * 20, "y" * 20], "b": ["u" * 20, "v" * 20]}]
+    (point, _) = parse_sweep(groups).names()
+    room = 119 - len(point)
+    name = "é" * (room // 2) + "w" * (room % 2)
+    path = tmp_path / "m.csv"
+    path.write_text(f"walk,prompt\n{name},a\n{name},b\n", encoding="utf-8")
+    walks = list(read_manifest(path, DEFAULTS, MODELS, parse_sweep(groups)).walks())
+    assert [len(walk.name.encode()) for walk in walks] == [120, 120]
+    text = f"walk,prompt\n{name}w,a\n{name}w,b\nshort,c\n{'z' * 130},d\n,e\n"
+    required = f"required a name of at most {room} bytes, as the sweep adds up to {len(point) + 1} to it for its points"
+    lines = errors_of(tmp_path, text, groups)
+    assert [line.split("; got")[0] for line in lines] == [
+        f"m.csv: row 1, column 'walk': {required}",
+        f"m.csv: row 4, column 'walk': {required}",
+    ]
+    assert lines[1].endswith("zz… of 130 bytes")
 
 
 def test_a_column_named_sweep() -> None:

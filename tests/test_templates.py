@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -23,12 +24,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.families import SamplingDefaults
+from render.grammar import TemplateError, parse_template
 from render.manifest import read_manifest
 from render.recipe import MAIN, JobError, ManifestError
 from render.rules import Defaults, ModelRules, SizeRule
 from render.templates import Expansion, expand_templates
 from render.vocabulary import KARRAS_SCHEDULERS
-from render.wildcards import MODES, Mode, TemplateError, Wildcards, draw, parse_template
+from render.wildcards import MODES, Mode, Wildcards, draw
 
 DEFAULTS = Defaults("", 24, "linear", "slerp", 0, Path())
 MODELS = {MAIN: ModelRules(SizeRule(8, 8, 512), KARRAS_SCHEDULERS, False, SamplingDefaults(64, 64, 4, 3.0, "ddim"))}
@@ -74,6 +76,10 @@ def prompts(template: str, mode: Mode = "combinatorial", folder: Path | None = N
         ("{a #1|b 5%} {$5|//}", ["a #1 $5", "a #1 //", "b 5% $5", "b 5% //"]),
         ("(sharp:1.2), [soft|hard], <lora:x:0.5>", ["(sharp:1.2), [soft|hard], <lora:x:0.5>"]),
         ("Ü {é|猫}", ["Ü é", "Ü 猫"]),
+        (r"miku \(song\) \o/ {a|b\c}", [r"miku \(song\) \o/ a", r"miku \(song\) \o/ b\c"]),
+        ("{0::a|1::b} ${x:c} 1::d", ["a c 1::d", "b c 1::d"]),
+        ("a | b", ["a | b"]),
+        ("%{big … here$${a|b}} %{{… c|d ...}$$e}", ["big a here e c", "big a here d e", "big b here e c", "big b here d e"]),
     ],
 )  # fmt: skip
 def test_combinations(template: str, expected: list[str]) -> None:
@@ -128,6 +134,12 @@ def test_a_variable_drawn_once_is_drawn_for_every_prompt() -> None:
     assert set(prompts("${c=!{red|blue}}${c} and ${c}", "random")) == {"red and red", "blue and blue"}
 
 
+def test_a_bad_line_of_a_wildcard_whose_name_is_drawn(folder: Path) -> None:
+    (folder / "places" / "sea.txt").write_text("reef\na}")
+    with pytest.raises(TemplateError, match=r"required a \{ for every \}; got wildcard 'places/sea': one more \}"):
+        prompts("__places/{sea|town}__", "random", folder)
+
+
 def test_a_wildcard_whose_name_is_drawn(folder: Path) -> None:
     assert set(islice(prompts("__places/{sea|town}__", "random", folder), 50)) == {"reef", "Paris #1", "Rome, 100%"}
 
@@ -141,8 +153,36 @@ def test_a_wildcard_whose_name_is_drawn(folder: Path) -> None:
         ("50%{a", "a template whose braces, wildcards and variables are whole", "'50%{a'"),
         ("{" * 3000, "braces in braces, not this deep", "'{{{"),
         ("\ue000", "text without the private characters", "ue000"),
-        ("${who}", "a template that can be expanded", "who"),
-        ("{}", "prompts that are not empty", "one that is"),
+        ("${who}", "a variable that the template sets, as ${who={red|blue}}, or one with a default", "${who}"),
+        ("${c} ${d=${c}}", "a variable that the template sets", "${c}"),
+        ("{|}", "prompts that are not empty", "one that is"),
+        ("a {} cat", "at least one option in braces", "{}"),
+        ("a {  } cat", "at least one option in braces", "{}"),
+        ("a}", "a { for every }", "one more } in 'a}'"),
+        ("{a|b}} #1", "a { for every }", "one more } in '} #1'"),
+        ("${x=a}b} ${x}", "a { for every }", "one more } in 'b} '"),
+        ("{a|{b|c}} {d}e}", "a { for every }", "one more } in 'e}'"),
+        (r"a\{b\}", "no backslash in front of a sign of the grammar", r"\{ in 'a\\{b\\}'"),
+        (r"{a\|b}", "no backslash in front of a sign of the grammar", r"\| in"),
+        (r"a\__animals__", "no backslash in front of a sign of the grammar", r"\__ in"),
+        (r"{3\$$a|b|c}", "no backslash in front of a sign of the grammar", r"\$$ in"),
+        ("{-1::red|1::blue} car", "weights as in {3::red|0.5::blue}", "'-1::red'"),
+        ("{-1.5::red|2::blue} car", "weights of at least 0", "-1.5"),
+        ("{1,5::red|blue}", "weights as in", "'1,5::red'"),
+        ("{ 3 :: red|blue}", "weights as in", "'3 :: red'"),
+        ("{red::3|blue::1}", "weights as in", "'red::3'"),
+        ("{2::1::red|blue}", "weights as in", "'1::red'"),
+        ("{{a|b}::3|c}", "weights as in", "'::3'"),
+        ("{0::a|0::b}", "at least 1 option of a weight above 0", "0"),
+        ("{2$$0::a|1::b}", "at least 2 options of a weight above 0", "1"),
+        ("{3$$a|b}", "at most as many of the options as there are, 2", "3$$"),
+        ("{2$$a}", "at most as many of the options as there are, 1", "2$$"),
+        ("{a|b ${who}}", "a variable that the template sets", "${who}"),
+        ("${c={red|blue}} {a|${C}}", "a variable that the template sets", "${C}"),
+        ("%{big$$a|b}", "a template whose braces", "Expected end of text"),
+        ("%{big$${a|b}}", "… in front of $$, where the text behind it goes", "'big'"),
+        ("__stray__", "a { for every }", "wildcard 'stray': one more } in 'a}'"),
+        ("__minus__", "no weight in a wildcard file", "'-1::gold'"),
         ("__nothing__", "a file nothing.txt in", "none for the wildcard 'nothing'"),
         ("{a|b {c|__no/such__}}", "a file no/such.txt in", "none for the wildcard 'no/such'"),  # drawn or not
         ("__outer__", "a file nothing.txt in", "none for the wildcard 'nothing'"),
@@ -161,6 +201,8 @@ def test_refused(folder: Path, mode: Mode, template: str, required: str, got: st
         "empty": "# none",
         "weights": "0.5::gold",
         "broken": "{a",
+        "stray": "x\na}",
+        "minus": "-1::gold",
         "loop": "a __loop__",
         "dollars": "x\na $$ b",
     }
@@ -322,6 +364,31 @@ def test_bad_options(tmp_path: Path) -> None:
     for target in ("t.csv", "m.txt"):
         with pytest.raises(JobError, match="output: required another file"):
             expand_templates(tmp_path / "t.csv", tmp_path / target, Expansion())
+
+
+def test_a_place_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is read: the source is bad, too."""
+    source = tmp_path / "t.csv"
+    source.write_text("x\na\n")
+    (tmp_path / "folder.csv").mkdir()
+    for target, got in {
+        "no/m.csv": f"required the folder {str(tmp_path / 'no')!r}, to write 'm.csv' into; got none",
+        "t.csv/m.csv": f"required the folder {str(source)!r}, to write 'm.csv' into; got a file",
+        "folder.csv": f"required a file; got the folder {str(tmp_path / 'folder.csv')!r}",
+    }.items():
+        with pytest.raises(JobError, match=re.escape(f"output: {got}")):
+            expand_templates(source, tmp_path / target, Expansion())
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(JobError, match="output: required a folder that can be written to; got"):
+        expand_templates(source, tmp_path / "m.csv", Expansion())
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a\n")
+    name = "x" * 300  # no file system takes it
+    with pytest.raises(JobError, match=f"{name}.csv: required a file that can be written; got .*too long"):
+        expand_templates(tmp_path / "t.txt", tmp_path / f"{name}.csv", Expansion())
+    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
 
 
 def test_nothing_is_logged_or_warned(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
