@@ -49,8 +49,6 @@ def read_times(
     paced = line & (cells["easing"].values == "onsets")
     if (paced | cells["beat"].given).any() and not can_listen():
         sheet.problems.add(LIBROSA, "none", column="easing" if paced.any() else "beat")
-    if "onset_pace" in sheet.raw.columns:
-        sheet.problems.add("no column of this name: it will hold what onsets become", "it", column="onset_pace")
     pace: list[list[float] | None] = [None] * len(begin)
     if sheet.problems.total == before:
         tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}

@@ -39,6 +39,8 @@ def test_names_carry_the_point(swept: Path) -> None:
     assert stills[:2] == [f"still-000001-000{n} guidance=1 seed=1 negative_prompt#1" for n in (0, 1)]
     assert len(stills) == (2 + 1) * 6
     assert "w guidance=3 seed=3 negative_prompt#3" in store.walks
+    assert stills[12] == "still-000002 guidance=1 seed=1 negative_prompt#1"
+    assert stills[-1] == "still-000002 guidance=3 seed=3 negative_prompt#3"  # by its row, at the last point, too
     row = store.frame("w guidance=3 seed=3 negative_prompt#3").row
     assert (row["cfg"], row["seed"], row["negative_prompt"]) == (3.0, 3, "red")
     assert row["sweep"] == "guidance=3 seed=3 negative_prompt#3"
