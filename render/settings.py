@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import yaml
 
 from render.recipe import JobError
 
-__all__ = ["leaves", "override", "read_yaml"]
+__all__ = ["check_section", "leaves", "override", "read_yaml"]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -42,3 +42,10 @@ def override(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise JobError(f"override {text!r}: required a YAML value after '=', got {value!r}") from error
+
+
+def check_section(overrides: Sequence[str], section: str) -> None:
+    """Raises JobError for every override of a key outside a section: all else is as it was when the images were made."""
+    others = [text for text in overrides if not override(text)[0].startswith(f"{section}.")]
+    if others:
+        raise JobError("\n".join(f"override {text!r}: required a key of {section}.*, got another" for text in others))

@@ -426,7 +426,7 @@ def test_a_whole_run_says_nothing_but_its_own(manifest: Path, tmp_path: Path, sh
     assert done.stdout.splitlines() == [
         "animation  out/animations/ball.gif",
         "animation  out/animations/ball.mp4",
-        "sheet      out/sheets/ball.png",
+        "sheet      out/sheets/walk/ball.png",
         "dataset    out/data  (3 images)",
         "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
     ]

@@ -76,7 +76,7 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
         *("sweep", "vocabulary"),
     },
     "lettering": set(),
-    "sheets": {"motion", "recipe", "sheet", "store", "sweep"},
+    "sheets": {"captions", "durable", "layout", "motion", "recipe", "sheet", "store", "sweep"},
     "progress": {"prepare"},
     "layout": {"lettering"},
     "sheet": {"durable", "layout"},

@@ -93,4 +93,7 @@ def test_the_gallery_renders(tmp_path: Path) -> None:
     summary = render.run_job(ROOT / "jobs" / "gallery.yaml", *small, f"output={tmp_path / 'out'}")
     planned = render.plan_job(ROOT / "manifests" / "gallery", *small).counts.frames
     assert (summary.quarantined, summary.frames) == (0, planned)
-    assert {path.name for path in summary.sheets} >= {"fixed-noise.png", "circle.png", "lost.png", "stills.png"}
+    sheets = {str(path.relative_to(tmp_path / "out" / "sheets")) for path in summary.sheets}
+    expected = {"grid/fixed-noise.png", "walk/circle.png", "walk/lost.png", "walk/guidance.png", "stills.png"}
+    assert sheets >= expected
+    assert len([name for name in sheets if name.startswith("images/still-")]) == 3
