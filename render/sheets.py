@@ -87,7 +87,7 @@ def _layout(sweep: Sweep, name: str, first: Walk, cell: int) -> Sheet:
         column_labels=_labels(across),
         row_title="; ".join(axis.name for axis in down),
         column_title=across.name,
-        title=": ".join(part for part in ("" if first.still and prompt else name, prompt) if part),
+        title=f"{name}: {prompt}" if prompt else name,
         cell=cell,
     )
 
@@ -129,6 +129,7 @@ def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
     for still in stills:
         start, point = still.keyframes[0], _point(still)
         negative = f", without {start.negative_prompt}" if len(negatives) > 1 and start.negative_prompt else ""
+        point = point.replace("_", " ").replace("=", " ")  # that it can wrap
         yield f"{point}: {start.prompt}{negative}" if point else f"{start.prompt}{negative}"
 
 

@@ -144,7 +144,7 @@ def test_a_sweep_names_its_axes(told: dict[str, Sheet], tmp_path: Path) -> None:
     groups = [{"guidance": [1, 2]}, {"steps": 3}, {"seed": [1, 2], "negative_prompt": ["", "x"]}]
     rows = "walk,prompt\n,a dog\nzoo,a cat\n"
     assert titles_of(told, tmp_path, rows, groups) == {
-        "still-000001.png": ("a dog", "guidance; steps", "seed, negative_prompt"),
+        "still-000001.png": ("still-000001: a dog", "guidance; steps", "seed, negative_prompt"),
         "zoo.png": ("zoo: a cat", "guidance; steps", "seed, negative_prompt"),
     }
     assert told["zoo.png"].row_labels == ("1; 3", "2; 3")
