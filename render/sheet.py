@@ -142,15 +142,16 @@ def _draw(page: list[Line], cell: tuple[int, int], layout: Layout, suffix: str =
 
 
 def _draw_header(canvas: Image.Image, top: int, column: int, width: int, layout: Layout) -> None:
-    """The labels of a line that begins at a column: centred, their last lines side by side, with their title above."""
+    """The labels of a line that begins at a column: centred, their last lines side by side, with their title above all."""
     sheet, body, left = layout.sheet, layout.body, layout.left
     bottom = top - sheet.gap // 2
     for place, label in enumerate(sheet.column_labels[column : column + layout.columns]):
         lines = body.wrap(label, width, LINES_MAX)
         middle = left + place * (width + sheet.gap) + width // 2
         body.write(canvas, (middle, bottom - len(lines) * body.line_px), "m", lines)
-    above = body.shorten(sheet.column_title, canvas.width - left - sheet.gap)
-    body.write(canvas, (left, top - layout.header), "l", [above])
+    across = layout.columns * (width + sheet.gap) - sheet.gap
+    above = body.shorten(sheet.column_title, across)
+    body.write(canvas, (left + across // 2, top - layout.header), "m", [above])
     beside = body.wrap(sheet.row_title, left - 2 * sheet.gap, LINES_MAX)
     body.write(canvas, (left - sheet.gap, bottom - len(beside) * body.line_px), "r", beside)
 

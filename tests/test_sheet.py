@@ -172,7 +172,7 @@ def test_names_of_rows_and_columns(tmp_path: Path) -> None:
         dark = ink(read(tmp_path / "a.png"))
         marks.append((y, bool(dark[y - 20 : y - 1, :x].any())))
     assert marks == [(y - line, False), (y - line, True), (y, False)]
-    assert dark[y - 4 - 2 * line : y - 4 - line, x : x + 30].any()
+    assert dark[y - 4 - 2 * line : y - 4 - line, x + 40 : x + 96].any()
 
 
 LONG = "one and the same beginning of a prompt that is far too long for any cell of this sheet, "
