@@ -115,22 +115,17 @@ def plan_layout(sheet: Sheet, height: int, width: int) -> Layout:
     if sheet.column_labels or sheet.captions:
         width = max(width, CELL_WIDTH * size)
     cell = width, max(height, body.line_px)
-    sheet = replace(
-        sheet,
-        row_labels=_told_apart(sheet.row_labels, 3 * side // 2, min(LINES_MAX, cell[1] // body.line_px), body),
-        column_labels=_told_apart(sheet.column_labels, width, LINES_MAX, body),
-        captions=_told_apart(sheet.captions, width, LINES_MAX, body),
-    )
-    wrapped = [
-        line for label in (sheet.row_title, *sheet.row_labels) for line in body.wrap(label, 3 * side // 2, LINES_MAX)
-    ]
+    sheet = _all_told_apart(sheet, cell, 3 * side // 2, body)
+    beside = (sheet.row_title, *sheet.row_labels)
+    wrapped = [line for label in beside for line in body.wrap(label, 3 * side // 2, LINES_MAX)]
     label_width = max(map(body.width, wrapped), default=0)
     left = 2 * sheet.gap + label_width if label_width else sheet.gap
     room = sheet.side_max - left
     fit = max(1, room // (width + sheet.gap))
     columns = math.ceil(sheet.columns / math.ceil(sheet.columns / fit))  # lines of like lengths
     header, caption = (_height(labels, width, body) for labels in (sheet.column_labels, sheet.captions))
-    header = max(header + (body.line_px if sheet.column_title else 0), _height((sheet.row_title,), label_width, body))
+    above = body.line_px + sheet.gap // 2 if sheet.column_title else 0
+    header = max(header + above, _height((sheet.row_title,), label_width, body))
     title_room = max(left + columns * (width + sheet.gap), TITLE_WIDTH * title.line_px)
     room_above = sheet.side_max - header - caption - sheet.cell - 5 * sheet.gap
     most = min(LINES_MAX, max(1, room_above // title.line_px))
@@ -155,6 +150,15 @@ def _title(text: str, title: Lettering, width: int, most: int) -> tuple[list[str
     suffix = title.width(SUFFIX.format(99))
     lines = title.wrap(text, width - suffix, most)
     return lines, max(map(title.width, lines)) + suffix if lines else 0
+
+
+def _all_told_apart(sheet: Sheet, cell: tuple[int, int], row_width: int, body: Lettering) -> Sheet:
+    return replace(
+        sheet,
+        row_labels=_told_apart(sheet.row_labels, row_width, min(LINES_MAX, cell[1] // body.line_px), body),
+        column_labels=_told_apart(sheet.column_labels, cell[0], LINES_MAX, body),
+        captions=_told_apart(sheet.captions, cell[0], LINES_MAX, body),
+    )
 
 
 def _told_apart(labels: tuple[str, ...], width: int, lines: int, body: Lettering) -> tuple[str, ...]:

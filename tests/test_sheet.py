@@ -165,7 +165,7 @@ def test_names_of_rows_and_columns(tmp_path: Path) -> None:
     """They stand above the labels, below the title however long it is."""
     images = [coloured(n, 64, 64) for n in range(4)]
     sheet = Sheet(2, ("1", "2"), ("3", "4"), title="a very large room " * 30)
-    marks, line = [], lettering(12).line_px
+    marks, line = [], lettering(12).line_px + 4
     for titles in ({}, {"row_title": "guidance"}, {"column_title": "seed"}):
         write_sheet(tmp_path / "a.png", images, replace(sheet, **titles))
         (x, y), *_ = places(tmp_path / "a.png", images)
