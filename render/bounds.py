@@ -54,8 +54,8 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "animation.loop": _among("none", "bounce", "cycle"),
     "animation.crf": _between(0, 51),
     "sheets.kinds": (
-        "a list of sweep, grid, walk, still",
-        lambda value: set(value) <= {"sweep", "grid", "walk", "still"},
+        "a list of sweep, grid, walk, images, still",
+        lambda value: set(value) <= {"sweep", "grid", "walk", "images", "still"},
     ),
     "sheets.cell": _between(32, 1024),
     "sweep_limit": _between(1, POINTS_MAX),

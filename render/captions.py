@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
+from itertools import groupby
 
-from render.motion import Leg, legs, position, skipped_steps
+from render.motion import frame_count, legs, position, skipped_steps
 from render.recipe import Keyframe, Walk
 from render.vocabulary import MOTIONS
 
-__all__ = ["captions", "description"]
+__all__ = ["captions", "description", "heading", "only_numbers_move", "places"]
+
+NUMBERS = ("guidance", "true_guidance", "strength")
 
 
 def captions(walk: Walk) -> list[str]:
@@ -20,8 +24,42 @@ def captions(walk: Walk) -> list[str]:
     >>> captions(Walk("w", (a, b)))
     ['dog', 'dog → cat  t = 0.50', 'cat']
     """
-    tell = _TEXTS[walk.keyframes[0].motion]
-    return [text for leg in legs(walk) for text in tell(leg)]
+    return [text for text, _ in _TEXTS[walk.keyframes[0].motion](walk)]
+
+
+def places(walk: Walk) -> list[str]:
+    """A short text for every frame of a walk, by index: what moves, as far as it has got.
+
+    >>> a, b = (Keyframe(1, prompt, "", 7, 2, "linear", "slerp", 8, 8, 4, 1.0, "ddim") for prompt in ("dog", "cat"))
+    >>> places(Walk("w", (a, b)))
+    ['dog', 't = 0.50', 'cat']
+    >>> places(Walk("w", (a, replace(a, guidance=5.0))))
+    ['guidance 1', 'guidance 3', 'guidance 5']
+    """
+    return [place for _, place in _TEXTS[walk.keyframes[0].motion](walk)]
+
+
+def heading(walk: Walk) -> str:
+    """What a walk or still is of, for above its images: its prompts, and from where its start image is gone on with.
+
+    >>> a, b = (Keyframe(1, prompt, "", 7, 2, "linear", "slerp", 8, 8, 4, 1.0, "ddim") for prompt in ("dog", "cat"))
+    >>> heading(Walk("w", (a, b)))
+    'dog → cat'
+    """
+    start, prompts = walk.keyframes[0], [_prompt(keyframe) for keyframe in walk.keyframes]
+    if start.motion == "diffuse":
+        return start.image
+    if start.motion == "grid":
+        return f"{prompts[0]} → {prompts[1]} / {prompts[2]} → {prompts[3]}"
+    told = " → ".join(prompt for prompt, _ in groupby(prompts))
+    if not walk.still or not start.image:
+        return told
+    return f"{told}, from {start.image} at step {skipped_steps(start.steps, start.strength)} of {start.steps}"
+
+
+def only_numbers_move(walk: Walk) -> bool:
+    """Whether a walk compares values of guidance or strength: all else stays."""
+    return walk.keyframes[0].motion == "line" and bool(_moving(walk))
 
 
 def description(walk: Walk, model: str) -> str:
@@ -43,51 +81,94 @@ def _prompt(keyframe: Keyframe) -> str:
     return " ".join(keyframe.prompt.split()) or "(empty prompt)"  # on one line: a subtitle ends at an empty one
 
 
-def _line(leg: Leg) -> Iterator[str]:
-    a, b = leg.corners[0], leg.corners[-1]
-    between = f"{_prompt(a)} → {_prompt(b)}"
-    if _prompt(a) == _prompt(b):
-        between = _prompt(a) if a.seed == b.seed else f"{_prompt(a)}  seed {a.seed} → {b.seed}"
-    apart = a.tween + 1
-    for index in range(leg.count):
-        step, part = divmod(index, apart)
-        t, after = (position(a, n) for n in (step, min(step + 1, a.frames)))
-        yield f"{between}  t = {t + (after - t) * part / apart:.2f}" if index else _prompt(a)
+def _moving(walk: Walk) -> tuple[str, ...]:
+    """The settings that move along a line, where nothing but them does."""
+    first, *others = walk.keyframes
+    alike = {
+        name: getattr(first, name) for name in (*NUMBERS, "row", "frames", "labels", "easing", "onset_pace", "time_s")
+    }
+    if any(replace(keyframe, **alike) != first for keyframe in others):
+        return ()
+    numbers = NUMBERS if first.image else NUMBERS[:-1]
+    return tuple(name for name in numbers if any(getattr(k, name) != getattr(first, name) for k in others))
 
 
-def _grid(leg: Leg) -> Iterator[str]:
+def _line(walk: Walk) -> Iterator[tuple[str, str]]:
+    moving, several = _moving(walk), len(walk.keyframes) > 2 or walk.keyframes[0].loop == "cycle"
+    for number, leg in enumerate(legs(walk), start=1):
+        a, b = leg.corners[0], leg.corners[-1]
+        between = f"{_prompt(a)} → {_prompt(b)}"
+        if _prompt(a) == _prompt(b):
+            between = _prompt(a) if a.seed == b.seed else f"{_prompt(a)}  seed {a.seed} → {b.seed}"
+        for index in range(leg.count):
+            t = _between(a, index) if index else 0.0
+            if moving:
+                place = ", ".join(_number(name, getattr(a, name), getattr(b, name), t) for name in moving)
+                yield f"{_prompt(a)}  {place}", place
+            elif index:
+                place = f"t = {t:.2f}"
+                yield (
+                    f"{between}  {place}",
+                    f"{number} → {number % len(walk.keyframes) + 1}  {place}" if several else place,
+                )
+            else:
+                yield _prompt(a), _prompt(a)
+
+
+def _between(start: Keyframe, index: int) -> float:
+    """Where a frame of a leg stands, those in between rendered ones as well."""
+    apart = start.tween + 1
+    step, part = divmod(index, apart)
+    here, after = (position(start, n) for n in (step, min(step + 1, start.frames)))
+    return here + (after - here) * part / apart
+
+
+def _number(name: str, a: float, b: float, t: float) -> str:
+    return f"{name.replace('_', ' ')} {round(a + (b - a) * t, 2):g}"
+
+
+def _grid(walk: Walk) -> Iterator[tuple[str, str]]:
+    (leg,) = legs(walk)
     side, names = leg.start.frames, [_prompt(keyframe) for keyframe in leg.corners]
     corners = {(0, 0): names[0], (side - 1, 0): names[1], (0, side - 1): names[2], (side - 1, side - 1): names[3]}
     between = f"{names[0]} → {names[1]} / {names[2]} → {names[3]}"
     for index in range(leg.count):
         x, y = index % side, index // side
-        inside = f"{between}  x = {x / (side - 1):.2f}, y = {y / (side - 1):.2f}"
-        yield corners.get((x, y), inside)
+        place = f"x = {x / (side - 1):.2f}, y = {y / (side - 1):.2f}"
+        corner = corners.get((x, y))
+        yield (corner, corner) if corner else (f"{between}  {place}", place)
 
 
-def _drift(leg: Leg) -> Iterator[str]:
-    for index in range(leg.count):
-        yield f"{_prompt(leg.start)}  + {index} · {leg.start.step_size:g}" if index else _prompt(leg.start)
+def _drift(walk: Walk) -> Iterator[tuple[str, str]]:
+    (start,) = walk.keyframes
+    for index in range(start.frames):
+        place = f"+ {index} · {start.step_size:g}"
+        yield f"{_prompt(start)}  {place}" if index else _prompt(start), place
 
 
-def _circle(leg: Leg) -> Iterator[str]:
-    for index in range(leg.count):
-        yield f"{_prompt(leg.start)}  turn = {index / leg.count:.2f}" if index else _prompt(leg.start)
+def _circle(walk: Walk) -> Iterator[tuple[str, str]]:
+    start = walk.keyframes[0]
+    for index in range(start.frames):
+        place = f"turn = {index / start.frames:.2f}"
+        yield f"{_prompt(start)}  {place}" if index else _prompt(start), place
 
 
-def _denoising(leg: Leg) -> Iterator[str]:
-    start = leg.start
+def _denoising(walk: Walk) -> Iterator[tuple[str, str]]:
+    (start,), count = walk.keyframes, frame_count(walk)
     skipped = skipped_steps(start.steps, start.strength) if start.image else 0
-    for index in range(leg.count):
+    for index in range(count):
         taken = start.every * (index + (start.shown == "clean"))
-        step = start.steps if index == leg.count - 1 else skipped + taken
-        yield f"{_prompt(start)}  step {step} of {start.steps}"
+        step = start.steps if index == count - 1 else skipped + taken
+        place = f"step {step} of {start.steps}"
+        yield f"{_prompt(start)}  {place}", place
 
 
-def _diffuse(leg: Leg) -> Iterator[str]:
-    for index in range(leg.count):
-        yield f"{leg.start.image}  noise {index} of {leg.count - 1}"
+def _diffuse(walk: Walk) -> Iterator[tuple[str, str]]:
+    (start,), count = walk.keyframes, frame_count(walk)
+    for index in range(count):
+        place = f"noise {index} of {count - 1}"
+        yield f"{start.image}  {place}", place
 
 
 _TELLERS = (_line, _grid, _drift, _circle, _denoising, _diffuse)
-_TEXTS: dict[str, Callable[[Leg], Iterator[str]]] = dict(zip(MOTIONS, _TELLERS, strict=True))
+_TEXTS: dict[str, Callable[[Walk], Iterator[tuple[str, str]]]] = dict(zip(MOTIONS, _TELLERS, strict=True))

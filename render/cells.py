@@ -20,6 +20,7 @@ from render.table import CHUNK, LISTED, Problems, RawTable, is_text, show
 
 __all__ = [
     "COLUMNS",
+    "FROZEN_ONLY",
     "NAME_BYTES",
     "OF_WALK",
     "SHORTHANDS",
@@ -49,6 +50,7 @@ OF_WALK = (
     "shown",
     "fps",
 )  # a walk's first row has them
+FROZEN_ONLY = ("onset_pace", "source_row")  # columns that reading a manifest fills in
 COLUMNS = (
     "walk",
     "prompt",
@@ -72,7 +74,7 @@ COLUMNS = (
     "audio",
     "audio_sha256",
     "time_s",
-    "onset_pace",  # of a frozen manifest only
+    *FROZEN_ONLY,
 )
 SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
 NAME_BYTES = 120  # of a walk's name

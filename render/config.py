@@ -109,7 +109,7 @@ class AnimationConfig:
 class SheetsConfig:
     """Which contact sheets are written."""
 
-    kinds: tuple[str, ...] = ("sweep", "grid", "walk")  # and still: the first image of each
+    kinds: tuple[str, ...] = ("sweep", "grid", "walk")  # and images: all of each row; still: the first
     cell: int = 256  # pixels of an image's longer side; larger ones are reduced
 
 

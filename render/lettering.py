@@ -1,19 +1,27 @@
-"""Text on images, in the font that Pillow carries: measured, wrapped, shortened, and in characters that the font has."""
+"""Text on images: measured, wrapped, shortened, and in characters that a font has.
+
+The font is the one that Pillow carries. Words in characters that it lacks take the first of the system's fonts that has
+them, as fontconfig sorts them; where there is none, what can't be drawn is told by plainer characters.
+"""
 
 from __future__ import annotations
 
 import math
+import subprocess
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 
 from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["Lettering", "legible", "lettering"]
 
 INK = (32, 32, 32)
+SIZE = 32  # pixels of type, in which fonts are asked what they have
+FONTS_MAX = 50  # of the system
 # The font has ASCII and few characters more: © « ° ± ´ · » ‘ ’ “ ” … ‹ › ⁄ ™
 STAND_INS = str.maketrans({"×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">="})
 INVISIBLE = {"Mn", "Me", "Cf"}  # marks on other characters, and control of their form
@@ -31,7 +39,7 @@ class Lettering:
         return sum(self.font.getmetrics())
 
     def width(self, text: str) -> int:
-        return math.ceil(self.font.getlength(legible(text)))
+        return math.ceil(sum(font.getlength(run) for font, run in self._runs(legible(text))))
 
     def shorten(self, text: str, width: int) -> str:
         """The text, or as much of its beginning as fits with an ellipsis; nothing where not even that fits."""
@@ -57,35 +65,94 @@ class Lettering:
     def write(self, canvas: Image.Image, place: tuple[int, int], align: str, lines: Sequence[str]) -> None:
         """Draw lines downwards from `place`: the upper left (`align` l), middle (m) or right (r) of the first."""
         draw = ImageDraw.Draw(canvas)
+        before = {"l": 0.0, "m": 0.5, "r": 1.0}[align]
         for number, line in enumerate(lines):
-            corner = place[0], place[1] + number * self.line_px
-            draw.text(corner, legible(line), fill=INK, font=self.font, anchor=f"{align}a")
+            x = place[0] - round(before * self.width(line))
+            baseline = place[1] + number * self.line_px + self.font.getmetrics()[0]
+            for font, run in self._runs(legible(line)):
+                draw.text((x, baseline), run, fill=INK, font=font, anchor="ls")
+                x += round(font.getlength(run))
+
+    def _runs(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
+        """A text that is legible, word by word of one font, the space behind them with them."""
+        if text.isascii():
+            yield self.font, text
+            return
+        for number, words in groupby(text.split(" "), key=_face):
+            run = " ".join(words)
+            yield _sized(number, self.font.size) if number else self.font, run if text.endswith(run) else f"{run} "
 
 
 @cache
 def lettering(size: float) -> Lettering:
     """The type of a size in pixels."""
+    return Lettering(_own(size))
+
+
+@cache
+def _own(size: float) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     if not isinstance(font, ImageFont.FreeTypeFont):
         raise RuntimeError("text on images: required a Pillow with FreeType, got one without")
-    return Lettering(font)
+    return font
+
+
+@cache
+def _faces() -> tuple[ImageFont.FreeTypeFont, ...]:
+    """The own font, then the system's, as far as they can be opened."""
+    return (_own(SIZE), *_system_fonts())
+
+
+def _system_fonts() -> Iterator[ImageFont.FreeTypeFont]:
+    command = ["fc-match", "--sort", "--format=%{file}\n", "sans-serif"]
+    try:
+        files = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return  # no fontconfig
+    for file in list(dict.fromkeys(files.splitlines()))[:FONTS_MAX]:
+        try:
+            yield ImageFont.truetype(file, SIZE)
+        except OSError:  # of bitmaps in one size, as those of emoji
+            continue
+
+
+@cache
+def _sized(number: int, size: float) -> ImageFont.FreeTypeFont:
+    return _faces()[number].font_variant(size=size)
+
+
+@cache
+def _face(word: str) -> int:
+    """The number of the first font that has all of a word's characters, or most of them."""
+    if all(_has(character) for character in word):
+        return 0  # the others need not be looked for
+    counts = [sum(_has(character, number) for character in word) for number in range(len(_faces()))]
+    return counts.index(max(counts))
 
 
 def legible(text: str) -> str:
-    """The text on one line, without accents, Greek by name; what else the font lacks becomes question marks.
+    """The text on one line; what no font has is without accents, Greek by name, and otherwise question marks.
 
-    >>> legible("café   × 2, 45°, η=1, 日本")
-    'cafe x 2, 45°, eta=1, ??'
+    >>> legible("45°   × 2")
+    '45° x 2'
     """
-    composed = unicodedata.normalize("NFC", " ".join(text.split())).translate(STAND_INS)
-    drawn = "".join(character if _has(character) else _plain(character) for character in composed)
+    line = " ".join(text.split())
+    if line.isascii() and line.isprintable():
+        return line
+    composed = unicodedata.normalize("NFC", line).translate(STAND_INS)
+    drawn = " ".join(map(_legible_word, composed.split()))
     return " ".join(drawn.split())  # what is no more than an accent leaves a space
 
 
-def _plain(character: str) -> str:
+def _legible_word(word: str) -> str:
+    face = _face(word)
+    return "".join(character if _has(character, face) else _plain(character, face) for character in word)
+
+
+def _plain(character: str, face: int) -> str:
     parts = unicodedata.normalize("NFKD", character)
     shown = [part for part in parts if unicodedata.category(part) not in INVISIBLE]
-    return "".join(part if _has(part) else _named(part) for part in shown)
+    return "".join(part if _has(part, face) else _named(part) for part in shown)
 
 
 def _named(character: str) -> str:
@@ -95,7 +162,7 @@ def _named(character: str) -> str:
 
 
 @cache
-def _has(character: str) -> bool:
-    """Whether the font draws the character otherwise than one that it lacks."""
-    font = lettering(32).font
+def _has(character: str, face: int = 0) -> bool:
+    """Whether a font draws the character otherwise than one that it lacks."""
+    font = _faces()[face] if face else _own(SIZE)
     return character == " " or bytes(font.getmask(character)) != bytes(font.getmask("\U0010ffff"))

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, OF_WALK, WALK_NAME, Cells, Sheet, Standard
+from render.cells import COLUMNS, FROZEN_ONLY, OF_WALK, WALK_NAME, Cells, Sheet, Standard
 from render.durable import replacing
 from render.files import read_files
 from render.images import image_fault
@@ -54,6 +54,7 @@ class Manifest:
 
     name: str  # the file's stem
     _table: Any = field(repr=False)  # pa.Table: COLUMNS without an empty cell but `walk` of stills, then the labels
+    _files: tuple[tuple[int, str], ...] = ()  # of a folder: the rows before each file, and its name
 
     @property
     def row_count(self) -> int:
@@ -78,13 +79,19 @@ class Manifest:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that the rows say, whichever file, line ends and order of the columns (but labels) said it."""
-        digests = [hashlib.sha256() for _ in self._table.columns]
+        table = self._table if self._swept >= 0 else self._table.drop_columns(["source_row"])  # which just count, then
+        digests = [hashlib.sha256() for _ in table.columns]
         for start in range(0, self.row_count, CHUNK):
-            for digest, column in zip(digests, self._table.slice(start, CHUNK).columns, strict=True):
+            for digest, column in zip(digests, table.slice(start, CHUNK).columns, strict=True):
                 cells = json.dumps(column.to_pylist(), default=_jsonable)
                 digest.update(f"{cells[1:-1]}, ".encode())  # one text, wherever the chunks end
         labels = [(label.name, str(label.type)) for label in self._labels]
         return hashlib.sha256(json.dumps([labels, *(digest.hexdigest() for digest in digests)]).encode()).hexdigest()
+
+    def where(self, row: int) -> str:
+        """A row, as a warning tells it: the file and its row there."""
+        before, file = max((part for part in self._files if part[0] < row), default=(0, self.name))
+        return f"{file}: row {row - before}"
 
     def walks(self) -> Iterator[Walk]:
         """The walks in file order, built as they are asked for; a still with `images` becomes that many."""
@@ -118,10 +125,10 @@ class Manifest:
         for start in range(0, self.row_count, CHUNK):
             columns = [column.to_pylist() for column in self._table.slice(start, CHUNK).columns]
             known, extra = dict(zip(COLUMNS, columns, strict=False)), columns[len(COLUMNS) :]
-            walks, images = known.pop("walk"), known.pop("images")
+            walks, images, rows = (known.pop(name) for name in ("walk", "images", "source_row"))
             known["onset_pace"] = [tuple(pace) if pace else () for pace in known["onset_pace"]]
             labels = zip(*extra, strict=True) if extra else repeat((), len(walks))
-            cells = zip(range(start + 1, start + len(walks) + 1), *known.values(), labels, strict=True)
+            cells = zip(rows, *known.values(), labels, strict=True)
             yield from zip(walks, images, starmap(Keyframe, cells), strict=True)
 
 
@@ -158,7 +165,7 @@ def _manifest(name: str, sheet: Sheet, defaults: Defaults, models: Mapping[str, 
     labels = read_labels(sheet.raw, sheet.problems)
     columns = _resolve(sheet, defaults, models)
     sheet.problems.raise_any()
-    return Manifest(name, pa.table({**columns, **labels}))
+    return Manifest(name, pa.table({**columns, **labels}), sheet.problems.parts)
 
 
 def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> dict[str, Any]:
@@ -190,10 +197,20 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
     columns |= read_times(sheet, begin, still, cells, defaults)
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
+    columns["source_row"] = _source_rows(sheet)
     columns["image"], columns["image_sha256"] = read_files(sheet, "image", defaults.media, image_fault)
     check_images(sheet, begin, cells["motion"], columns["image"])
     check_idle(sheet, begin, still, cells, columns["image"])
     return {name: columns[name] for name in COLUMNS}
+
+
+def _source_rows(sheet: Sheet) -> Any:
+    """[N] the row of the user's manifest that each is of: another number than here where a sweep repeats rows."""
+    if sheet.raw.frozen:
+        return sheet.raw.columns["source_row"]
+    for name in sheet.raw.columns.keys() & set(FROZEN_ONLY):
+        sheet.problems.add("no column of this name: it is filled in when the manifest is read", "it", column=name)
+    return sheet.raw.rows
 
 
 def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:

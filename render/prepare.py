@@ -142,11 +142,11 @@ def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
                 own.setdefault(frame.prompt, frame.row)
                 own.setdefault(frame.negative_prompt, frame.row)
             if len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
-                where = f"{manifest.name}: row {walk.keyframes[0].row}"
+                where = manifest.where(walk.keyframes[0].row)
                 yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
         for name, own in texts.items():
             for text, lost in models[name].lost_words(own):
-                where = f"{manifest.name}: row {own[text]}"
+                where = manifest.where(own[text])
                 yield f"{where}: prompt over the model's token limit; it will not see: {lost!r}"
 
 

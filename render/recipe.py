@@ -150,7 +150,7 @@ class Target:
 class Keyframe:
     """One manifest row with every default filled in."""
 
-    row: int  # data row of the manifest, the first is 1
+    row: int  # data row of the user's manifest, the first is 1; the same at every point of a sweep
     prompt: str
     negative_prompt: str
     seed: int  # 0 … SEED_MAX

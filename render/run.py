@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from render.manifest import Manifest
 from render.plan import plan_units
 from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
 from render.recipe import Unit
+from render.settings import check_section
 from render.sheets import write_sheets
 from render.store import ImageStore, open_store
 from render.sweep import parse_sweep
@@ -103,16 +104,22 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = Path(out)
-    load_plan(out)
-    return _sheets(frozen_manifest(out), load_job(out / ".run" / "job.yaml", overrides), open_store(out))
+    job = _stored_job(out, overrides, "sheets")
+    return _sheets(frozen_manifest(out), job, open_store(out))
 
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
     out, report = Path(out), report or Silent()
-    load_plan(out)
-    job = load_job(out / ".run" / "job.yaml", overrides)
+    job = _stored_job(out, overrides, "animation")
     return _animate(out, frozen_manifest(out), job, report)
+
+
+def _stored_job(out: Path, overrides: Sequence[str], section: str) -> JobConfig:
+    """The job of an output folder, with other settings in one section. Raises InputError."""
+    load_plan(out)
+    check_section(overrides, section)
+    return load_job(out / ".run" / "job.yaml", overrides)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

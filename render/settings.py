@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 
 from render.recipe import JobError
 
-__all__ = ["hide_signs", "leaves", "override", "read_yaml", "show_signs"]
+__all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
 
 WHOLE = "sweep"  # the key whose value is one, a mapping too
 STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
@@ -78,3 +78,10 @@ def show_signs(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{part.name: show_signs(getattr(value, part.name)) for part in fields(value)})
     return value
+
+
+def check_section(overrides: Sequence[str], section: str) -> None:
+    """Raises JobError for every override of a key outside a section: all else is as it was when the images were made."""
+    others = [text for text in overrides if not override(text)[0].startswith(f"{section}.")]
+    if others:
+        raise JobError("\n".join(f"override {text!r}: required a key of {section}.*, got another" for text in others))

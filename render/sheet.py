@@ -9,65 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from render.durable import partial, sync
-from render.lettering import Lettering, lettering
+from render.layout import LINES_MAX, SUFFIX, Layout, Line, Pixels, Sheet, plan_layout
 
 __all__ = ["Pixels", "Sheet", "write_sheet"]
 
-SIDE_RANGE = (256, 8192)  # above, Pillow and others warn of a decompression bomb
-CELL_RANGE = (16, 2048)
-TEXT_RANGE = (12, 24)  # pixels of type, a ninth of an image's longer side
-LINES_MAX = 3  # lines of a label; what is longer is shortened
-TITLE_WIDTH = 24  # in lines' heights; a page is at least as wide as its title, up to this
-SUFFIX = " (page {})"  # of the title, where there are several
 PAPER, EDGE = (255, 255, 255), (208, 208, 208)
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """How images are laid out. Labels may be fewer than rows or columns. Raises ValueError for a value out of range."""
-
-    columns: int  # 1 or more
-    row_labels: tuple[str, ...] = ()  # left of the rows, from the first
-    column_labels: tuple[str, ...] = ()  # above the columns, from the first
-    captions: tuple[str, ...] = ()  # below the images: none, or one for each
-    title: str = ""  # above every page, and in the PNG's metadata
-    cell: int = 256  # longest side of an image in pixels; larger ones are reduced, smaller ones stay as they are
-    gap: int = 8  # pixels between cells, and around them
-    side_max: int = 4096  # pixels of a page's side; at least four cells
-
-    def __post_init__(self) -> None:
-        if self.columns < 1:
-            raise ValueError(f"columns: required at least 1, got {self.columns}")
-        if len(self.column_labels) > self.columns:
-            raise ValueError(f"column_labels: required at most {self.columns}, got {len(self.column_labels)}")
-        if not CELL_RANGE[0] <= self.cell <= CELL_RANGE[1]:
-            raise ValueError(f"cell: required {CELL_RANGE[0]} to {CELL_RANGE[1]} pixels, got {self.cell}")
-        if not 2 <= self.gap <= self.cell // 4:
-            raise ValueError(f"gap: required 2 to {self.cell // 4} pixels, a quarter of a cell, got {self.gap}")
-        least = max(SIDE_RANGE[0], 4 * self.cell)
-        if not least <= self.side_max <= SIDE_RANGE[1]:
-            raise ValueError(f"side_max: required {least} to {SIDE_RANGE[1]} pixels, got {self.side_max}")
 
 
 def write_sheet(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Path, ...]:
-    """Write images uint8 [H, W, 3], in reading order, as `path`, a .png; its pages are NAME-1.png, … where it has several.
+    """Write images uint8 [H, W, 3], in reading order, as `path`, NAME.png, or as NAME-pages/NAME-1.png, …
 
-    Returns the files. All of them appear, each whole, once every image was read; after an error none does. The images
-    are read once, one at a time. They may differ in size: a page's cells hold the sheet's first image and the largest on
-    the page, and each image is in the middle of its cell.
+    Returns the files. All of them appear, each whole, once every image was read, and those of an older sheet of this
+    name go; after an error none does. The images are read once, one at a time. They may differ in size: a page's cells
+    hold the sheet's first image and the largest on the page, and each image is in the middle of its cell.
     Raises ValueError for no images, for one of another type, and for labels that have no row, column or image.
     """
     if path.suffix != ".png":
@@ -81,100 +44,36 @@ def write_sheet(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Pat
             page.save(pages[-1], "png", pnginfo=metadata)
             sync(pages[-1])
             del page  # before the next one is drawn
-        numbers = [""] if len(pages) == 1 else [f"-{number}" for number in range(1, len(pages) + 1)]
-        names = tuple(path.with_name(f"{path.stem}{number}.png") for number in numbers)
-        for page_file, name in zip(pages, names, strict=True):
-            page_file.replace(name)
-        sync(path.parent)
+        return _publish(pages, path)
     finally:
         for page_file in pages:
             page_file.unlink(missing_ok=True)
+
+
+def _publish(pages: list[Path], path: Path) -> tuple[Path, ...]:
+    """Give the pages their names, which no other sheet's pages can have, and take older ones of this sheet away."""
+    folder, digits = path.with_name(f"{path.stem}-pages"), len(str(len(pages)))
+    numbers = range(1, len(pages) + 1) if len(pages) > 1 else ()
+    names = tuple(folder / f"{path.stem}-{number:0{digits}d}.png" for number in numbers) or (path,)
+    names[0].parent.mkdir(exist_ok=True)
+    for page, name in zip(pages, names, strict=True):
+        page.replace(name)
+    sync(names[0].parent)
+    for old in {path, *folder.glob("*.png")} - set(names):
+        old.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or not empty
+        folder.rmdir()
+    sync(path.parent)
     return names
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Images that stand side by side: a row, or a part of one that is too wide."""
-
-    row: int
-    column: int  # of the first image
-    start: int  # its number in reading order
-    images: tuple[Pixels, ...]
-
-    def grow(self, cell: tuple[int, int]) -> tuple[int, int]:
-        """The (width, height) that holds these images and `cell`."""
-        heights, widths, _ = zip(*(pixels.shape for pixels in self.images), strict=True)
-        return max(cell[0], *widths), max(cell[1], *heights)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What all pages share, in pixels; a page has its own cell (width, height), which may be larger than `cell`."""
-
-    sheet: Sheet
-    body: Lettering
-    title: Lettering
-    columns: int  # of a line
-    cell: tuple[int, int]  # of a page whose images are no larger than the first
-    image_width: int  # at most
-    left: int  # where the images begin
-    header: int  # height of the column labels, with the space below
-    caption: int
-
-    @property
-    def wraps(self) -> bool:
-        return self.columns < self.sheet.columns
-
-    @property
-    def top(self) -> int:
-        """Where the first line's images begin."""
-        return self.sheet.gap + (self.title.line_px + self.sheet.gap if self.sheet.title else 0) + self.header
-
-    def pitch(self, cell: tuple[int, int]) -> int:
-        """From one line to the next."""
-        return cell[1] + self.caption + self.sheet.gap + (self.header if self.wraps else 0)
-
-    def size(self, lines: int, cell: tuple[int, int]) -> tuple[int, int]:
-        """Width and height of a page."""
-        gap = self.sheet.gap
-        title = self.title.width(self.sheet.title + SUFFIX.format(99)) if self.sheet.title else 0
-        title = min(title, TITLE_WIDTH * self.title.line_px) + 2 * gap
-        width = max(self.left + self.columns * (cell[0] + gap), min(title, self.sheet.side_max))
-        return width, self.top + (lines - 1) * self.pitch(cell) + cell[1] + self.caption + gap
-
-
-def _plan(sheet: Sheet, height: int, width: int) -> _Layout:
-    """The layout by the first image's size, already reduced; later ones may be larger, as far as they fit."""
-    side = max(height, width)
-    size = min(max(side // 9, TEXT_RANGE[0]), TEXT_RANGE[1])
-    body, title = lettering(size), lettering(1.5 * size)
-    wrapped = [line for label in sheet.row_labels for line in body.wrap(label, 3 * side // 2, LINES_MAX)]
-    label_width = max(map(body.width, wrapped), default=0)
-    left = 2 * sheet.gap + label_width if label_width else sheet.gap
-    room = sheet.side_max - left
-    fit = max(1, room // (width + sheet.gap))
-    columns = math.ceil(sheet.columns / math.ceil(sheet.columns / fit))  # lines of like lengths
-    header, caption = (_height(labels, width, body) for labels in (sheet.column_labels, sheet.captions))
-    return _Layout(
-        sheet=sheet,
-        body=body,
-        title=title,
-        columns=columns,
-        cell=(width, max(height, body.line_px)),
-        image_width=min(sheet.cell, room // columns - sheet.gap),
-        left=left,
-        header=header and header + sheet.gap // 2,
-        caption=caption and caption + sheet.gap // 4,
-    )
 
 
 def _pages(images: Iterable[Pixels], sheet: Sheet) -> Iterator[Image.Image]:
     """Pages as they fill, each with as many lines as `side_max` allows."""
     stream = _checked(images, sheet)
     first = _reduced(next(stream), sheet.cell, sheet.cell)
-    layout = _plan(sheet, *first.shape[:2])
+    layout = plan_layout(sheet, *first.shape[:2])
     rest = (_reduced(pixels, layout.image_width, sheet.cell) for pixels in stream)
-    page: list[_Line] = []
+    page: list[Line] = []
     cell, number = layout.cell, 1
     for line in _lines(chain([first], rest), layout):
         grown = line.grow(cell)
@@ -204,14 +103,14 @@ def _checked(images: Iterable[Pixels], sheet: Sheet) -> Iterator[Pixels]:
         raise ValueError(f"captions: required none or {count}, one for each image, got {len(sheet.captions)}")
 
 
-def _lines(images: Iterator[Pixels], layout: _Layout) -> Iterator[_Line]:
+def _lines(images: Iterator[Pixels], layout: Layout) -> Iterator[Line]:
     start, total = 0, layout.sheet.columns
     while True:
         row, column = divmod(start, total)
         line = tuple(islice(images, min(layout.columns, total - column)))
         if not line:
             return
-        yield _Line(row, column, start, line)
+        yield Line(row, column, start, line)
         start += len(line)
 
 
@@ -224,16 +123,15 @@ def _reduced(pixels: Pixels, width: int, height: int) -> Pixels:
     return np.array(Image.fromarray(pixels).resize((size[0], size[1]), Image.Resampling.LANCZOS))
 
 
-def _draw(page: list[_Line], cell: tuple[int, int], layout: _Layout, suffix: str = "") -> Image.Image:
+def _draw(page: list[Line], cell: tuple[int, int], layout: Layout, suffix: str = "") -> Image.Image:
     sheet = layout.sheet
     canvas = Image.new("RGB", layout.size(len(page), cell), PAPER)
-    if sheet.title:
-        room = canvas.width - 2 * sheet.gap - layout.title.width(suffix)
-        layout.title.write(canvas, (sheet.gap, sheet.gap), "l", [layout.title.shorten(sheet.title, room) + suffix])
+    title = [*layout.title_lines[:-1], *(line + suffix for line in layout.title_lines[-1:])]
+    layout.title.write(canvas, (sheet.gap, sheet.gap), "l", title)
     for number, line in enumerate(page):
         top = layout.top + number * layout.pitch(cell)
         if number == 0 or layout.wraps:
-            _draw_column_labels(canvas, top, line.column, cell[0], layout)
+            _draw_header(canvas, top, line.column, cell[0], layout)
         for label in sheet.row_labels[line.row : line.row + 1]:
             fit = min(LINES_MAX, cell[1] // layout.body.line_px)
             lines = layout.body.wrap(label, layout.left - 2 * sheet.gap, fit)
@@ -243,16 +141,22 @@ def _draw(page: list[_Line], cell: tuple[int, int], layout: _Layout, suffix: str
     return canvas
 
 
-def _draw_column_labels(canvas: Image.Image, top: int, column: int, width: int, layout: _Layout) -> None:
-    """The labels of a line that begins at a column: centred, their last lines side by side."""
-    for place, label in enumerate(layout.sheet.column_labels[column : column + layout.columns]):
-        lines = layout.body.wrap(label, width, LINES_MAX)
-        middle = layout.left + place * (width + layout.sheet.gap) + width // 2
-        bottom = top - layout.sheet.gap // 2
-        layout.body.write(canvas, (middle, bottom - len(lines) * layout.body.line_px), "m", lines)
+def _draw_header(canvas: Image.Image, top: int, column: int, width: int, layout: Layout) -> None:
+    """The labels of a line that begins at a column: centred, their last lines side by side, with their title above all."""
+    sheet, body, left = layout.sheet, layout.body, layout.left
+    bottom = top - sheet.gap // 2
+    for place, label in enumerate(sheet.column_labels[column : column + layout.columns]):
+        lines = body.wrap(label, width, LINES_MAX)
+        middle = left + place * (width + sheet.gap) + width // 2
+        body.write(canvas, (middle, bottom - len(lines) * body.line_px), "m", lines)
+    across = layout.columns * (width + sheet.gap) - sheet.gap
+    above = body.shorten(sheet.column_title, across)
+    body.write(canvas, (left + across // 2, top - layout.header), "m", [above])
+    beside = body.wrap(sheet.row_title, left - 2 * sheet.gap, LINES_MAX)
+    body.write(canvas, (left - sheet.gap, bottom - len(beside) * body.line_px), "r", beside)
 
 
-def _draw_images(canvas: Image.Image, top: int, line: _Line, cell: tuple[int, int], layout: _Layout) -> None:
+def _draw_images(canvas: Image.Image, top: int, line: Line, cell: tuple[int, int], layout: Layout) -> None:
     """The images of a line in the middle of their cells, each with a thin edge around it and its caption below."""
     draw = ImageDraw.Draw(canvas)
     width, height = cell
@@ -264,8 +168,3 @@ def _draw_images(canvas: Image.Image, top: int, line: _Line, cell: tuple[int, in
         for caption in layout.sheet.captions[line.start + place : line.start + place + 1]:
             lines = layout.body.wrap(caption, width, LINES_MAX)
             layout.body.write(canvas, (left + width // 2, top + height + layout.sheet.gap // 4), "m", lines)
-
-
-def _height(texts: Iterable[str], width: int, body: Lettering) -> int:
-    """Pixels that the highest of the wrapped texts takes; 0 without any."""
-    return body.line_px * max((len(body.wrap(text, width, LINES_MAX)) for text in texts), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, islice, product
@@ -9,67 +10,86 @@ from pathlib import Path
 
 import numpy as np
 
+from render.captions import heading, only_numbers_move, places
+from render.durable import PARTIAL
+from render.layout import Pixels, Sheet
 from render.motion import frame_count
 from render.recipe import Walk
-from render.sheet import Pixels, Sheet, write_sheet
+from render.sheet import write_sheet
 from render.store import ImageStore
 from render.sweep import Axis, Sweep
 
 __all__ = ["write_sheets"]
 
 STRIP = 12  # frames of a walk's strip at most
-STILLS = 8  # columns of the stills' sheet
+CHART = 100, 10  # frames of a walk that compares values at most, and columns
+WIDTH = 8  # columns of images of stills at most
 PAPER = 255  # level of a cell whose frame is not committed
 
 
 def write_sheets(
     store: ImageStore, walks: Callable[[], Iterable[Walk]], sweep: Sweep, kinds: Sequence[str], cell: int
 ) -> Iterator[Path]:
-    """Write the sheets of some kinds (sweep, grid, walk, still) below OUT/sheets; yields the files."""
+    """Write the sheets of some kinds (sweep, grid, walk, images, still) below OUT/sheets; yields the files.
+
+    Each of the first four has a folder there, so that a sheet is named as the walk or still is.
+    """
     folder = store.path / "sheets"
-    folder.mkdir(exist_ok=True)
+    for left in folder.rglob(f"{PARTIAL}*"):  # of a run that was killed
+        left.unlink(missing_ok=True)
     if "sweep" in kinds and sweep.axes:
-        for name, points in _swept(walks(), sweep.count):
-            yield from write_sheet(
-                folder / f"sweep-{name}.png", _firsts(store, points), _layout(sweep, points[0], cell)
-            )
+        for name, points in _swept(walks(), sweep):
+            sheet = _layout(sweep, name, points[0], cell)
+            yield from _write(folder / "sweep" / f"{name}.png", _firsts(store, points), sheet)
     for walk in (walk for walk in walks() if not walk.still):
-        grid = walk.keyframes[0].motion == "grid"
-        if ("grid" if grid else "walk") in kinds and walk.name in store:
-            yield from _write_walk(store, walk, cell, grid)
-    stills = [first for first in _rows(walks()) if first.still] if "still" in kinds else []
+        kind = "grid" if walk.keyframes[0].motion == "grid" else "walk"
+        if kind in kinds and walk.name in store:
+            yield from _write_walk(folder / kind / f"{walk.name}.png", walk, store, cell)
+    for images in _rows(walks()) if "images" in kinds else ():
+        if len(images) > 1 and any(image.name in store for image in images):
+            yield from _write_images(folder / "images", images, store, cell)
+    stills = [first for first, *_ in _rows(walks()) if first.still] if "still" in kinds else []
     if stills:
-        sheet = Sheet(STILLS, captions=tuple(still.keyframes[0].prompt for still in stills), cell=cell)
-        yield from write_sheet(folder / "stills.png", _firsts(store, stills), sheet)
+        sheet = Sheet(WIDTH, captions=tuple(_still_captions(stills)), cell=cell)
+        yield from _write(folder / "stills.png", _firsts(store, stills), sheet)
 
 
-def _rows(walks: Iterable[Walk]) -> Iterator[Walk]:
-    """The walks, and of each row of stills the first image."""
-    for _, same in groupby(walks, key=lambda walk: walk.keyframes[0].row):
-        yield next(same)
+def _write(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Path, ...]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_sheet(path, images, sheet)
 
 
-def _swept(walks: Iterable[Walk], count: int) -> Iterator[tuple[str, list[Walk]]]:
+def _rows(walks: Iterable[Walk]) -> Iterator[list[Walk]]:
+    """The walks one by one, and together all images of a row of stills, at each point of a sweep."""
+    for _, same in groupby(walks, key=lambda walk: (walk.keyframes[0].row, _point(walk) if walk.still else walk.name)):
+        yield list(same)
+
+
+def _point(still: Walk) -> str:
+    """The point of a sweep that a still is named after, "" without a sweep."""
+    return still.name.partition(" ")[2]
+
+
+def _swept(walks: Iterable[Walk], sweep: Sweep) -> Iterator[tuple[str, list[Walk]]]:
     """(name, the copies at every point) of each still and walk of the manifest."""
-    rows = _rows(walks)
-    while points := list(islice(rows, count)):
-        yield points[0].name.split(" ")[0] if points[0].still else _base(points[0].name, points[-1].name), points
+    rows, point = (first for first, *_ in _rows(walks)), next(sweep.names())
+    while points := list(islice(rows, sweep.count)):
+        yield points[0].name.removesuffix(f" {point}"), points
 
 
-def _base(first: str, last: str) -> str:
-    """What two points of one walk have in common in their names: `zoo` of `zoo seed=1` and `zoo seed=2`."""
-    same = 0
-    while same < min(len(first), len(last)) and first[same] == last[same]:
-        same += 1
-    return first[:same].rpartition(" ")[0] or first
-
-
-def _layout(sweep: Sweep, first: Walk, cell: int) -> Sheet:
+def _layout(sweep: Sweep, name: str, first: Walk, cell: int) -> Sheet:
     """The last group across, the others down."""
     *down, across = sweep.axes
-    rows = tuple("; ".join(labels) for labels in product(*map(_labels, down))) if down else ()
-    title = f"{first.keyframes[0].prompt}: {' × '.join(axis.name for axis in (*down, across))}"
-    return Sheet(len(across), rows, _labels(across), title=title, cell=cell)
+    prompt = "" if "prompt" in sweep.columns else first.keyframes[0].prompt
+    return Sheet(
+        columns=len(across),
+        row_labels=tuple("; ".join(labels) for labels in product(*map(_labels, down))) if down else (),
+        column_labels=_labels(across),
+        row_title="; ".join(axis.name for axis in down),
+        column_title=across.name,
+        title=f"{name}: {prompt}" if prompt else name,
+        cell=cell,
+    )
 
 
 def _labels(axis: Axis) -> tuple[str, ...]:
@@ -77,25 +97,46 @@ def _labels(axis: Axis) -> tuple[str, ...]:
     return tuple(", ".join(str(value) or "none" for value in point) for point in axis.values)
 
 
-def _write_walk(store: ImageStore, walk: Walk, cell: int, grid: bool) -> tuple[Path, ...]:
-    """All cells of a grid, or a strip of frames evenly along a walk."""
-    count = frame_count(walk)
-    shown = range(count) if grid else np.linspace(0, count - 1, min(count, STRIP)).round().astype(int).tolist()
+def _write_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> tuple[Path, ...]:
+    """All cells of a grid, or frames evenly along a walk: a strip, or a chart of values."""
+    start, count = walk.keyframes[0], frame_count(walk)
+    grid = start.motion == "grid"
+    most, columns = (count, start.frames) if grid else CHART if only_numbers_move(walk) else (STRIP, STRIP)
+    shown = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
     frames = store.frames(walk.name)
-    places = {index: place for place, index in enumerate(frames.indices)}
-    size = walk.keyframes[0].height, walk.keyframes[0].width
-    images = (np.asarray(frames[places[i]].image()) if i in places else _blank(size) for i in shown)
-    sheet = Sheet(walk.keyframes[0].frames if grid else len(shown), title=walk.name, cell=cell)
+    stored = {index: place for place, index in enumerate(frames.indices)}
+    images = (np.asarray(frames[stored[i]].image()) if i in stored else _blank(walk) for i in shown)
+    sheet = Sheet(min(columns, len(shown)), title=f"{walk.name}: {heading(walk)}", cell=cell)
     if not grid:
-        sheet = replace(sheet, captions=tuple(str(index) for index in shown))
-    return write_sheet(store.path / "sheets" / f"{walk.name}.png", images, sheet)
+        texts = places(walk)
+        sheet = replace(sheet, captions=tuple(texts[index] for index in shown))
+    return _write(path, images, sheet)
+
+
+def _write_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: int) -> tuple[Path, ...]:
+    """All images of a row of stills."""
+    first, point = images[0], _point(images[0])
+    row = first.name.split(" ")[0].rpartition("-")[0]
+    title = f"{heading(first)} ({point})" if point else heading(first)
+    captions = tuple(f"seed {image.keyframes[0].seed}" for image in images)
+    sheet = Sheet(min(math.isqrt(len(images) - 1) + 1, WIDTH), captions=captions, title=title, cell=cell)
+    return _write(folder / f"{f'{row} {point}'.strip()}.png", _firsts(store, images), sheet)
+
+
+def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
+    """The prompts, with what else tells stills apart that are shown side by side."""
+    negatives = {still.keyframes[0].negative_prompt for still in stills}
+    for still in stills:
+        start, point = still.keyframes[0], _point(still)
+        negative = f", without {start.negative_prompt}" if len(negatives) > 1 and start.negative_prompt else ""
+        point = point.replace("_", " ").replace("=", " ")  # that it can wrap
+        yield f"{point}: {start.prompt}{negative}" if point else f"{start.prompt}{negative}"
 
 
 def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:
     for walk, frame in zip(walks, store.firsts(walk.name for walk in walks), strict=True):
-        size = walk.keyframes[0].height, walk.keyframes[0].width
-        yield np.asarray(frame.image()) if frame else _blank(size)
+        yield np.asarray(frame.image()) if frame else _blank(walk)
 
 
-def _blank(size: tuple[int, int]) -> Pixels:
-    return np.full((*size, 3), PAPER, np.uint8)
+def _blank(walk: Walk) -> Pixels:
+    return np.full((walk.keyframes[0].height, walk.keyframes[0].width, 3), PAPER, np.uint8)

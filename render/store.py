@@ -118,13 +118,9 @@ class ImageStore:
 
     def firsts(self, walks: Iterable[str]) -> Iterator[StoredFrame | None]:
         """The first frame of each of some walks and stills; None for those whose first is not committed."""
-        found = self._index.filter(pc.field("frame") == 0)
-        places = zip(*(found[name].to_pylist() for name in ("walk", "shard", "row")), strict=True)
-        by_name = {name: (self._files[shard], row, 0) for name, shard, row in places}
         names = list(walks)
-        held = Frames([by_name[name] for name in names if name in by_name])
-        frames = iter(held)
-        return (next(frames) if name in by_name else None for name in names)
+        frames = iter(Frames([self._firsts[name] for name in names if name in self._firsts]))
+        return (next(frames) if name in self._firsts else None for name in names)
 
     def dataset(self) -> ds.Dataset:
         """All columns as a pyarrow dataset."""
@@ -140,6 +136,13 @@ class ImageStore:
     @cached_property
     def _names(self) -> frozenset[str]:
         return frozenset(self.walks)
+
+    @cached_property
+    def _firsts(self) -> dict[str, tuple[Path, int, int]]:
+        """Where the first frame of each walk and still is."""
+        found = self._index.filter(pc.field("frame") == 0)
+        places = zip(*(found[name].to_pylist() for name in ("walk", "shard", "row")), strict=True)
+        return {name: (self._files[shard], row, 0) for name, shard, row in places}
 
     @cached_property
     def _index(self) -> pa.Table:

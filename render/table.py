@@ -66,6 +66,11 @@ class Problems:
         if len(self._found) > 10 * LISTED:
             self._found = self._first()
 
+    @property
+    def parts(self) -> tuple[tuple[int, str], ...]:
+        """Of a folder: the rows before each of its files, and the file."""
+        return tuple(self._parts)
+
     def take(self, before: int, part: Problems) -> None:
         """Takes over the errors of one file of a folder, that has so many rows in the files before it."""
         self._parts.append((before, part.file))

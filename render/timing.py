@@ -20,6 +20,7 @@ from render.walks import check_times
 __all__ = ["read_times"]
 
 PACE_DIGITS = 6  # of a frame's place in its leg; machines differ below
+TOLD = ("time_s", "beat", "frames", "fps", "easing", "loop", "audio_smooth")  # columns that times come of
 FRAMES_MAX = 1_000_000  # of a leg
 LIBROSA = "librosa, which comes with nightrender[audio]"
 
@@ -36,6 +37,7 @@ def read_times(
     `fps` is 0 where the job's holds, `onset_pace` null but for legs of easing onsets. A frozen manifest has what was found
     when it was written: its sounds are not listened to again.
     """
+    before = sheet.problems.total
     audio, hashes = read_files(sheet, "audio", defaults.media, sound_fault)
     columns = {name: cells[name].values.copy() for name in ("time_s", "frames")}
     columns["fps"] = cells["fps"].values[begin]
@@ -48,13 +50,12 @@ def read_times(
     paced = line & (cells["easing"].values == "onsets")
     if (paced | cells["beat"].given).any() and not can_listen():
         sheet.problems.add(LIBROSA, "none", column="easing" if paced.any() else "beat")
-    if "onset_pace" in sheet.raw.columns:
-        sheet.problems.add("no column of this name: it will hold what onsets become", "it", column="onset_pace")
     pace: list[list[float] | None] = [None] * len(begin)
-    if not sheet.problems.total:
+    if sheet.problems.total == before:
+        bad = np.logical_or.reduce([cells[name].bad for name in TOLD])
         tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}
         bounds = np.append(np.flatnonzero(begin == np.arange(len(begin))), len(begin))
-        for first in np.unique(begin[timed | paced | (paths != "")]).tolist():
+        for first in np.setdiff1d(begin[timed | paced | (paths != "")], begin[bad]).tolist():
             end = int(bounds[np.searchsorted(bounds, first) + 1])
             fps = float(cells["fps"].values[first] or defaults.fps)
             _Score(sheet, cells, columns, range(first, end), fps, tracks.get(paths[first])).write(pace)
@@ -76,6 +77,7 @@ class _Score:
 
     def write(self, pace: list[list[float] | None]) -> None:
         """Fill in the columns at these rows. Keyframes stand on the film's grid of frames, which begins at the first."""
+        before = self.sheet.problems.total
         asked = [self._asked(row) for row in self.rows]
         origin, start, frames = asked[0] or 0.0, 0, self.columns["frames"]
         self.columns["fps"][self.rows] = self.fps
@@ -85,7 +87,7 @@ class _Score:
                     frames[row - 1] = self._frames_until(row, round((time_s - origin) * self.fps) - start)
                 start += frames[row - 1]
             self.columns["time_s"][row] = origin + start / self.fps
-        if not self.sheet.problems.total:
+        if self.sheet.problems.total == before:
             for row in self._legs():
                 pace[row] = self._pace(row)
 

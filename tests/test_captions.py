@@ -10,11 +10,12 @@ from importlib.metadata import version
 import pytest
 
 from render.blend import Circle, Mix, Offset, Prompt
-from render.captions import captions, description
+from render.captions import captions, description, heading, places
 from render.motion import EASING, frame_count, frames_of
 from render.recipe import Keyframe, Target, Walk
 from render.vocabulary import MOTIONS
 
+GUIDANCES = (("3", "1.5"), ("4", "1.33"), ("5", "1.17"), ("6", "1"))  # at thirds of the way
 MakeKeyframe = Callable[..., Keyframe]
 KEYFRAMES = {"line": 3, "grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}
 
@@ -47,6 +48,61 @@ def walk_of(make_keyframe: MakeKeyframe, motion: str = "line", **fields: object)
 )
 def test_captions(make_keyframe: MakeKeyframe, motion: str, fields: dict[str, object], texts: list[str]) -> None:
     assert captions(walk_of(make_keyframe, motion, **fields)) == texts
+
+
+@pytest.mark.parametrize(
+    ("motion", "fields", "texts"),
+    [
+        ("line", {"frames": 2}, ["A", "1 → 2  t = 0.50", "B", "2 → 3  t = 0.50", "C"]),
+        ("line", {"frames": 1, "loop": "cycle", "tween": 1}, [*"A.B.C."]),
+        ("drift", {"frames": 2, "step_size": 0.25}, ["+ 0 · 0.25", "+ 1 · 0.25"]),
+        ("circle", {"frames": 2}, ["turn = 0.00", "turn = 0.50"]),
+        ("denoise", {"steps": 5, "every": 2}, [f"step {n} of 5" for n in (0, 2, 4, 5)]),
+        ("diffuse", {"steps": 1, "image": "a.png"}, ["noise 0 of 1", "noise 1 of 1"]),
+    ],
+)
+def test_places(make_keyframe: MakeKeyframe, motion: str, fields: dict[str, object], texts: list[str]) -> None:
+    ways = iter(("1 → 2  t = 0.50", "2 → 3  t = 0.50", "3 → 1  t = 0.50"))
+    assert places(walk_of(make_keyframe, motion, **fields)) == [next(ways) if text == "." else text for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "texts"),
+    [
+        ({"guidance": 0.25}, {"guidance": 1}, ["guidance 0.25", "guidance 0.5", "guidance 0.75", "guidance 1"]),
+        ({"true_guidance": 1.5}, {"guidance": 6}, [f"guidance {g}, true guidance {t}" for g, t in GUIDANCES]),
+        (
+            {"image": "a.png", "strength": 0.25},
+            {"image": "a.png", "strength": 1},
+            [f"strength {n}" for n in ("0.25", "0.5", "0.75", "1")],
+        ),
+        ({"strength": 0.25}, {"strength": 1}, ["A", "t = 0.33", "t = 0.67", "A"]),  # of no image
+        ({"guidance": 1}, {"guidance": 4, "seed": 3}, ["A", "t = 0.33", "t = 0.67", "A"]),
+        ({"guidance": 1}, {"guidance": 4, "negative_prompt": "x"}, ["A", "t = 0.33", "t = 0.67", "A"]),
+    ],
+)
+def test_settings_are_told_where_nothing_else_moves(
+    make_keyframe: MakeKeyframe, first: dict[str, object], last: dict[str, object], texts: list[str]
+) -> None:
+    a, b = (make_keyframe(prompt="A", frames=3, **fields) for fields in (first, last))
+    walk = Walk("w", (replace(a, row=3, labels=("x",)), b))
+    assert places(walk) == texts
+    if "t = 0.33" not in texts:
+        assert captions(walk) == [f"A  {text}" for text in texts]
+
+
+def test_the_last_keyframe_needs_no_pace(make_keyframe: MakeKeyframe) -> None:
+    a = make_keyframe(prompt="A", frames=2, easing="onsets", onset_pace=(0.0, 0.7))
+    assert captions(Walk("w", (a, make_keyframe(prompt="B", easing="onsets"))))[1:] == ["A → B  t = 0.70", "B"]
+
+
+def test_heading(make_keyframe: MakeKeyframe) -> None:
+    assert heading(walk_of(make_keyframe)) == "A → B → C"
+    assert heading(walk_of(make_keyframe, "grid", frames=2)) == "A → B / C → D"
+    assert heading(walk_of(make_keyframe, "drift")) == "A"
+    assert heading(walk_of(make_keyframe, "diffuse", image="a.png")) == "a.png"
+    still = make_keyframe(prompt="A", image="a.png", steps=20, strength=0.65)
+    assert heading(Walk("still-000001", (still,), still=True)) == "A, from a.png at step 7 of 20"
 
 
 def test_a_grid_tells_corners_and_place(make_keyframe: MakeKeyframe) -> None:

@@ -250,6 +250,16 @@ def test_errors_of_all_models_at_once(capsys: pytest.CaptureFixture[str], two: P
     assert second.startswith(f"models.soft: model starter: required a safetensors file {style}")
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_warnings_name_rows_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: bool) -> None:
+    (tmp_path / "a.csv").write_text("prompt\na cat\na cow\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("prompt\na dog\n" + "very " * 100 + "nice dog\n", encoding="utf-8")
+    assert main(["plan", str(tmp_path if folder else tmp_path / "b.csv"), "sweep=[{guidance: 1..9}]"]) == 0
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    where = str(tmp_path / "b.csv") if folder else "b"
+    assert warning.startswith(f"warning: {where}: row 2: prompt over the model's token limit")
+
+
 def test_plan_warns_of_lost_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("prompt\na cat\n" + "very " * 100 + "nice dog\n", encoding="utf-8")
@@ -422,7 +432,7 @@ def test_a_whole_run_says_nothing_but_its_own(manifest: Path, tmp_path: Path, sh
     assert done.stdout.splitlines() == [
         "animation  out/animations/ball.gif",
         "animation  out/animations/ball.mp4",
-        "sheet      out/sheets/ball.png",
+        "sheet      out/sheets/walk/ball.png",
         "dataset    out/data  (3 images)",
         "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
     ]

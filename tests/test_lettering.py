@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 
-from render.lettering import INK, legible, lettering
+import render.lettering
+from render.lettering import INK, _face, _has, _sized, _system_fonts, legible, lettering
 
 BODY = lettering(14)
+
+
+@pytest.fixture
+def no_other_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A system without fonts."""
+    with monkeypatch.context() as patch:
+        patch.setattr(render.lettering, "_faces", lambda: (BODY.font,))
+        _face.cache_clear()
+        yield
+    _face.cache_clear()
+
+
+@pytest.fixture
+def two_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of the system: DejaVu Sans, which has Cyrillic and no Japanese."""
+    files = [str(font) for font in Path("/usr/share/fonts").rglob("DejaVuSans.ttf")]
+    if not files:
+        pytest.skip("no DejaVu Sans")
+    with monkeypatch.context() as patch:
+        patch.setattr(render.lettering, "_faces", lambda: (BODY.font, ImageFont.truetype(files[0], 32)))
+        for function in (_face, _has, _sized):
+            function.cache_clear()
+        yield
+    for function in (_face, _has, _sized):
+        function.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -28,8 +58,39 @@ BODY = lettering(14)
         ("", ""),
     ],
 )
-def test_legible(text: str, drawn: str) -> None:
+def test_legible(text: str, drawn: str, no_other_fonts: None) -> None:
     assert legible(text) == drawn
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("Ørsted, Łódź", "Ørsted, Łódź"),
+        ("кошка 日本 cat", "кошка ?? cat"),
+        ("日本кошка", "??кошка"),
+        ("8×8 → 3", "8x8 -> 3"),
+    ],
+)
+def test_words_take_a_font_of_the_system(two_fonts: None, text: str, drawn: str) -> None:
+    assert legible(text) == drawn
+
+
+def test_words_of_several_fonts_stand_in_a_line(two_fonts: None) -> None:
+    """As wide as each in its own font, the space between them included."""
+    own, other = BODY.font, _sized(1, BODY.font.size)
+    expected = own.getlength("a cat ") + other.getlength("кошка собака ") + own.getlength("here")
+    assert BODY.width("a cat кошка собака here") == math.ceil(expected)
+    assert BODY.shorten("кошка собака", BODY.width("кошка с…")) == "кошка с…"
+    canvas = Image.new("RGB", (300, 40), "white")
+    BODY.write(canvas, (10, 10), "l", ["a cat кошка"])
+    columns = np.flatnonzero((np.asarray(canvas.convert("L")) < 250).any(axis=0))
+    assert abs(columns[-1] - 10 - BODY.width("a cat кошка")) <= 3
+    assert BODY.width("a cat кошка") - BODY.width("a cat ") > 30
+
+
+def test_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert list(_system_fonts()) == []
 
 
 @given(st.text(max_size=30))

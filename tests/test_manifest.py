@@ -20,12 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import render.manifest
-from render.cells import COLUMNS
+from render.cells import COLUMNS, FROZEN_ONLY
 from render.families import SamplingDefaults
 from render.manifest import Manifest, read_frozen, read_manifest
 from render.motion import frame_count
 from render.recipe import SEED_MAX, Keyframe, ManifestError, Walk
 from render.rules import Defaults, ModelRules, SizeRule
+from render.sweep import parse_sweep
 from render.vocabulary import FLOW_SCHEDULERS, KARRAS_SCHEDULERS
 
 DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42, Path())
@@ -97,7 +98,7 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 def test_every_column_is_read(path: Path) -> None:
     cells = "w, a dog ,bad,5,1,9,,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
     cells += "latents,24,,,,,,"
-    columns = [name for name in COLUMNS if name != "onset_pace"]
+    columns = [name for name in COLUMNS if name not in FROZEN_ONLY]
     path.write_text(f"{','.join(columns)}\n{cells}\n")
     settings = (
         9,
@@ -836,6 +837,26 @@ def test_what_is_written_needs_no_defaults(path: Path, negative: str) -> None:
     manifest = read_manifest(path, replace(DEFAULTS, negative_prompt=negative), MODELS)
     assert [k.negative_prompt for k in keyframes(manifest)][:2] == [negative.replace("\r", ""), "x"]
     assert_frozen(manifest, path.with_name("frozen.parquet"))
+
+
+@pytest.mark.parametrize("column", FROZEN_ONLY)
+def test_what_only_a_written_manifest_may_hold(path: Path, column: str) -> None:
+    required = "no column of this name: it is filled in when the manifest is read"
+    assert errors(path, f"prompt,{column}\na,1\n".encode()) == [f"column '{column}': required {required}; got it"]
+
+
+def test_rows_of_a_sweep_are_those_of_the_source(path: Path) -> None:
+    path.write_text("walk,prompt,images\n,a,2\nw,b,\nw,c,\n,d,\n")
+    sweep = parse_sweep([{"guidance": [1, 5.5]}])
+    manifest = read_manifest(path, DEFAULTS, MODELS, sweep)
+    stills = [walk.name for walk in manifest.walks() if walk.still]
+    points = ("guidance=1", "guidance=5.5")
+    assert stills[:4] == [f"still-000001-000{image} {point}" for point in points for image in (0, 1)]
+    assert stills[4:] == [f"still-000004 {point}" for point in points]
+    assert [k.row for k in keyframes(manifest)] == [1, 1, 1, 1, 2, 3, 2, 3, 4, 4]
+    assert_frozen(manifest, path.with_name("frozen.parquet"))
+    with pytest.raises(ManifestError, match="column 'sweep': required no column of this name"):
+        read_manifest(path.with_name("frozen.parquet"), DEFAULTS, MODELS, sweep)
 
 
 def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

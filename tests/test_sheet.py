@@ -6,6 +6,7 @@ import tracemalloc
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from render import sheet as sheet_module
+from render.layout import plan_layout
+from render.lettering import lettering
 from render.sheet import EDGE, Pixels, Sheet, write_sheet
 
 
@@ -116,7 +119,7 @@ def test_long_labels_keep_their_place(tmp_path: Path) -> None:
     page, at = read(tmp_path / "a.png"), places(tmp_path / "a.png", images)
     dark = ink(page)
     for x, y in at:
-        assert not dark[:, x + 65 : x + 71][28:].any()  # the gap between columns, below the title
+        assert not dark[:, x + 65 : x + 71][80:].any()  # the gap between columns, below the title's three lines
         assert not dark[y - 3 : y - 1, x : x + 64].any()
     assert not dark[:, page.shape[1] - 8 :].any()
     assert not dark[:, :8].any()
@@ -126,8 +129,8 @@ def test_pages_split_by_rows_with_labels_again(tmp_path: Path) -> None:
     images = [coloured(n, 64, 64) for n in range(20)]
     sheet = Sheet(2, tuple("abcdefghij"), ("left", "right"), title="many", cell=64, side_max=400)
     names = write_sheet(tmp_path / "a.png", images, sheet)
-    assert [p.name for p in names] == ["a-1.png", "a-2.png", "a-3.png"]
-    assert sorted(tmp_path.iterdir()) == sorted(names)
+    assert [str(p.relative_to(tmp_path)) for p in names] == [f"a-pages/a-{n}.png" for n in (1, 2, 3)]
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == sorted(names)
     counts = [sum(find(read(name), image) is not None for image in images) for name in names]
     assert counts == [8, 8, 4]
     headers = []
@@ -138,6 +141,62 @@ def test_pages_split_by_rows_with_labels_again(tmp_path: Path) -> None:
         assert max(page.shape) <= 400
     assert ink(headers[0]).any()
     assert all(np.array_equal(headers[0], header) for header in headers)
+
+
+def test_pages_of_an_older_sheet_go(tmp_path: Path) -> None:
+    """And none of another sheet, whatever its name."""
+    images = [coloured(n, 64, 64) for n in range(20)]
+    others = [tmp_path / name for name in ("a-1.png", "a-pages.png", "a.x.png")]
+    for path in others:
+        write_sheet(path, images[:1], Sheet(2))
+    for count, files in (
+        (20, ["a-pages/a-1.png", "a-pages/a-2.png", "a-pages/a-3.png"]),
+        (10, ["a-pages/a-1.png", "a-pages/a-2.png"]),
+        (4, ["a.png"]),
+        (20, ["a-pages/a-1.png", "a-pages/a-2.png", "a-pages/a-3.png"]),
+    ):
+        names = write_sheet(tmp_path / "a.png", images[:count], Sheet(2, cell=64, side_max=300))
+        assert [str(path.relative_to(tmp_path)) for path in names] == files
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*names, *others}
+        assert (tmp_path / "a-pages").exists() == (count > 4)
+
+
+def test_names_of_rows_and_columns(tmp_path: Path) -> None:
+    """They stand above the labels, below the title however long it is."""
+    images = [coloured(n, 64, 64) for n in range(4)]
+    sheet = Sheet(2, ("1", "2"), ("3", "4"), title="a very large room " * 30)
+    marks, line = [], lettering(12).line_px + 4
+    for titles in ({}, {"row_title": "guidance"}, {"column_title": "seed"}):
+        write_sheet(tmp_path / "a.png", images, replace(sheet, **titles))
+        (x, y), *_ = places(tmp_path / "a.png", images)
+        dark = ink(read(tmp_path / "a.png"))
+        marks.append((y, bool(dark[y - 20 : y - 1, :x].any())))
+    assert marks == [(y - line, False), (y - line, True), (y, False)]
+    assert dark[y - 4 - 2 * line : y - 4 - line, x + 40 : x + 96].any()
+
+
+LONG = "one and the same beginning of a prompt that is far too long for any cell of this sheet, "
+
+
+@pytest.mark.parametrize("field", ["row_labels", "column_labels", "captions"])
+@pytest.mark.parametrize("labels", [(f"{LONG} a", f"{LONG} b"), ("\U0010fffd", "\U0010fffe"), ("a b", "a  b", "c")])
+def test_labels_that_would_look_alike_are_numbered(field: str, labels: tuple[str, ...]) -> None:
+    layout = plan_layout(Sheet(3, **{field: labels}), 64, 64)
+    shown = [layout.body.wrap(label, 96, 3) for label in getattr(layout.sheet, field)]
+    assert [lines[0].split()[0] for lines in shown[:2]] == ["#1", "#2"]
+    assert shown[2:] == [["c"]] * (len(labels) - 2)
+    same = plan_layout(Sheet(3, **{field: labels[:1] * 2}), 64, 64)
+    assert getattr(same.sheet, field) == labels[:1] * 2
+
+
+def test_narrow_images_have_captions_that_can_be_read(tmp_path: Path) -> None:
+    images = [np.full((96, 8, 3), (200, 100 + n, 90), np.uint8) for n in range(3)]
+    write_sheet(tmp_path / "a.png", images, Sheet(3, captions=("step 7 of 20",) * 3))
+    dark, at = ink(read(tmp_path / "a.png")), places(tmp_path / "a.png", images)
+    (width,) = {b - a for (a, _), (b, _) in pairwise(at)}
+    assert width >= lettering(12).width("step 7")
+    x, y = at[1]
+    assert dark[y + 97 :, x - 20 : x + 28].any()
 
 
 def test_a_wide_row_wraps_under_its_own_labels(tmp_path: Path) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from render import ManifestError, open_store, plan_job, run_job
+from render import ManifestError, open_store, plan_job, run_job, sheets
 from render.cli import main
+from render.durable import partial
+from render.layout import Sheet
 from render.prepare import frozen_manifest
+from render.settings import override
+from render.sheets import write_sheets
+from render.sweep import UNSWEPT, parse_sweep
 from render.verify import verify_store
 
 SMALL = ("sampling.steps=2", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")
+KINDS = "sheets.kinds=[sweep,walk,images,still]"
 SWEEP = "sweep=[{guidance: 1..3..2}, {seed: [1, 2, 3], negative_prompt: ['', blue, red]}]"
 
 
@@ -27,7 +38,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *SMALL,
         SWEEP,
         "animation.formats=[]",
-        "sheets.kinds=[sweep,walk,still]",
+        KINDS,
         f"output={folder / 'out'}",
     )
     return folder / "out"
@@ -39,6 +50,8 @@ def test_names_carry_the_point(swept: Path) -> None:
     assert stills[:2] == [f"still-000001-000{n} guidance=1 seed=1 negative_prompt#1" for n in (0, 1)]
     assert len(stills) == (2 + 1) * 6
     assert "w guidance=3 seed=3 negative_prompt#3" in store.walks
+    assert stills[12] == "still-000002 guidance=1 seed=1 negative_prompt#1"
+    assert stills[-1] == "still-000002 guidance=3 seed=3 negative_prompt#3"  # by its row, at the last point, too
     row = store.frame("w guidance=3 seed=3 negative_prompt#3").row
     assert (row["cfg"], row["seed"], row["negative_prompt"]) == (3.0, 3, "red")
     assert row["sweep"] == "guidance=3 seed=3 negative_prompt#3"
@@ -52,11 +65,10 @@ def test_the_stored_manifest_has_the_sweep_in_it(swept: Path) -> None:
 
 def test_sheets_of_a_sweep(swept: Path) -> None:
     """The images of a still at its points, the last group across."""
-    names = {path.name for path in (swept / "sheets").iterdir()}
-    assert {"sweep-w.png", "sweep-still-000001-0000.png", "stills.png"} <= names
-    assert sum(name.startswith("sweep-") for name in names) == 3
+    names = {path.name for path in (swept / "sheets" / "sweep").iterdir()}
+    assert names == {"w.png", "still-000001-0000.png", "still-000002.png"}
     store = open_store(swept)
-    page = np.asarray(PIL.Image.open(swept / "sheets" / "sweep-w.png"))
+    page = np.asarray(PIL.Image.open(swept / "sheets" / "sweep" / "w.png"))
     places = []
     for name in (name for name in store.walks if name.startswith("w ")):
         image = np.asarray(store.frame(name).image())
@@ -73,11 +85,129 @@ def test_sheets_of_a_sweep(swept: Path) -> None:
     assert places == sorted(places)
 
 
+def test_each_kind_has_names_of_its_own(swept: Path) -> None:
+    sheets = swept / "sheets"
+    assert {path.name for path in sheets.iterdir()} == {"sweep", "walk", "images", "stills.png"}
+    points = list(parse_sweep(override(SWEEP)[1]).names())
+    assert {path.name for path in (sheets / "walk").iterdir()} == {f"w {point}.png" for point in points}
+    assert {path.name for path in (sheets / "images").iterdir()} == {f"still-000001 {point}.png" for point in points}
+
+
+def test_all_images_of_a_row(swept: Path) -> None:
+    point = "guidance=3 seed=2 negative_prompt#2"
+    page = PIL.Image.open(swept / "sheets" / "images" / f"still-000001 {point}.png")
+    assert page.text["Title"] == f"3d dog face ({point})"
+    store, found = open_store(swept), []
+    for image in (np.asarray(store.frame(f"still-000001-000{n} {point}").image()) for n in (0, 1)):
+        windows = np.lib.stride_tricks.sliding_window_view(np.asarray(page), image.shape)[:, :, 0]
+        found.append(np.argwhere((windows == image).all((-1, -2, -3))).tolist())
+    ((y, x),), ((y_too, x_too),) = found
+    assert (y, x + 64) < (y_too + 1, x_too)
+
+
+class Told:
+    """Stands for `write_sheet`: keeps what is asked for."""
+
+    def __init__(self) -> None:
+        self.sheets: dict[str, Sheet] = {}
+
+    def __call__(self, path: Path, images: Iterable[object], sheet: Sheet) -> tuple[Path, ...]:
+        assert list(images)
+        assert path.name not in self.sheets
+        self.sheets[path.name] = sheet
+        return (path,)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sheet]:
+    told = Told()
+    monkeypatch.setattr(sheets, "write_sheet", told)
+    return told.sheets
+
+
+def plain_store(path: Path) -> Any:
+    """An empty store, in which every walk is said to be."""
+    store = SimpleNamespace(path=path, firsts=lambda names: (None for _ in names))
+    return MagicMock(wraps=store, path=path, __contains__=lambda *_: True, frames=lambda _: SimpleNamespace(indices=[]))
+
+
+def titles_of(told: dict[str, Sheet], tmp_path: Path, rows: str, groups: object) -> dict[str, tuple[str, str, str]]:
+    """(title, row title, column title) of every sweep's sheet."""
+    (tmp_path / "m.csv").write_text(rows)
+    sweep = parse_sweep(groups)
+    prepared = plan_job(tmp_path / "m.csv", f"sweep={json.dumps(groups)}")
+    list(write_sheets(plain_store(tmp_path), prepared.manifest.walks, sweep, ["sweep"], 64))
+    return {name: (sheet.title, sheet.row_title, sheet.column_title) for name, sheet in told.items()}
+
+
+def test_a_sweep_names_its_axes(told: dict[str, Sheet], tmp_path: Path) -> None:
+    groups = [{"guidance": [1, 2]}, {"steps": 3}, {"seed": [1, 2], "negative_prompt": ["", "x"]}]
+    rows = "walk,prompt\n,a dog\nzoo,a cat\n"
+    assert titles_of(told, tmp_path, rows, groups) == {
+        "still-000001.png": ("still-000001: a dog", "guidance; steps", "seed, negative_prompt"),
+        "zoo.png": ("zoo: a cat", "guidance; steps", "seed, negative_prompt"),
+    }
+    assert told["zoo.png"].row_labels == ("1; 3", "2; 3")
+    assert told["zoo.png"].column_labels == ("1, none", "2, x")
+
+
+def test_a_sweep_of_prompts_is_named_after_none(told: dict[str, Sheet], tmp_path: Path) -> None:
+    """And its walks after what stands before the point, whatever the points begin with alike."""
+    found = titles_of(told, tmp_path, "walk,prompt\n,a dog\nzoo,a cat\n", [{"prompt": ["red car", "red bus"]}])
+    names = ("still-000001", "zoo")
+    assert found == {f"{name}.png": (name, "", "prompt") for name in names}
+
+
+def test_captions_tell_what_moves(told: dict[str, Sheet], tmp_path: Path) -> None:
+    gallery = Path(__file__).parents[1] / "manifests" / "gallery"
+    walks = plan_job(gallery).manifest.walks
+    list(write_sheets(plain_store(tmp_path), walks, UNSWEPT, ["walk", "grid", "images", "still"], 64))
+    chart = told["guidance.png"]
+    assert (chart.columns, len(chart.captions)) == (10, 80)
+    assert chart.captions[:3] + chart.captions[-1:] == tuple(f"guidance {x}" for x in ("0.25", "0.5", "0.75", "20"))
+    assert told["latents.png"].captions == tuple(f"step {n} of 20" for n in range(0, 21, 2))
+    assert told["lost.png"].captions[1] == "noise 1 of 10"
+    assert told["five.png"].captions == ("flat red apple", "t = 0.25", "t = 0.50", "t = 0.75", "flat tangerine")
+    assert told["five.png"].title == "five: flat red apple → flat tangerine"
+    grid = told["fixed-noise.png"]
+    assert grid.title == "fixed-noise: 3d dog face → 3d cat face / flat dog face → flat cat face"
+    rows = [told[name] for name in sorted(told) if name.startswith("still-")]
+    assert [len(sheet.captions) for sheet in rows] == [6, 9, 9]
+    assert rows[0].title == "3d rocket on a blue background, from rocket.png at step 7 of 20"
+    assert rows[1].captions == tuple(f"seed {n}" for n in range(100, 109))
+    assert told["stills.png"].captions[:2] == (
+        "flat castle on a blue background",
+        "flat castle on a blue background, without blue background",
+    )
+
+
 def test_the_command_writes_them_anew(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (swept / "sheets" / "stills.png").unlink()
     assert main(["sheets", str(swept), "sheets.kinds=[still]", "sheets.cell=32"]) == 0
     assert capsys.readouterr().out.strip().endswith("sheets/stills.png")
     assert (swept / "sheets" / "stills.png").exists()
+
+
+def test_what_a_killed_run_left_goes(swept: Path) -> None:
+    left = partial(swept / "sheets" / "walk" / "w.png")
+    left.write_bytes(b"half")
+    assert main(["sheets", str(swept), "sheets.kinds=[still]"]) == 0
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [("sheets", "sheets.cell=32"), ("animate", "animation.fps=5")], ids=["sheets", "animate"]
+)
+def test_only_settings_of_what_is_written_can_be_others(
+    swept: Path, capsys: pytest.CaptureFixture[str], command: str, key: str
+) -> None:
+    """What the images were made with stays, and where they are."""
+    others = ["sweep=[{seed: 1..6}]", "output=foo", "sampling.steps=99"]
+    assert main([command, str(swept), key, *others]) == 2
+    section = key.partition(".")[0]
+    expected = [f"override {text!r}: required a key of {section}.*, got another" for text in others]
+    assert capsys.readouterr().err.removeprefix("render: ").splitlines() == expected
+    assert main([command, str(swept), key]) == 0
 
 
 def test_a_plan_tells_the_points(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
