@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from render.animate import Animation, write_animation
 from render.captions import captions, description
 from render.config import AnimationConfig, JobConfig
-from render.durable import PARTIAL
 from render.motion import closes, frame_count, shown_order
 from render.prepare import sound_path
 from render.recipe import JobError, Walk
@@ -32,8 +31,6 @@ def animation_files(
     Raises JobError for a walk whose own rate is too high for a GIF.
     """
     folder = store.path / "animations"
-    for left in folder.glob(f"{PARTIAL}*"):  # of a run that was killed
-        left.unlink(missing_ok=True)
     moving = [walk for walk in walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
     fast = [walk.name for walk in moving if walk.keyframes[0].fps > GIF_FPS_MAX]
     if fast and "gif" in config.formats:

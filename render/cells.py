@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from render.table import CHUNK, LISTED, Problems, RawTable, is_text, show
+from render.problems import LISTED, Problems, show
+from render.table import CHUNK, RawTable, is_text
 
 __all__ = [
     "COLUMNS",

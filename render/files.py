@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from render.cells import Sheet
-from render.table import show
+from render.problems import show
 
 __all__ = ["Fault", "read_files"]
 

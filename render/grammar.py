@@ -22,7 +22,7 @@ from dynamicprompts.commands.variable_commands import VariableAccessCommand, Var
 from dynamicprompts.commands.wrap_command import WRAP_MARKER_RE
 from dynamicprompts.parser.parse import parse as parse_as_the_library
 
-from render.table import show
+from render.problems import show
 
 __all__ = ["SHOW", "STAND_INS", "TemplateError", "hide", "parse", "parse_template", "parts", "tell"]
 

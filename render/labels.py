@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.cells import COLUMNS, SHORTHANDS, empty_to_null, nearest
-from render.table import Problems, RawTable, show
+from render.problems import Problems, show
+from render.table import RawTable
 from render.vocabulary import STORE_COLUMNS
 
 __all__ = ["read_labels"]

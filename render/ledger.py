@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from render.durable import partial, sync
+from render.durable import PARTIAL, partial, sync
 from render.recipe import Receipt, StoreError, Unit
 
 __all__ = ["Ledger"]
@@ -95,6 +95,7 @@ class Ledger:
         named = {receipt.file for receipt in self.receipts()}
         orphans = [path for path in self.data.iterdir() if path.name not in named]
         orphans += [*self.scratch.iterdir(), *self._commits.glob(".*")]
+        orphans += [path for name in ("animations", "sheets") for path in (self.out / name).rglob(f"{PARTIAL}*")]
         for path in orphans:
             with suppress(FileNotFoundError):
                 path.unlink()

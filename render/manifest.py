@@ -24,11 +24,12 @@ from render.durable import replacing
 from render.files import read_files
 from render.images import image_fault
 from render.labels import read_labels
+from render.problems import Problems, show
 from render.product import SWEPT, sweep_table
 from render.recipe import MAIN, Keyframe, Walk
 from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
 from render.sweep import UNSWEPT, Sweep
-from render.table import CHUNK, FROZEN, Problems, RawTable, is_text, read_table, show
+from render.table import CHUNK, FROZEN, RawTable, is_text, read_table
 from render.timing import read_times
 from render.walks import (
     check_circles,

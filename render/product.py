@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.cells import NAME_BYTES
+from render.problems import Problems, show
 from render.sweep import Axis, Sweep, Value
-from render.table import Problems, RawTable, is_text, show
+from render.table import RawTable, is_text
 
 __all__ = ["SWEPT", "axis_table", "sweep_table"]
 

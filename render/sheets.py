@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from render.captions import heading, only_numbers_move, places
-from render.durable import PARTIAL
 from render.layout import Pixels, Sheet
 from render.motion import frame_count
 from render.recipe import Walk
@@ -35,8 +34,6 @@ def write_sheets(
     Each of the first four has a folder there, so that a sheet is named as the walk or still is.
     """
     folder = store.path / "sheets"
-    for left in folder.rglob(f"{PARTIAL}*"):  # of a run that was killed
-        left.unlink(missing_ok=True)
     if "sweep" in kinds and sweep.axes:
         for name, points in _swept(walks(), sweep):
             sheet = _layout(sweep, name, points[0], cell)

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 
 from render.durable import replacing
 from render.grammar import TemplateError, parse_template
+from render.problems import Problems, show
 from render.recipe import JobError
-from render.table import Problems, RawTable, is_text, read_table, show
+from render.table import RawTable, is_text, read_table
 from render.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]

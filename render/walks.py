@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from render.cells import OF_WALK, Cells, Sheet, same_file
+from render.problems import show
 from render.recipe import SEED_MAX
-from render.table import show
 
 __all__ = [
     "check_circles",

@@ -21,7 +21,7 @@ from dynamicprompts.wildcards import WildcardManager
 from dynamicprompts.wildcards.values import WildcardValues
 
 from render.grammar import SHOW, STAND_INS, TemplateError, hide, parse, parts, tell
-from render.table import show
+from render.problems import show
 
 __all__ = ["MODES", "Mode", "Wildcards", "draw"]
 

@@ -11,6 +11,7 @@ from threading import Barrier
 import pytest
 
 from render.blend import Prompt, Seed
+from render.durable import partial
 from render.ledger import Ledger
 from render.recipe import Frame, Keyframe, Receipt, Recipe, StoreError, Unit
 
@@ -131,6 +132,15 @@ def test_a_sweep_deletes_what_no_commit_names(ledger: Ledger) -> None:
     assert failures.exists()
     assert [receipt.unit for receipt in ledger.receipts()] == ["00000", "00003"]
     assert ledger.sweep() == 0
+
+
+def test_what_a_killed_run_left_of_animations_and_sheets_goes(ledger: Ledger) -> None:
+    left = [partial(ledger.out / "animations" / "w.gif"), partial(ledger.out / "sheets" / "walk" / "w.png")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+    assert ledger.sweep() == 2
+    assert not any(path.exists() for path in left)
 
 
 def test_the_lock_has_one_holder(ledger: Ledger) -> None:

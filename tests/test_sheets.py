@@ -15,7 +15,6 @@ import pytest
 
 from render import ManifestError, open_store, plan_job, run_job, sheets
 from render.cli import main
-from render.durable import partial
 from render.layout import Sheet
 from render.prepare import frozen_manifest
 from render.settings import override
@@ -186,13 +185,6 @@ def test_the_command_writes_them_anew(swept: Path, capsys: pytest.CaptureFixture
     assert main(["sheets", str(swept), "sheets.kinds=[still]", "sheets.cell=32"]) == 0
     assert capsys.readouterr().out.strip().endswith("sheets/stills.png")
     assert (swept / "sheets" / "stills.png").exists()
-
-
-def test_what_a_killed_run_left_goes(swept: Path) -> None:
-    left = partial(swept / "sheets" / "walk" / "w.png")
-    left.write_bytes(b"half")
-    assert main(["sheets", str(swept), "sheets.kinds=[still]"]) == 0
-    assert not left.exists()
 
 
 @pytest.mark.parametrize(

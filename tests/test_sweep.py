@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from render.cells import WALK_NAME, same_file
 from render.families import SamplingDefaults
 from render.manifest import read_manifest
+from render.problems import Problems
 from render.product import axis_table, sweep_table
 from render.recipe import MAIN, JobError, ManifestError
 from render.rules import Defaults, ModelRules, SizeRule
 from render.sweep import NAME_BYTES, Sweep, parse_sweep
-from render.table import Problems, RawTable
+from render.table import RawTable
 from render.vocabulary import KARRAS_SCHEDULERS
 
 DEFAULTS = Defaults("", 24, "linear", "slerp", 0, Path("nowhere"))
