@@ -162,6 +162,8 @@ def _names(raw: RawTable) -> list[str]:
 
 def _manifest(name: str, sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
     if sheet.raw.frozen:
+        if missing := [column for column in COLUMNS if column not in sheet.raw.columns]:
+            sheet.problems.fatal("a stored manifest of this version", f"one without {', '.join(missing)}")
         defaults = replace(defaults, negative_prompt="")  # there, an empty one is meant; no other cell is empty
     labels = read_labels(sheet.raw, sheet.problems)
     columns = _resolve(sheet, defaults, models)

@@ -830,6 +830,17 @@ def assert_frozen(manifest: Manifest, path: Path) -> None:
     assert [file.name for file in path.parent.iterdir() if file.suffix == ".tmp"] == []
 
 
+def test_what_another_version_wrote_is_refused(path: Path) -> None:
+    target = path.with_name("frozen.parquet")
+    csv(path, "prompt\na\n").write(target)
+    table = pq.read_table(target)
+    pq.write_table(table.drop_columns(["source_row", "fps"]), target)
+    with pytest.raises(
+        ManifestError, match="required a stored manifest of this version; got one without fps, source_row"
+    ):
+        read_frozen(target)
+
+
 @pytest.mark.parametrize("negative", ["", "blurry", "two\r\nlines"])
 def test_what_is_written_needs_no_defaults(path: Path, negative: str) -> None:
     text = "walk,prompt,negative_prompt,seed,images,kind\nw,a\r\n,,,,1\nw,b,x,5,,\n,c,,,3,2\n,d,,9,,\n"
