@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from imageio.plugins.pyav import PyAVPlugin
 
+from render.cpu import cpu_has
 from render.durable import replacing
 from render.gif import centiseconds, copy_with_comment, palette_picture, shared_palette
 from render.sound import Sound, SoundTrack, sound_seconds
@@ -152,11 +153,13 @@ def _encoding(kind: str, frames: Frames, settings: Animation, count: int) -> _En
 
 
 def _mp4(settings: Animation) -> _Encoding:
+    # With AVX-512, x264's lookahead reads memory that nobody wrote: the same pictures would give one file or another.
+    own = {"x264-params": "asm=avx2"} if cpu_has("avx512f") else {}
     tags = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709", "color_range": "tv"}
     return _Encoding(
         codec="libx264",
         pixel_format="yuv420p",
-        codec_options={"crf": str(settings.crf), "preset": "medium", "threads": str(THREADS), **tags},
+        codec_options={"crf": str(settings.crf), "preset": "medium", "threads": str(THREADS), **tags, **own},
         container_options={"movflags": "+faststart"},
         picture=_yuv_picture,
         time=lambda number: number / settings.rate,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from itertools import accumulate, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +60,21 @@ def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> Non
         return
     kept = sound_path(store.path, start.audio, start.audio_sha256)
     sound = Sound(kept, start.time_s) if start.audio else None
-    comment = description(walk, job.all_models[start.model].id)
-    write_animation(path, pixels, settings, walk.name, comment, sound)
+    write_animation(path, pixels, settings, walk.name, description(walk, _told(job)), sound)
     if path.suffix == ".mp4":
         path.with_suffix(".srt").unlink(missing_ok=True)
+
+
+def _told(job: JobConfig) -> dict[str, Any]:
+    """The job as its animations tell it, which may go far: not what it ran on, and of files and folders the names alone."""
+
+    def told(name: str, value: Any) -> Any:
+        return Path(value).name if name in {"manifest", "id", "path"} and Path(value).is_absolute() else value
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: told(name, value) for name, value in pairs if name not in {"output", "media", "workers"}}
+
+    return asdict(job, dict_factory=fields)
 
 
 class _Pixels:

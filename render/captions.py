@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import groupby
+from typing import Any
 
 from render.motion import frame_count, legs, position, skipped_steps
-from render.recipe import Keyframe, Walk
+from render.recipe import MAIN, Keyframe, Walk
 from render.vocabulary import MOTIONS
 
 __all__ = ["captions", "description", "heading", "only_numbers_move", "places"]
@@ -62,18 +63,23 @@ def only_numbers_move(walk: Walk) -> bool:
     return walk.keyframes[0].motion == "line" and bool(_moving(walk))
 
 
-def description(walk: Walk, model: str) -> str:
-    """Compact JSON, the same for the same walk: nightrender (version), walk, model, motion, prompts, seeds, audio."""
+def description(walk: Walk, job: Mapping[str, Any]) -> str:
+    """Compact JSON, the same for the same walk and job.
+
+    Its keys: nightrender (the version), walk, model, motion, prompts, seeds, audio, and job, with `job`'s keys.
+    """
+    start = walk.keyframes[0]
+    model = job["model"] if start.model == MAIN else job["models"][start.model]
     told = {
         "nightrender": version("nightrender"),
         "walk": walk.name,
-        "model": model,
-        "motion": walk.keyframes[0].motion,
+        "model": model["id"],
+        "motion": start.motion,
         "prompts": [keyframe.prompt for keyframe in walk.keyframes],
         "seeds": [keyframe.seed for keyframe in walk.keyframes],
+        **({"audio": start.audio} if start.audio else {}),
+        "job": job,
     }
-    if audio := walk.keyframes[0].audio:
-        told["audio"] = audio
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 

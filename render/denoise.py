@@ -74,7 +74,9 @@ class Stem:
 
     latents: Tensor  # [1, C, H, W]
     scheduler: Any  # that has taken the steps
+    taken: int  # of the scheduler's timesteps, those that were skipped included
     draws: int = 0  # of noise that the steps have taken
+    clean: Tensor | None = None  # what the last step foretold of the end, where the scheduler tells
 
 
 def denoise(
@@ -83,13 +85,12 @@ def denoise(
     """Take the steps of a recipe, with classifier-free guidance (Ho & Salimans 2022) where it is above 1.
 
     `conditioning` is that of the prompt and of the negative prompt; `start`, of which the scheduler is used up, is where
-    the skipped steps have led. Latents stay in float32 whatever the network computes in.
+    the frame goes on from. Latents stay in float32 whatever the network computes in.
     """
     positive, negative = conditioning
-    x, scheduler = start.latents, start.scheduler
-    timesteps = _timesteps(recipe, scheduler)
-    end = _end(recipe, scheduler)
-    for number, t in enumerate(timesteps[:end], 1):
+    x, scheduler, clean = start.latents, start.scheduler, start.clean
+    end = max(start.taken, _end(recipe, scheduler))
+    for t in scheduler.timesteps[start.taken : end]:
         scaled = _scaled(scheduler, x, t)
         if recipe.guided:
             away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
@@ -97,23 +98,15 @@ def denoise(
         else:
             (output,) = yield [Row(scaled, t, positive)]
         with noise:
-            if recipe.clean and number == end:
-                return Stem(scheduler.step(output, t, x).pred_original_sample, scheduler, noise.draws)
-            x = scheduler.step(output, t, x, return_dict=False)[0]
-    return Stem(x, scheduler, noise.draws)
-
-
-def _timesteps(recipe: Recipe, scheduler: Any) -> Any:
-    """Those that are not skipped. PNDM has one more than steps, which no stem takes; an image without noise takes none."""
-    if recipe.stem is None and recipe.skipped_steps == recipe.steps:
-        return []
-    return scheduler.timesteps[recipe.skipped_steps * scheduler.order :]
+            step = scheduler.step(output, t, x)
+        x, clean = step.prev_sample, getattr(step, "pred_original_sample", None)
+    return Stem(x, scheduler, end, noise.draws, clean)
 
 
 def _end(recipe: Recipe, scheduler: Any) -> int:
-    """How many of the timesteps are taken."""
-    left = len(_timesteps(recipe, scheduler))
-    return left if recipe.stop is None else min(left, recipe.stop * scheduler.order)
+    """How many of the timesteps are taken, those that are skipped included."""
+    last = len(scheduler.timesteps)
+    return last if recipe.stop is None else min(last, (recipe.skipped_steps + recipe.stop) * scheduler.order)
 
 
 def begin(
@@ -125,20 +118,22 @@ def begin(
     """
     if image is None:
         return Stem(
-            noise.draw(shape).to(scheduler.timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0), scheduler
+            noise.draw(shape).to(scheduler.timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0), scheduler, 0
         )
     x = image(noise.draw(shape))
-    if recipe.skipped_steps < recipe.steps:
-        x = _noised(scheduler, recipe.skipped_steps * scheduler.order, x, noise.draw(shape))
-    return Stem(x, scheduler)
+    if recipe.skipped_steps == recipe.steps:  # the image as it is; PNDM has a timestep more than steps
+        return Stem(x, scheduler, len(scheduler.timesteps))
+    first = recipe.skipped_steps * scheduler.order
+    return Stem(_noised(scheduler, first, x, noise.draw(shape)), scheduler, first)
 
 
 def shown(recipe: Recipe, end: Stem) -> Tensor:
     """What is decoded of a frame: where noise is left, latents of variance 1, as the network would take them."""
-    timesteps, taken = _timesteps(recipe, end.scheduler), _end(recipe, end.scheduler)
-    if recipe.clean or taken == len(timesteps):
-        return end.latents
-    return _scaled(end.scheduler, end.latents, timesteps[taken])
+    if recipe.clean:
+        assert end.clean is not None  # no other schedulers are let in
+        return end.clean
+    timesteps = end.scheduler.timesteps
+    return end.latents if end.taken == len(timesteps) else _scaled(end.scheduler, end.latents, timesteps[end.taken])
 
 
 def _scaled(scheduler: Any, x: Tensor, t: Tensor) -> Tensor:

@@ -210,8 +210,7 @@ def circle(walk: Walk) -> Iterator[Leg]:
 def denoising(walk: Walk) -> Iterator[Leg]:
     """How an image comes to be: a frame for the start and for every so many steps; the last is the image.
 
-    Each frame takes its steps from the start, as every frame can be rendered alone. Where the clean image is shown, which
-    a step foretells, the start has none.
+    Where the clean image is shown, which a step foretells, the start has none.
     """
     (start,) = walk.keyframes
     taken = skipped_steps(start.steps, start.strength) if start.image else 0
@@ -222,7 +221,7 @@ def denoising(walk: Walk) -> Iterator[Leg]:
         stop = stops[index]
         return replace(recipe_at(start, target), stop=None if stop == last else stop, clean=clean and stop < last)
 
-    yield Leg(start, (start,), len(stops), at, sum(stops) / len(stops) / last)
+    yield Leg(start, (start,), len(stops), at, share=0.0, stem=1.0, tied=True)
 
 
 def diffuse(walk: Walk) -> Iterator[Leg]:

@@ -122,7 +122,7 @@ def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
             guided = _guided(leg, targets[a.model])
             group = a.model, a.width, a.height
             by_group[group][0] += leg.count
-            by_group[group][1] += leg.count + guided
+            by_group[group][1] += leg.count + guided if leg.share else 1 + (guided > 0)
             pixels += leg.count * a.width * a.height
             shared = round((1 + (guided > 0)) * evaluations_of(a) * leg.stem)
             evaluations += round((leg.count + guided) * evaluations_of(a) * leg.share) + shared
@@ -156,7 +156,7 @@ def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targe
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
-    """The evaluations of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
+    """The evaluations, at most, of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
     return counts.evaluations + sum(_cut(runs, plan.unit_frames[group])[1] for group, runs in counts.runs.items())
 
 

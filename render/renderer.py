@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.blend import Blend, Image, Leaf, Prompt, leaves
+from render.cpu import cpu_has, cpu_info
 from render.denoise import Evaluations, NoiseSource, Row, Stem, begin, denoise, shown
 from render.families import Conditioning, Family, Loading, load_family
 from render.families.parts import text_encoders
@@ -54,7 +55,7 @@ class Renderer:
         self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()
         self._shared: OrderedDict[str, Stem] = OrderedDict()  # by the recipe's key
         self._sharing: set[str] = set()  # that a frame in flight is rendering
-        self._awaited: deque[set[str]] = deque(maxlen=UNITS_AWAITED)  # of each unit, that several frames come to
+        self._awaited: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_AWAITED)  # of each unit: see _awaited
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.device = _describe(self._device, threads)
 
@@ -62,10 +63,11 @@ class Renderer:
     def prepare(self, recipes: Iterable[Recipe]) -> None:
         """Encode the prompts of a unit's frames; where memory is short, the text encoders leave the GPU after that.
 
-        Of its frames, those that several come to are rendered once: tweens' neighbours, and frames of one recipe.
+        What several of its frames come to is rendered once: tweens' neighbours, frames of one recipe, and the steps
+        of an image that is shown on its way.
         """
         recipes = list(recipes)
-        self._awaited.append(_repeated(recipes))
+        self._awaited.append(_awaited(recipes))
         for recipe in recipes:
             for leaf in leaves(recipe.prompt):
                 self._encode(leaf, negative=False)
@@ -79,27 +81,33 @@ class Renderer:
     def start(self, recipe: Recipe) -> Evaluations:
         """The frame as a generator; it encodes its prompts when it first runs."""
         if recipe.towards is None:
-            shared = any(recipe.key in keys for keys in self._awaited)
-            return shown(recipe, (yield from (self._share(recipe) if shared else self._render(recipe))))
+            way = _way(recipe)
+            shared = any(way.key in awaited for awaited in self._awaited)
+            return shown(recipe, (yield from (self._share(way) if shared else self._render(way))))
         first, last = _ends(recipe)
         a = yield from self._share(first)
         b = yield from self._share(last)
         return slerp(a.latents, b.latents, recipe.t, per_vector=False)
 
     def forget(self) -> None:
-        """Nothing is in flight: what a frame began to render for others will not be finished."""
+        """Nothing is in flight: what a frame began to render for others will not be finished.
+
+        Nor will what is held be gone on from, as the next batches may have another row count.
+        """
         self._sharing.clear()
+        self._shared.clear()
 
     def _render(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Stem]:
-        """A frame's steps, from noise, from its start image or from its stem."""
+        """A frame's steps, from noise, from its start image, from its stem or from a frame earlier on its way."""
         noise = NoiseSource(recipe.noise)
         shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
-        if recipe.stem is None:
+        before = next(filter(None, (awaited.get(recipe.key) for awaited in self._awaited)), recipe.stem)
+        if before is None:
             scheduler = self._family.scheduler(recipe.scheduler, recipe.steps, shape)
             start = begin(recipe, scheduler, shape, self._start_image(recipe), noise)
         else:
-            start = deepcopy((yield from self._share(recipe.stem)))
-            for _ in range(start.draws):  # the stem's; this frame's noise goes on behind them
+            start = deepcopy((yield from self._share(before)))
+            for _ in range(start.draws):  # taken before; this frame's noise goes on behind them
                 noise.draw(shape)
         return (yield from denoise(recipe, self._conditioning(recipe), start, noise))
 
@@ -183,10 +191,23 @@ class Renderer:
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
 
 
-def _repeated(recipes: Sequence[Recipe]) -> set[str]:
-    """The keys of recipes that several frames come to."""
-    counts = Counter(end.key for recipe in recipes for end in _ends(recipe))
-    return {key for key, count in counts.items() if count > 1}
+def _awaited(recipes: Iterable[Recipe]) -> dict[str, Recipe | None]:
+    """The keys of what several frames come to, each with what it goes on from where that is a frame on the same way."""
+    ways = [_way(end) for recipe in recipes for end in _ends(recipe)]
+    counts = Counter(way.key for way in ways)
+    found: dict[str, Recipe | None] = {key: None for key, count in counts.items() if count > 1}
+    stops: dict[str, dict[int, Recipe]] = defaultdict(dict)  # those of one way, by the steps they take
+    for way in ways:
+        stops[replace(way, stop=None).key][way.steps if way.stop is None else way.stop] = way
+    for along in stops.values():
+        for before, after in pairwise(along[taken] for taken in sorted(along)):
+            found |= {before.key: found.get(before.key), after.key: before}
+    return found
+
+
+def _way(recipe: Recipe) -> Recipe:
+    """The recipe of the latents behind a frame: where it shows a clean image, of the steps that foretold it."""
+    return replace(recipe, clean=False) if recipe.clean else recipe
 
 
 def _ends(recipe: Recipe) -> tuple[Recipe, ...]:
@@ -222,24 +243,12 @@ def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
     if dtype != "auto":
         chosen: torch.dtype = getattr(torch, dtype)
         return chosen
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has("amx_bf16")
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has("amx_bf16")
     return torch.bfloat16 if fast else torch.float32
-
-
-def _cpu_info(key: str) -> str:
-    """A line of Linux' /proc/cpuinfo, "" where there is none."""
-    if not os.path.exists("/proc/cpuinfo"):
-        return ""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return next((line.partition(":")[2].strip() for line in file if line.startswith(key)), "")
-
-
-def _cpu_has(flag: str) -> bool:
-    return flag in _cpu_info("flags").split()
 
 
 def _describe(device: torch.device, threads: int) -> str:
     """What the pixels' last bits depend on: the device's name, for a CPU its thread count as well."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_info('model name') or 'CPU'}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{cpu_info('model name') or 'CPU'}, {threads} thread{'s' if threads > 1 else ''}"

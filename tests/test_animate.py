@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
+import sys
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -531,6 +533,23 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
         write_animation(tmp_path / f"{name}.{kind}", Source(30, natural), ONCE, title="t", comment="c")
     assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_what_memory_held_before_is_nowhere_in_an_mp4(tmp_path: Path) -> None:
+    """The C library fills new memory with one byte or another; with AVX-512 x264 would read some of it."""
+    program = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from render.animate import Animation, write_animation
+        frames = [np.random.default_rng(n).integers(0, 255, (32, 48, 3), np.uint8) for n in range(37)]
+        write_animation(Path(sys.argv[1]), frames, Animation(loop="none"))
+    """
+    for byte in ("1", "255"):
+        path = tmp_path / f"{byte}.mp4"
+        env = {**os.environ, "MALLOC_PERTURB_": byte}
+        subprocess.run([sys.executable, "-c", program, path], check=True, env=env, timeout=60)
+    assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "255.mp4").read_bytes()
 
 
 def test_a_comment_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

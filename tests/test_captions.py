@@ -149,8 +149,9 @@ def test_a_text_tells_what_the_recipe_holds(make_keyframe: MakeKeyframe, motion:
 def test_description(make_keyframe: MakeKeyframe) -> None:
     walk = walk_of(make_keyframe)
     walk = replace(walk, keyframes=(replace(walk.keyframes[0], prompt='ein "Käse"\n日本'), *walk.keyframes[1:]))
-    text = description(walk, "starter")
-    assert text == description(walk, "starter")
+    job = {"seed": 5, "model": {"id": "starter"}, "models": {"other": {"id": "OWNER/NAME"}}}
+    text = description(walk, job)
+    assert text == description(walk, job)
     assert "日本" in text
     assert ": " not in text
     assert json.loads(text) == {
@@ -160,4 +161,7 @@ def test_description(make_keyframe: MakeKeyframe) -> None:
         "motion": "line",
         "prompts": ['ein "Käse"\n日本', "B", "C"],
         "seeds": [0, 1, 2],
+        "job": job,
     }
+    walk = replace(walk, keyframes=tuple(replace(keyframe, model="other") for keyframe in walk.keyframes))
+    assert json.loads(description(walk, job))["model"] == "OWNER/NAME"

@@ -11,6 +11,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
 from render.blend import Mix, Prompt, Seed, mix
@@ -362,8 +363,8 @@ def test_guidance_formula_and_order() -> None:
         def scale_model_input(self, x: Tensor, t: Tensor) -> Tensor:
             return x / 2
 
-        def step(self, output: Tensor, t: Tensor, x: Tensor, return_dict: bool) -> tuple[Tensor]:
-            return (output,)
+        def step(self, output: Tensor, t: Tensor, x: Tensor) -> SchedulerOutput:
+            return SchedulerOutput(prev_sample=output)
 
     recipe = Recipe(Prompt("p"), Prompt("n"), Seed(0), 8, 8, 2, 3.0, "ddim", "m")
     positive, negative = {"embeddings": torch.tensor(1.0)}, {"embeddings": torch.tensor(0.0)}
@@ -402,18 +403,46 @@ def test_a_frame_that_goes_on_from_itself_is_itself(
 
 
 def test_shared_steps_are_taken_once(renderer: Renderer, make_recipe: MakeRecipe) -> None:
-    renderer._shared.clear()
+    renderer.forget()
     recipes = [anchored(make_recipe, seed) for seed in range(4)]
     asked: list[int] = []
     together = render(renderer, recipes, asked=asked)
     assert sum(asked) == 2 * (3 + 4 * 3)
     for recipe, latents in zip(recipes, together, strict=True):
-        renderer._shared.clear()
+        renderer.forget()
         assert torch.equal(render(renderer, [recipe])[0], latents)  # however the walk is split
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "clean"),
+    [
+        *((name, False) for name in ("ddim", "euler_a", "heun", "lms", "pndm", "unipc", "dpm++ sde")),
+        *((name, True) for name in ("ddim", "euler_a", "heun", "lms")),  # the others foretell no clean image
+    ],
+)
+def test_steps_of_an_image_on_its_way_are_taken_once(
+    renderer: Renderer,
+    make_recipe: MakeRecipe,
+    make_keyframe: Callable[..., Keyframe],
+    scheduler: str,
+    clean: bool,
+) -> None:
+    """Whatever the unit holds of them, in any order; each alone takes its own from the start, to the same bits."""
+    whole = make_recipe(scheduler=scheduler, steps=5)
+    recipes = [*(replace(whole, stop=stop, clean=clean) for stop in (4, 1, 2)), whole]
+    alone = render(renderer, recipes)
+    renderer.forget()
+    renderer.prepare(recipes)
+    asked: list[int] = []
+    together = render(renderer, recipes, asked=asked)
+    renderer._awaited.clear()
+    assert sum(asked) == 2 * evaluations_of(make_keyframe(scheduler=scheduler, steps=5))
+    for mine, other in zip(alone, together, strict=True):
+        assert torch.equal(mine, other)
+
+
 def test_frames_of_latents_alone(renderer: Renderer, make_recipe: MakeRecipe) -> None:
-    renderer._shared.clear()
+    renderer.forget()
     a, b = make_recipe(noise=Seed(1)), make_recipe(noise=Seed(2))
     asked: list[int] = []
     between = [replace(a, towards=b, t=t) for t in (0.25, 0.75)]
@@ -440,7 +469,7 @@ def test_a_stem_that_fails_fails_its_frames_and_no_others(renderer: Renderer, ma
 def test_frames_that_share_outlive_a_batch_that_fails(
     renderer: Renderer, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer._shared.clear()
+    renderer.forget()
     recipes = [anchored(make_recipe, seed) for seed in range(3)]
     waiting = iter(enumerate(recipes))
     run, calls = renderer.run, iter(range(1000))

@@ -226,11 +226,13 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
     """The network's rows, where one unit holds the walk: with shared steps, with tweens, with both and with repeats."""
     from render.denoise import pack_rows
 
-    for fields in ({}, {"anchor": 0.6}, {"tween": 2}, {"anchor": 0.4, "tween": 1}, {"easing": "onsets"}):
+    denoising = {"motion": "denoise", "every": 2, "shown": "clean", "scheduler": "heun"}
+    for fields in ({}, {"anchor": 0.6}, {"tween": 2}, {"anchor": 0.4, "tween": 1}, {"easing": "onsets"}, denoising):
         pace: Any = {"onset_pace": (0.0, 0.5, 0.5, 0.5)} if "easing" in fields else {}
-        walk = Walk("w", tuple(make_keyframe(seed=n, frames=4, steps=5, **fields, **pace) for n in range(2)))
+        keyframes = [make_keyframe(seed=n, frames=4, steps=5, **fields, **pace) for n in range(2)]
+        walk = Walk("w", tuple(keyframes[:1] if "motion" in fields else keyframes))
         recipes = [frame.recipe for frame in frames_of(walk, TARGETS["main"])]
-        renderer._shared.clear()
+        renderer.forget()
         renderer.prepare(recipes)
         waiting = iter([(n, renderer.start(recipe)) for n, recipe in enumerate(recipes)])
         asked: list[int] = []

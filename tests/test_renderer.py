@@ -143,7 +143,7 @@ def test_the_device_s_threads_are_recorded(renderer: Renderer) -> None:
     ],
 )
 def test_dtype_on_a_cpu(monkeypatch: pytest.MonkeyPatch, dtype: str, flags: str, chosen: torch.dtype) -> None:
-    monkeypatch.setattr(render.renderer, "_cpu_info", lambda key: flags)
+    monkeypatch.setattr(render.renderer, "cpu_has", lambda flag: flag in flags.split())
     assert choose_dtype(torch.device("cpu"), dtype) == chosen
 
 

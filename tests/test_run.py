@@ -322,7 +322,7 @@ def test_subtitles_stand_beside_the_mp4_and_go_with_it(copied: Finished) -> None
     assert not texts.exists()
 
 
-def test_animations_carry_walk_and_prompts(finished: Finished) -> None:
+def test_animations_carry_walk_prompts_and_job(finished: Finished) -> None:
     import av
     from PIL import Image
 
@@ -332,6 +332,9 @@ def test_animations_carry_walk_and_prompts(finished: Finished) -> None:
         told = json.loads(container.metadata["comment"])
     assert told["prompts"] == [keyframe.prompt for keyframe in walk.keyframes]
     assert (told["walk"], told["model"]) == ("ball", "starter")
+    assert told["job"]["sampling"]["steps"] == 12
+    assert told["job"]["manifest"] == "small.csv"
+    assert str(finished.out.parent) not in json.dumps(told)  # nothing of the machine goes along
     with Image.open(finished.out / "animations" / "ball.gif") as image:
         assert json.loads(image.info["comment"]) == told
 
