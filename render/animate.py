@@ -7,8 +7,10 @@ is decoded before it takes its name.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -28,15 +30,7 @@ from render.sound import Sound, SoundTrack, sound_seconds
 from render.vocabulary import FPS_MAX, FPS_MIN, GIF_FPS_MAX
 from render.webp import milliseconds, read_webp, write_webp
 
-__all__ = [
-    "FORMATS",
-    "LOOPS",
-    "Animation",
-    "Frames",
-    "Pixels",
-    "loop_order",
-    "write_animation",
-]
+__all__ = ["FORMATS", "LOOPS", "Animation", "Frames", "Pixels", "loop_order", "write_animation"]
 
 LOOPS = ("none", "bounce", "cycle")
 FORMATS = ("gif", "mp4", "webp", "apng")
@@ -228,6 +222,17 @@ def _read(frames: Frames, order: list[int]) -> Iterator[Pixels]:
         yield pixels
 
 
+@contextmanager
+def _older_objects_apart() -> Iterator[None]:
+    """Spare imageio, which collects garbage whenever it closes a file, all that is there now: with torch half a second."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@_older_objects_apart()
 def _encode(
     path: Path,
     pictures: Iterator[av.VideoFrame],

@@ -20,11 +20,7 @@ from render.problems import LISTED, Problems, show
 from render.table import CHUNK, RawTable, is_text
 
 __all__ = [
-    "COLUMNS",
-    "FROZEN_ONLY",
     "NAME_BYTES",
-    "OF_WALK",
-    "SHORTHANDS",
     "WALK_NAME",
     "Cells",
     "Rule",
@@ -39,45 +35,6 @@ __all__ = [
     "same_file",
 ]
 
-OF_WALK = (
-    "motion",
-    "loop",
-    "step_size",
-    "direction",
-    "vary_noise",
-    "anchor",
-    "tween",
-    "every",
-    "shown",
-    "fps",
-)  # a walk's first row has them
-FROZEN_ONLY = ("onset_pace", "source_row")  # columns that reading a manifest fills in
-COLUMNS = (
-    "walk",
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "images",
-    "frames",
-    "easing",
-    "interpolation",
-    "width",
-    "height",
-    "steps",
-    "guidance",
-    "scheduler",
-    "true_guidance",
-    "model",
-    *OF_WALK,
-    "image",
-    "image_sha256",
-    "strength",
-    "audio",
-    "audio_sha256",
-    "time_s",
-    *FROZEN_ONLY,
-)
-SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
 NAME_BYTES = 120  # of a walk's name
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")

@@ -15,9 +15,9 @@ import shutil
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
@@ -32,13 +32,23 @@ from render.recipe import ModelError, Receipt, RunError, StoreError, Unit
 from render.shard import Failure, write_quarantine
 from render.worker import Progress, Setup, Worker
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "Watch"]
 
 UNITS_AHEAD = 2  # in the hands of a worker
 DEATHS = 2  # of workers with a unit before it is split
 FAILED_STARTS = 3  # in a row before the run is given up
 POLL_S = 0.5
 LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+class Watch(Protocol):
+    """What is told of the workers."""
+
+    def frames(self, count: int) -> None:
+        """So many more frames are finished."""
+
+    def lost(self, reason: str) -> None:
+        """A worker died or fell silent; what it had is rendered again."""
 
 
 class _Actor:
@@ -100,8 +110,8 @@ class Cluster:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def render(self, units: Iterator[Unit], on_frames: Callable[[int], None]) -> Iterator[Receipt]:
-        """Render units and yield their receipts as they are committed; `on_frames` is told of frames as they finish.
+    def render(self, units: Iterator[Unit], watch: Watch) -> Iterator[Receipt]:
+        """Render units and yield their receipts as they are committed.
 
         Raises RunError where the run can't go on: workers that do not start, shards that can't be written.
         """
@@ -114,11 +124,11 @@ class Cluster:
             if not refs:
                 return
             done, _ = ray.wait(refs, timeout=POLL_S)
-            self._poll(on_frames)  # first: a worker that died a moment after it was up has started
+            self._poll(watch)  # first: a worker that died a moment after it was up has started
             for ref in done:
-                yield from self._settle(ref)
+                yield from self._settle(ref, watch)
             for member in [m for m in self._members if m.units and time.monotonic() - m.alive_s > self._deadline_s]:
-                yield from self._replace(member, f"nothing done for {self._deadline_s:g} s")
+                yield from self._replace(member, f"nothing done for {self._deadline_s:g} s", watch)
 
     def _count(self) -> int:
         if self._workforce.count is not None:
@@ -170,7 +180,7 @@ class Cluster:
         up = handle.progress.remote()  # its answer, before any unit's, says that the worker is up
         return _Member(handle, unit.group[0], poll=up)
 
-    def _settle(self, ref: Any) -> Iterator[Receipt]:
+    def _settle(self, ref: Any, watch: Watch) -> Iterator[Receipt]:
         """Take the outcome of a unit."""
         member = next((m for m in self._members if ref in m.units), None)
         if member is None:  # its worker was replaced a moment ago
@@ -178,23 +188,24 @@ class Cluster:
         try:
             receipt: Receipt = ray.get(ref)
         except RayActorError as error:
-            yield from self._replace(member, str(error))
+            yield from self._replace(member, str(error), watch)
         except RayTaskError as error:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             member.started = not isinstance(cause, ModelError)  # without its next model it is as one that did not start
             if isinstance(cause, (OSError, StoreError, MemoryError)):
                 raise RunError(f"unit {member.units[ref].id}: {_last_line(error)}") from error
-            yield from self._replace(member, str(error))
+            yield from self._replace(member, str(error), watch)
         else:
             del member.units[ref]
             self._failed_starts = 0
             yield receipt
 
-    def _replace(self, member: _Member, reason: str) -> Iterator[Receipt]:
+    def _replace(self, member: _Member, reason: str, watch: Watch) -> Iterator[Receipt]:
         """Let a worker go, and see to the units it had: again, in halves, or in quarantine."""
         self._failed_starts = 0 if member.started else self._failed_starts + 1
         if self._failed_starts >= FAILED_STARTS:
             raise RunError(f"workers: {FAILED_STARTS} in a row did not start: {_last_line(reason)}")
+        watch.lost(_last_line(reason))
         self._members.remove(member)
         ray.kill(member.handle)
         for unit in reversed(member.units.values()):
@@ -213,7 +224,7 @@ class Cluster:
         if self._ledger.commit(receipt):
             yield receipt
 
-    def _poll(self, on_frames: Callable[[int], None]) -> None:
+    def _poll(self, watch: Watch) -> None:
         """Ask every worker how far it is; what it has not answered is not asked again."""
         now = time.monotonic()
         for member in self._members:
@@ -229,7 +240,7 @@ class Cluster:
                     member.started, self._failed_starts, member.alive_s = True, 0, now
                     self.ready_s = self.ready_s or now - progress.up_s
                 member.alive_s = max(member.alive_s, now - progress.idle_s)
-                on_frames(progress.frames - member.frames)
+                watch.frames(progress.frames - member.frames)
                 member.frames = progress.frames
 
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, SHORTHANDS, empty_to_null, nearest
+from render.cells import empty_to_null, nearest
 from render.problems import Problems, show
 from render.table import RawTable
-from render.vocabulary import STORE_COLUMNS
+from render.vocabulary import COLUMNS, SHORTHANDS, STORE_COLUMNS
 
 __all__ = ["read_labels"]
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.cells import COLUMNS, FROZEN_ONLY, OF_WALK, WALK_NAME, Cells, Sheet, Standard
+from render.cells import WALK_NAME, Cells, Sheet, Standard
 from render.durable import replacing
 from render.files import read_files
 from render.images import image_fault
@@ -31,6 +31,7 @@ from render.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rul
 from render.sweep import UNSWEPT, Sweep
 from render.table import CHUNK, FROZEN, RawTable, is_text, read_table
 from render.timing import read_times
+from render.vocabulary import COLUMNS, FROZEN_ONLY, OF_WALK
 from render.walks import (
     check_circles,
     check_counts,

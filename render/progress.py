@@ -10,6 +10,8 @@ from render.prepare import Prepared
 
 __all__ = ["make_report"]
 
+LOST = "warning: a worker is replaced, what it had is rendered again: {}"
+
 
 def make_report() -> _Bars | _Lines:
     """Bars on a terminal, plain lines elsewhere. To be closed in the end."""
@@ -40,6 +42,9 @@ class _Lines:
             rate = self._here / (now - self._began_s) if now > self._began_s else 0.0
             left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
             print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)
+
+    def lost(self, reason: str) -> None:
+        print(LOST.format(reason), file=sys.stderr, flush=True)
 
     def animating(self, total: int) -> None:
         following = f"; {total:,} animations to write" if total else ""
@@ -76,6 +81,9 @@ class _Bars:
     def frames(self, count: int) -> None:
         speed = self._bars.tasks[self._frames].speed
         self._bars.update(self._frames, advance=count, description="frames", rate=f"{speed:.2f} img/s" if speed else "")
+
+    def lost(self, reason: str) -> None:
+        self._bars.console.print(LOST.format(reason), markup=False)
 
     def animating(self, total: int) -> None:
         self._bars.update(self._frames, completed=self._bars.tasks[self._frames].total, description="frames")

@@ -34,6 +34,9 @@ class Report(Protocol):
     def frames(self, count: int) -> None:
         """So many more frames are finished."""
 
+    def lost(self, reason: str) -> None:
+        """A worker died or fell silent; what it had is rendered again."""
+
     def animating(self, total: int) -> None:
         """All frames are done; so many animations follow."""
 
@@ -46,6 +49,7 @@ class Silent:
 
     def begin(self, prepared: Prepared, frames_done: int) -> None: ...
     def frames(self, count: int) -> None: ...
+    def lost(self, reason: str) -> None: ...
     def animating(self, total: int) -> None: ...
     def animation(self, path: Path) -> None: ...
 
@@ -148,7 +152,7 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
         job.media_root,
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
-        for _ in cluster.render(chain([first], units), report.frames):
+        for _ in cluster.render(chain([first], units), report):
             pass
         return time.monotonic() - (cluster.ready_s or time.monotonic())
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 __all__ = [
+    "COLUMNS",
     "DIRECTIONS",
     "EASINGS",
     "FLOW_SCHEDULERS",
     "FORMATS",
     "FPS_MAX",
     "FPS_MIN",
+    "FROZEN_ONLY",
     "GIF_FPS_MAX",
     "KARRAS_SCHEDULERS",
     "LOOPS",
     "MOTIONS",
+    "OF_WALK",
     "SCHEDULERS",
+    "SHORTHANDS",
     "SHOWN",
     "STORE_COLUMNS",
 ]
@@ -40,6 +44,35 @@ KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedul
 FLOW_SCHEDULERS = ("flow-euler", "flow-heun", "flow-dpm++2m", "flow-unipc")  # for models of flow matching
 SCHEDULERS = KARRAS_SCHEDULERS + FLOW_SCHEDULERS
 FORMATS = ("png", "webp", "jpeg")
+# Columns of a manifest; those of OF_WALK are given in a walk's first row.
+OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise", "anchor", "tween", "every", "shown", "fps")
+FROZEN_ONLY = ("onset_pace", "source_row")  # columns that reading a manifest fills in
+COLUMNS = (
+    "walk",
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "images",
+    "frames",
+    "easing",
+    "interpolation",
+    "width",
+    "height",
+    "steps",
+    "guidance",
+    "scheduler",
+    "true_guidance",
+    "model",
+    *OF_WALK,
+    "image",
+    "image_sha256",
+    "strength",
+    "audio",
+    "audio_sha256",
+    "time_s",
+    *FROZEN_ONLY,
+)
+SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
 STORE_COLUMNS = (
     "image",
     "prompt",

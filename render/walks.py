@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from render.cells import OF_WALK, Cells, Sheet, same_file
+from render.cells import Cells, Sheet, same_file
 from render.problems import show
 from render.recipe import SEED_MAX
+from render.vocabulary import OF_WALK
 
 __all__ = [
     "check_circles",

@@ -158,12 +158,12 @@ class Worker:
                     self._use_fewer_rows()  # here, where the exception no longer holds the tensors
         except BaseException as error:  # the worker is lost: whoever waits for it has to know
             self._finisher.shutdown()
-            while (job := self._peek(wait=False)) is not None:
-                self._begin(job)
             for job in self._begun:
                 if job.missing and not job.receipt.done():
                     job.receipt.set_exception(error)
-            raise
+            while (job := self._peek(wait=True)) is not None:  # until it is closed: whoever comes later too
+                self._next = None
+                job.receipt.set_exception(error)
 
     def _change_model(self, name: str) -> None:
         """Hold another model, the old one gone before it is loaded. Raises ModelError where it can't be loaded."""

@@ -328,6 +328,7 @@ def play(report: Any, done_before: int = 0) -> None:
         report.begin(prepared(10, "row 2: [odd]"), done_before)
         report.frames(0)
         report.frames(4)
+        report.lost("it [died]")
         report.frames(6 - done_before)
         report.animating(1)
         report.animation(Path("a.gif"))
@@ -341,6 +342,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out == ""
     lines = said.err.splitlines()
     assert lines[:2] == ["warning: row 2: [odd]", "10 frames; starting workers"]
+    assert "warning: a worker is replaced, what it had is rendered again: it [died]" in lines
     assert any(line.startswith("10/10 frames, ") for line in lines)
     assert "1 animations" in lines[-1]
     assert not re.search(r"[\r\x1b]", said.err)
@@ -384,6 +386,7 @@ from render import progress
 report = progress.make_report()
 report.begin(SimpleNamespace(warnings=("row 2: [odd]",), counts=SimpleNamespace(frames=10)), 0)
 report.frames(4)
+report.lost("it [died]")
 report.frames(6)
 report.animating(1)
 report.animation(Path("a.gif"))
@@ -402,7 +405,9 @@ def test_bars_on_a_terminal() -> None:
     said = read_terminal(ours)
     assert run.communicate()[0] == "_Bars\n"
     assert run.returncode == 0
-    assert "warning: row 2: [odd]" in re.sub(r"\x1b\[[\d;]*m", "", said)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", said)
+    assert "warning: row 2: [odd]" in plain
+    assert "is replaced, what it had is rendered again: it [died]" in plain
     assert "10/10" in said
     assert "1/1" in said
     assert said.count("\x1b[?25h") >= said.count("\x1b[?25l") > 0, "the cursor is left hidden"

@@ -144,11 +144,18 @@ def render(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("render.cluster._Actor", Painter)
     Ledger(tmp_path).create()
 
-    def run(units: list[Unit], force: Workforce = ONE_CPU, deadline_s: float = 60.0, **told: Any) -> Iterator[Receipt]:
+    def run(
+        units: list[Unit],
+        force: Workforce = ONE_CPU,
+        deadline_s: float = 60.0,
+        losses: list[str] | None = None,
+        **told: Any,
+    ) -> Iterator[Receipt]:
+        watch = SimpleNamespace(frames=lambda _: None, lost=([] if losses is None else losses).append)
         painting: Any = Painting(tmp_path, **told)
         outstanding = Ledger(tmp_path).outstanding(iter(units))
         with Cluster(painting, force, None, deadline_s) as cluster:
-            yield from cluster.render(outstanding, lambda _: None)
+            yield from cluster.render(outstanding, watch)
 
     return run
 
@@ -195,8 +202,11 @@ def test_a_model_that_no_worker_can_load_ends_the_run(render: Callable[..., Iter
 
 @pytest.mark.parametrize("fault", ["kills_once", "breaks_once"])
 def test_a_worker_dies(render: Callable[..., Iterator[Receipt]], tmp_path: Path, fault: str) -> None:
-    receipts = list(render(make_units(4, 2), **{fault: frozenset({3})}))
+    losses: list[str] = []
+    receipts = list(render(make_units(4, 2), losses=losses, **{fault: frozenset({3})}))
     assert len(receipts) == 4
+    (said,) = losses
+    assert ("worker process has died" if fault == "kills_once" else "the device is lost") in said
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)
 
@@ -230,7 +240,9 @@ def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
 
 
 def test_a_silent_worker_is_replaced(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
-    list(render(make_units(4, 2), deadline_s=2.0, silences_once=frozenset({2})))
+    losses: list[str] = []
+    list(render(make_units(4, 2), deadline_s=2.0, losses=losses, silences_once=frozenset({2})))
+    assert losses == ["nothing done for 2 s"]
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)
 

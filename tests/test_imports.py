@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "sound": set(),
     "onsets": {"sound"},
     "timing": {"cells", "files", "onsets", "rules", "sound", "walks"},
-    "walks": {"cells", "problems", "recipe"},
+    "walks": {"cells", "problems", "recipe", "vocabulary"},
     "manifest": {
         "cells",
         "durable",
@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
         "sweep",
         "table",
         "timing",
+        "vocabulary",
         "walks",
     },
     "motion": {"blend", "recipe", "vocabulary"},

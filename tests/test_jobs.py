@@ -11,10 +11,9 @@ import pytest
 
 import render
 from render.blend import INTERPOLATIONS
-from render.cells import COLUMNS, FROZEN_ONLY, SHORTHANDS
 from render.cli import _parser
 from render.config import JobConfig, load_job
-from render.vocabulary import EASINGS, MOTIONS, SCHEDULERS, STORE_COLUMNS
+from render.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS, STORE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -20,14 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import render.manifest
-from render.cells import COLUMNS, FROZEN_ONLY
 from render.families import SamplingDefaults
 from render.manifest import Manifest, read_frozen, read_manifest
 from render.motion import frame_count
 from render.recipe import SEED_MAX, Keyframe, ManifestError, Walk
 from render.rules import Defaults, ModelRules, SizeRule
 from render.sweep import parse_sweep
-from render.vocabulary import FLOW_SCHEDULERS, KARRAS_SCHEDULERS
+from render.vocabulary import COLUMNS, FLOW_SCHEDULERS, FROZEN_ONLY, KARRAS_SCHEDULERS
 
 DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42, Path())
 SIZES = SizeRule(multiple=8, minimum=16, maximum=1024)

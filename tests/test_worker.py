@@ -190,7 +190,6 @@ def test_one_model_is_held_at_a_time(
     assert stored == [{main}, {soft}, {main}]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_model_that_cannot_be_loaded_reaches_every_future(
     starter: Model, make_worker: MakeWorker, renderer: Renderer, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +203,8 @@ def test_a_model_that_cannot_be_loaded_reaches_every_future(
             future.result(100)
     with pytest.raises(ModelError):
         first.result(100)
+    with pytest.raises(ModelError):  # and what comes when it is lost
+        worker.submit(make_unit(3, frames[:1])).result(100)
 
 
 def test_prompts_are_encoded_once_a_unit_before_its_frames(
@@ -417,7 +418,6 @@ def test_out_of_memory_halves_the_rows(
     assert [row["sha256"] for row in rows_of(other, plain)] == [row["sha256"] for row in rows_of(ledger, receipts[0])]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_no_memory_for_one_row_reaches_every_future(
     renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
