@@ -267,6 +267,7 @@ def _start_local(force: Workforce, folder: str) -> None:
 
 
 def _last_line(error: object) -> str:
-    """What an error says in the end, without Ray's story of how it came here."""
+    """What an error says in the end, without Ray's story of how it came here and its guesses at why."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))
+    last = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))
+    return last.partition(" Some common causes include")[0]

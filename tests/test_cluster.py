@@ -206,6 +206,7 @@ def test_a_worker_dies(render: Callable[..., Iterator[Receipt]], tmp_path: Path,
     receipts = list(render(make_units(4, 2), losses=losses, **{fault: frozenset({3})}))
     assert len(receipts) == 4
     (said,) = losses
+    assert len(said) < 250
     assert ("worker process has died" if fault == "kills_once" else "the device is lost") in said
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)
