@@ -40,7 +40,7 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "workers.count": _between(1, 100_000),
     "workers.cpus": _between(1, 1024),
     "workers.gpus": _between(0, 64),
-    "workers.rows": _between(1, 4096),
+    "workers.rows": ("a power of two, 1 … 4096", lambda rows: rows in {1 << n for n in range(13)}),
     "workers.deadline_s": _between(1, math.inf),
     "workers.dtype": _among("auto", "float32", "bfloat16"),
     "workers.device": _among("auto", "cpu", "cuda"),

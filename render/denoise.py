@@ -181,37 +181,37 @@ def pack_rows(
 
     `admit(wait)` gives the next frame, or None for now; None when asked to wait ends it. A frame that raises is yielded
     with its exception and the others go on; what `run` raises ends the iteration. A frame's rows may fall into two batches.
-    One that asks for no rows waits for another frame, and is asked again when some frame has got on.
+    One that asks for no rows waits for another frame, and is asked again when there is room in a batch.
     """
     pending: deque[tuple[_InFlight[Token], int, Row]] = deque()
-    waiting: list[_InFlight[Token]] = []
+    waiting: deque[_InFlight[Token]] = deque()
     while True:
+        for _ in range(len(waiting)):  # first: what they wait for may be there
+            if len(pending) < rows:
+                yield from _push(waiting.popleft(), pending, waiting)
         while len(pending) < rows and (admitted := admit(not pending and not waiting)):
-            yield from _push([_InFlight(*admitted)], pending, waiting)
+            yield from _push(_InFlight(*admitted), pending, waiting)
         if not pending and not waiting:
             return
         batch = [pending.popleft() for _ in range(min(rows, len(pending)))]
         for (flight, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
             flight.outputs[slot] = output
             if all(output is not None for output in flight.outputs):
-                yield from _push([flight], pending, waiting)
-        again, waiting = waiting, []
-        yield from _push(again, pending, waiting)
+                yield from _push(flight, pending, waiting)
 
 
 def _push(
-    flights: Sequence[_InFlight[Token]],
+    flight: _InFlight[Token],
     pending: deque[tuple[_InFlight[Token], int, Row]],
-    waiting: list[_InFlight[Token]],
+    waiting: deque[_InFlight[Token]],
 ) -> Iterator[tuple[Token, Tensor | Exception]]:
-    """Let frames take their step and queue their next rows; yields those of which that was the last."""
-    for flight in flights:
-        try:
-            asked = flight.advance()
-        except StopIteration as stop:
-            yield flight.token, stop.value
-        except Exception as error:  # whatever a frame raises is that frame's affair
-            yield flight.token, error
-        else:
-            pending.extend((flight, slot, row) for slot, row in enumerate(asked))
-            waiting.extend([] if asked else [flight])
+    """Let a frame take its step and queue its next rows; yields it if that was the last."""
+    try:
+        asked = flight.advance()
+    except StopIteration as stop:
+        yield flight.token, stop.value
+    except Exception as error:  # whatever a frame raises is that frame's affair
+        yield flight.token, error
+    else:
+        pending.extend((flight, slot, row) for slot, row in enumerate(asked))
+        waiting.extend([] if asked else [flight])

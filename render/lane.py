@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -40,8 +41,15 @@ Token = TypeVar("Token")
 class Lane(Generic[Token]):
     """Renders what `take(wait)` gives: (token, recipe), or None for now; None when asked to wait is the end."""
 
-    def __init__(self, renderer: Starter, rows: int, take: Callable[[bool], tuple[Token, Recipe] | None]) -> None:
-        self._renderer, self._rows, self._take = renderer, rows, take
+    def __init__(
+        self,
+        renderer: Starter,
+        rows: int,
+        take: Callable[[bool], tuple[Token, Recipe] | None],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`around` is entered for every batch."""
+        self._renderer, self._rows, self._take, self._around = renderer, rows, take, around
         self._flying: dict[Token, Recipe] = {}
         self._suspects: deque[tuple[Token, Recipe]] = deque()  # to be run alone: one of them broke a batch
         self._tries: Counter[Token] = Counter()
@@ -92,7 +100,8 @@ class Lane(Generic[Token]):
         return token, self._renderer.start(recipe)
 
     def _evaluate(self, rows: list[Row]) -> list[Tensor]:
-        return self._renderer.run(rows, self._rows)
+        with self._around():
+            return self._renderer.run(rows, self._rows)
 
     def _judge(self, token: Token, recipe: Recipe, error: Exception) -> Failure | None:
         """The failure of a frame that has had its tries; another try, alone, for one that has not."""

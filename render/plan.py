@@ -149,7 +149,10 @@ def _guided(leg: Leg, target: Target) -> int:
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
     """Fix rows and unit sizes for each group of the job."""
-    rows = {group: min(limits.rows or _rows(group, limits.gpu), asked) for group, (_, asked) in counts.by_group.items()}
+    rows = {
+        group: _power_of_two(min(limits.rows or _rows(group, limits.gpu), asked))
+        for group, (_, asked) in counts.by_group.items()
+    }
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
     units = sum(_cut(runs, unit_frames[group])[0] for group, runs in counts.runs.items())
     return Plan(fingerprint, targets, units, rows, unit_frames)
@@ -176,6 +179,11 @@ def _rows(group: Group, gpu: bool) -> int:
     _, width, height = group
     most, area = (64, 32 * 512**2) if gpu else (16, 16 * 128**2)
     return max(2, min(most, area // (width * height)))
+
+
+def _power_of_two(count: int) -> int:
+    """The largest up to a number: of other row counts, a row's last bits depend on its place in the batch (on a CPU)."""
+    return 1 << (count.bit_length() - 1)
 
 
 def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:

@@ -26,6 +26,7 @@ from render.images import read_image
 from render.interpolate import evaluate, slerp
 from render.model import Model
 from render.recipe import Recipe
+from render.threads import RowThreads, use_threads
 
 __all__ = ["Renderer", "choose_dtype"]
 
@@ -43,11 +44,12 @@ class Renderer:
 
         Start images lie in the folder `images`.
         """
-        torch.set_num_threads(threads)
+        use_threads(threads)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         self._images = images
         self._device = torch.device(device)
+        self._row_threads = RowThreads(threads if device == "cpu" else 1)
         self._dtype = choose_dtype(self._device, dtype)
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
@@ -139,13 +141,17 @@ class Renderer:
     @torch.inference_mode()
     def run(self, rows: Sequence[Row], count: int) -> list[Tensor]:
         """The network's float32 output `[1, C, H, W]` for each row; copies of the last row fill the batch to `count`."""
-        filled = [*rows, *[rows[-1]] * (count - len(rows))]
+        output = self._row_threads.compute([*rows, *[rows[-1]] * (count - len(rows))], self._evaluate)
+        return list(torch.split(output[: len(rows)], 1))
+
+    @torch.inference_mode()
+    def _evaluate(self, rows: Sequence[Row]) -> Tensor:
         output = self._family.evaluate(
-            torch.cat([row.latents for row in filled]).to(self._dtype),
-            torch.stack([row.timestep.to(torch.float32) for row in filled]),
-            {name: torch.stack([row.conditioning[name] for row in filled]) for name in rows[0].conditioning},
+            torch.cat([row.latents for row in rows]).to(self._dtype),
+            torch.stack([row.timestep.to(torch.float32) for row in rows]),
+            {name: torch.stack([row.conditioning[name] for row in rows]) for name in rows[0].conditioning},
         )
-        return list(torch.split(output[: len(rows)].float(), 1))
+        return output.float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:

@@ -9,40 +9,34 @@ Two units may be in hand: the frames of the next fill the rows that the last one
 from __future__ import annotations
 
 import gc
-import hashlib
-import io
 import time
 import traceback
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Queue
-from threading import BoundedSemaphore, Thread
-from typing import Any
+from threading import BoundedSemaphore, Lock, Thread
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from render.encode import rendered
 from render.lane import FATAL, OUT_OF_MEMORY, TRIES, Lane
 from render.ledger import Ledger
 from render.model import Model
 from render.recipe import Group, ModelError, Receipt, Recipe, Unit
 from render.renderer import Renderer
 from render.shard import Failure, Origin, Rendered, shard_schema, write_shard
+from render.threads import use_threads
 
-__all__ = ["Progress", "Setup", "Worker", "encode_image"]
+__all__ = ["Progress", "Setup", "Worker"]
 
 DECODES_WAITING = 64  # latents held for decoding before denoising waits
-ENCODINGS: dict[str, dict[str, Any]] = {
-    "png": {"format": "PNG", "compress_level": 1},
-    "webp": {"format": "WEBP", "lossless": True, "method": 0, "quality": 0},
-    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,7 @@ class Setup:
     models: dict[str, Model]  # by their names in the job
     out: Path
     labels: bytes  # schema of the manifest's label columns
-    format: str  # one of ENCODINGS
+    format: str  # of the images, one of ENCODINGS
     device: str  # cpu or cuda
     dtype: str
     threads: int
@@ -113,7 +107,8 @@ class Worker:
         self._finished = 0
         self._ready_s = self._beat_s = time.monotonic()
         self._room = BoundedSemaphore(DECODES_WAITING)
-        self._finisher = ThreadPoolExecutor(1, "finish", torch.set_num_threads, (setup.threads,))
+        self._device = Lock()  # held for a batch, and where an image has to be decoded alone
+        self._finisher = ThreadPoolExecutor(1, "finish", use_threads, (setup.threads,))
         self._writer = ThreadPoolExecutor(1, "write")
         self._denoiser = Thread(target=self._serve, name="denoise", daemon=True)
         self._denoiser.start()
@@ -145,7 +140,7 @@ class Worker:
     # The denoising thread.
 
     def _serve(self) -> None:
-        torch.set_num_threads(self._setup.threads)
+        use_threads(self._setup.threads)
         try:
             while (job := self._peek(wait=True)) is not None:
                 if job.model != self._held:
@@ -181,11 +176,17 @@ class Worker:
 
     def _render(self, job: _Job) -> None:
         """Denoise units of one lane until the next unit is of another, or none is left."""
-        lane: Lane[_Token] = Lane(self._renderer, job.unit.rows, lambda wait: self._take(job.lane, wait))
+        lane: Lane[_Token] = Lane(self._renderer, job.unit.rows, lambda wait: self._take(job.lane, wait), self._batch)
         for (job_of, position), result in lane.run():
             self._beat_s = time.monotonic()
             self._room.acquire()
             self._finisher.submit(self._finish, job_of, position, result)
+
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        with self._device:
+            yield
+        self._beat_s = time.monotonic()
 
     def _take(self, lane: _LaneKey, wait: bool) -> tuple[_Token, Recipe] | None:
         """The next frame of the lane."""
@@ -254,26 +255,32 @@ class Worker:
             return
         job.missing -= 1
         self._finished += 1
+        self._beat_s = time.monotonic()
         if not job.missing:
             self._writer.submit(self._write, job)
 
     def _picture(self, latents: Tensor, recipe: Recipe) -> Rendered | Failure:
-        """Decode and encode, with a second try. Raises torch.AcceleratorError: after it the device is of no more use."""
+        """Decode and encode, with a second try. Raises what is no frame's fault: MemoryError and torch.AcceleratorError."""
         for _ in range(TRIES):
             try:
-                pixels = self._renderer.decode(latents, recipe.tiled)
-                return Rendered(
-                    data=encode_image(pixels, self._setup.format),
-                    sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
-                    timestamp_s=time.time(),
-                    blank=bool((pixels == pixels[:1, :1]).all()),
-                )
-            except torch.AcceleratorError:
+                return rendered(self._pixels(latents, recipe), self._setup.format)
+            except FATAL:
                 raise
             except Exception:
                 failure = Failure(traceback.format_exc())
                 torch.cuda.empty_cache()
         return failure
+
+    def _pixels(self, latents: Tensor, recipe: Recipe) -> NDArray[np.uint8]:
+        """The image; where there is no memory for it beside a batch, between two of them."""
+        with suppress(*OUT_OF_MEMORY):
+            return self._renderer.decode(latents, recipe.tiled)
+        with self._device:
+            torch.cuda.empty_cache()
+            try:
+                return self._renderer.decode(latents, recipe.tiled)
+            except OUT_OF_MEMORY as error:
+                raise MemoryError(f"no memory to decode {recipe.width}x{recipe.height} pixels") from error
 
     # The writing thread.
 
@@ -288,10 +295,3 @@ class Worker:
             job.receipt.set_result(receipt)
         except BaseException as error:
             job.receipt.set_exception(error)
-
-
-def encode_image(pixels: NDArray[np.uint8], encoding: str) -> bytes:
-    """RGB `[H, W, 3]` as a file of one of ENCODINGS; png and webp keep every bit."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **ENCODINGS[encoding])
-    return buffer.getvalue()

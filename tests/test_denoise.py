@@ -23,6 +23,7 @@ from render.model import Model
 from render.plan import evaluations_of
 from render.recipe import Keyframe, Recipe
 from render.renderer import Renderer
+from render.threads import use_threads
 from render.vocabulary import KARRAS_SCHEDULERS
 
 # diffusers' LMS and DEIS hand tensors to NumPy; torch's __array__ and __array_wrap__ are not those of NumPy 2 yet.
@@ -439,6 +440,46 @@ def test_steps_of_an_image_on_its_way_are_taken_once(
     assert sum(asked) == 2 * evaluations_of(make_keyframe(scheduler=scheduler, steps=5))
     for mine, other in zip(alone, together, strict=True):
         assert torch.equal(mine, other)
+
+
+def test_frames_that_share_do_not_run_in_lockstep(renderer: Renderer, make_recipe: MakeRecipe) -> None:
+    """What waits for a stem takes up rows as there is room; else all of a unit would be in memory, and end together."""
+    renderer.forget()
+    recipes = [anchored(make_recipe, seed) for seed in range(20)]
+    waiting = iter(enumerate(recipes))
+    asked: list[int] = []
+
+    def admit(wait: bool) -> Any:
+        following = next(waiting, None)
+        return following and (following[0], renderer.start(following[1]))
+
+    def run(batch: list[Row]) -> list[Tensor]:
+        asked.append(len(batch))
+        return renderer.run(batch, 4)
+
+    done = [len(asked) for _ in pack_rows(admit, run, 4)]
+    assert sum(asked) == 2 * (3 + 20 * 3)
+    assert done[0] <= 3 + 3 + 1  # batches: the stem, then the first two frames
+    assert done[9] <= len(asked) * 0.6
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("size", [(64, 64), (96, 160)])
+def test_a_rows_place_in_the_batch_does_not_show(
+    starter: Model, make_recipe: MakeRecipe, threads: int, size: tuple[int, int]
+) -> None:
+    """On any number of CPU threads, at every row count that is planned."""
+    renderer = Renderer(starter, "cpu", "float32", threads)
+    recipes = [make_recipe(width=size[0], height=size[1], steps=1, noise=Seed(seed)) for seed in range(9)]
+    rows = [row for recipe in recipes for row in next(renderer.start(recipe))]
+    try:
+        for count in (2, 4, 8, 16):
+            whole = renderer.run(rows[:count], count)
+            for place in range(count):
+                turned = renderer.run([*rows[place:count], *rows[:place]], count)
+                assert torch.equal(turned[0], whole[place])
+    finally:
+        use_threads(1)
 
 
 def test_frames_of_latents_alone(renderer: Renderer, make_recipe: MakeRecipe) -> None:

@@ -134,9 +134,9 @@ def test_units_come_model_by_model(make_keyframe: MakeKeyframe) -> None:
     [
         (1, 1.0, None, 1),  # a lone still does not pay for sixteen rows
         (1, 3.0, None, 2),
-        (3, 3.0, None, 6),
+        (3, 3.0, None, 4),  # a power of two
         (100, 3.0, None, 16),
-        (100, 3.0, 5, 5),  # odd numbers are fine: a frame's rows may part
+        (100, 3.0, 8, 8),
         (2, 3.0, 100, 4),
     ],
 )

@@ -20,11 +20,11 @@ from PIL import Image
 
 import render.shard
 from render.blend import Prompt, Seed, mix
+from render.encode import ENCODINGS, encode_image
 from render.ledger import Ledger
 from render.recipe import Frame, Keyframe, Recipe, StoreError, Unit
 from render.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
 from render.vocabulary import STORE_COLUMNS
-from render.worker import ENCODINGS, encode_image
 
 ORIGIN = Origin("starter", "abc", "CPU, 1 thread", "float32", "png")
 NO_LABELS = pa.schema([])

@@ -22,12 +22,12 @@ from PIL import Image
 import render.shard
 import render.store
 from render.blend import Prompt, Seed
+from render.encode import encode_image
 from render.ledger import Ledger
 from render.recipe import Frame, Keyframe, Recipe, StoreError, Unit
 from render.shard import Failure, Origin, Rendered, shard_schema, write_shard
 from render.store import ImageStore, StoredFrame, open_store
 from render.vocabulary import STORE_COLUMNS
-from render.worker import encode_image
 
 SCHEMA = shard_schema(bytes(pa.schema([("group", pa.string())]).serialize().to_pybytes()))
 ORIGIN = Origin("starter", "", "CPU, 1 thread", "float32", "png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,13 +25,15 @@ from torch import Tensor
 
 import render.worker
 from render.denoise import Row
+from render.encode import ENCODINGS
 from render.lane import TRIES
 from render.ledger import Ledger
 from render.model import Model, resolve_model
+from render.motion import frames_of
 from render.recipe import Frame, Keyframe, ModelError, Receipt, Recipe, Target, Unit, Walk
 from render.renderer import Renderer
 from render.vocabulary import STORE_COLUMNS
-from render.worker import ENCODINGS, Setup, Worker
+from render.worker import Setup, Worker
 
 pytest_plugins = ["stores"]
 
@@ -67,7 +70,6 @@ def make_worker(
 @pytest.fixture
 def frames(starter: Model, make_keyframe: Callable[..., Keyframe]) -> list[Frame]:
     """Eight frames of 64 × 64 whose steps, guidance and scheduler differ, and two of 96 × 64."""
-    from render.motion import frames_of
 
     def key(row: int, **fields: Any) -> Keyframe:
         return make_keyframe(row=row, labels=(f"g{row}",), negative_prompt="blurry", **fields)
@@ -384,6 +386,55 @@ def test_a_frame_that_does_not_decode_is_quarantined(
     assert (bad.quarantined, bad.frames, bad.file) == ((0, 1), 0, None)
     assert all("required finite values" in failure["error"] for failure in failures_of(ledger))
     assert Counter(tries) == {True: 2, False: 2 * TRIES}
+
+
+def test_no_memory_to_decode_is_no_frame_s_fault(
+    renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a batch there may be too little: it is tried again between two."""
+    decode, batches = renderer.decode, count_calls(renderer, monkeypatch)
+    worker, tries = make_worker(), Counter[int]()
+    enough = 2
+
+    def scarce(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+        tries[id(latents)] += 1
+        if tries[id(latents)] < enough:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        before = len(batches)
+        pixels = decode(latents, tiled)
+        assert len(batches) == before
+        return pixels
+
+    monkeypatch.setattr(renderer, "decode", scarce)
+    (receipt,) = render_units(worker, [make_unit(0, frames[:4])])
+    assert (receipt.frames, receipt.quarantined) == (4, ())
+    enough = 100
+    with pytest.raises(MemoryError, match="no memory to decode 64x64 pixels"):
+        worker.submit(make_unit(1, frames[4:6])).result(100)
+
+
+def test_every_batch_is_a_sign_of_life(
+    starter: Model,
+    renderer: Renderer,
+    make_worker: MakeWorker,
+    make_keyframe: Callable[..., Keyframe],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A frame may take longer than the deadline."""
+    silences: list[float] = []
+    run = renderer.run
+    worker = make_worker()
+
+    def slow(rows: Sequence[Row], count: int) -> list[Tensor]:
+        time.sleep(0.05)
+        silences.append(worker.progress().idle_s)
+        return run(rows, count)
+
+    monkeypatch.setattr(renderer, "run", slow)
+    still = Walk("still", (make_keyframe(steps=30, guidance=1.0, labels=("g",)),), still=True)
+    render_units(worker, [make_unit(0, list(frames_of(still, Target(starter.fingerprint))))])
+    assert len(silences) == 30
+    assert max(silences[1:]) < 0.5  # of 1.5 seconds and more
 
 
 def test_out_of_memory_halves_the_rows(
