@@ -9,7 +9,7 @@ from importlib.metadata import version
 from itertools import groupby
 from typing import Any
 
-from render.motion import frame_count, legs, position, skipped_steps
+from render.motion import frame_count, legs, position, skipped_steps, steps_of
 from render.recipe import MAIN, Keyframe, Walk
 from render.vocabulary import MOTIONS
 
@@ -108,17 +108,18 @@ def _line(walk: Walk) -> Iterator[tuple[str, str]]:
             between = _prompt(a) if a.seed == b.seed else f"{_prompt(a)}  seed {a.seed} → {b.seed}"
         for index in range(leg.count):
             t = _between(a, index) if index else 0.0
+            here = leg.end if leg.end and index == leg.count - 1 else a
             if moving:
                 place = ", ".join(_number(name, getattr(a, name), getattr(b, name), t) for name in moving)
                 yield f"{_prompt(a)}  {place}", place
-            elif index:
+            elif index and here is a:
                 place = f"t = {t:.2f}"
                 yield (
                     f"{between}  {place}",
                     f"{number} → {number % len(walk.keyframes) + 1}  {place}" if several else place,
                 )
             else:
-                yield _prompt(a), _prompt(a)
+                yield _prompt(here), _prompt(here)
 
 
 def _between(start: Keyframe, index: int) -> float:
@@ -161,7 +162,7 @@ def _circle(walk: Walk) -> Iterator[tuple[str, str]]:
 
 def _denoising(walk: Walk) -> Iterator[tuple[str, str]]:
     (start,), count = walk.keyframes, frame_count(walk)
-    skipped = skipped_steps(start.steps, start.strength) if start.image else 0
+    skipped = start.steps - steps_of(start)
     for index in range(count):
         taken = start.every * (index + (start.shown == "clean"))
         step = start.steps if index == count - 1 else skipped + taken
@@ -172,7 +173,8 @@ def _denoising(walk: Walk) -> Iterator[tuple[str, str]]:
 def _diffuse(walk: Walk) -> Iterator[tuple[str, str]]:
     (start,), count = walk.keyframes, frame_count(walk)
     for index in range(count):
-        place = f"noise {index} of {count - 1}"
+        step = start.steps if index == count - 1 else 1 + start.every * (index - 1) if index else 0
+        place = f"noise {step} of {start.steps}"
         yield f"{start.image}  {place}", place
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "position",
     "recipe_at",
     "shown_order",
+    "steps_of",
 ]
 
 EASING: dict[str, Callable[[float], float]] = {  # 0 … 1 to 0 … 1; onsets have each leg's own pace
@@ -55,9 +56,15 @@ class Leg:
     corners: tuple[Keyframe, ...]  # that the frames lie between
     count: int  # frames
     at: Callable[[int, Target], Recipe]  # the recipe of the frame at 0 … count - 1
-    share: float = 1.0  # of the steps, that each of its frames takes for itself, in the mean
-    stem: float = 0.0  # of the steps, that are taken once for all of its frames
-    tied: bool = False  # whether its frames share what is rendered, and are best kept together
+    renders: int  # how often all steps are taken, but for those of the stem
+    stem: int = 0  # steps that are taken once for all of its frames
+    again: int = 0  # renders that the frames on both sides of a cut have in common
+    end: Keyframe | None = None  # of the last frame, where it is a walk's last keyframe
+
+    @property
+    def tied(self) -> bool:
+        """Whether its frames share what is rendered, and are best kept together."""
+        return bool(self.stem or self.again)
 
 
 def recipe_at(point: Point, target: Target) -> Recipe:
@@ -94,6 +101,11 @@ def skipped_steps(steps: int, strength: float) -> int:
     return min(steps - 1, steps - int(steps * strength))
 
 
+def steps_of(keyframe: Keyframe) -> int:
+    """The steps that its image takes: all, or those that a start image needs."""
+    return keyframe.steps - (skipped_steps(keyframe.steps, keyframe.strength) if keyframe.image else 0)
+
+
 def _first(point: Point) -> Keyframe:
     return _first(point.a) if isinstance(point, Between) else point
 
@@ -125,39 +137,40 @@ def position(start: Keyframe, step: int) -> float:
 
 def line(walk: Walk) -> Iterator[Leg]:
     """From keyframe to keyframe, each leg up to, not including, the next; then the last one, or back to the first."""
-    cycle = walk.keyframes[0].loop == "cycle"
-    for a, b in pairwise((*walk.keyframes, *walk.keyframes[:1]) if cycle else walk.keyframes):
-        yield _leg_of_line(a, b)
-    if not cycle:
-        alone = len(walk.keyframes) == 1
-        before, last = walk.keyframes * 2 if alone else walk.keyframes[-2:]
-        own = 1.0 if alone else 1 - _stem(before, last)
-        yield Leg(
-            last, (last,), 1, lambda _index, target: _anchored(recipe_at(last, target), before, last, target), own
-        )
+    first, *others = walk.keyframes
+    if not others:
+        yield Leg(first, (first,), 1, lambda _index, target: recipe_at(first, target), renders=1)
+        return
+    cycle = first.loop == "cycle"
+    for a, b in pairwise((*walk.keyframes, first) if cycle else walk.keyframes):
+        yield _leg_of_line(a, b, ends=b is others[-1] and not cycle)
 
 
-def _leg_of_line(a: Keyframe, b: Keyframe) -> Leg:
-    """`frames` steps from a to b, with `tween` frames of latents alone behind each."""
+def _leg_of_line(a: Keyframe, b: Keyframe, ends: bool) -> Leg:
+    """`frames` steps from a to b, with `tween` frames of latents alone behind each; b itself where the walk ends in it."""
     apart = a.tween + 1
 
     def rendered(step: int, target: Target) -> Recipe:
-        return _anchored(recipe_at(Between(a, b, position(a, step)), target), a, b, target)
+        point = b if ends and step == a.frames else Between(a, b, position(a, step))
+        return _anchored(recipe_at(point, target), a, b, target)
 
     def at(index: int, target: Target) -> Recipe:
         step, part = divmod(index, apart)
         recipe = rendered(step, target)
         return replace(recipe, towards=rendered(step + 1, target), t=part / apart) if part else recipe
 
-    stem = _stem(a, b)
-    return Leg(a, (a, b), a.frames * apart, at, (1 - stem) / apart, stem, tied=bool(a.anchor or a.tween))
-
-
-def _stem(a: Keyframe, b: Keyframe) -> float:
-    """The part of its steps that an anchored leg takes once."""
-    strength = (a.strength + b.strength) / 2
-    steps = a.steps - (skipped_steps(a.steps, strength) if a.image else 0)
-    return round(a.anchor * steps) / steps
+    stem = round(a.anchor * steps_of(a))
+    to_tween = bool(a.tween and stem)  # the last tweens lead to b as this leg's stem has it, not the next one's
+    return Leg(
+        start=a,
+        corners=(a, b),
+        count=a.frames * apart + ends,
+        at=at,
+        renders=a.frames + (ends or to_tween),
+        stem=stem,
+        again=2 if a.tween else 0,
+        end=b if ends else None,
+    )
 
 
 def _anchored(recipe: Recipe, a: Keyframe, b: Keyframe, target: Target) -> Recipe:
@@ -179,7 +192,7 @@ def grid(walk: Walk) -> Iterator[Leg]:
         recipe = recipe_at(Between(Between(a, b, x), Between(c, d, x), y), target)
         return replace(recipe, noise=Seed(a.seed + index)) if a.vary_noise else recipe
 
-    yield Leg(a, walk.keyframes, side**2, at)
+    yield Leg(a, walk.keyframes, side**2, at, renders=side**2)
 
 
 def drift(walk: Walk) -> Iterator[Leg]:
@@ -192,7 +205,7 @@ def drift(walk: Walk) -> Iterator[Leg]:
         moved = Offset(recipe.prompt, along, index * start.step_size) if index else recipe.prompt
         return replace(recipe, prompt=moved)
 
-    yield Leg(start, (start,), start.frames, at)
+    yield Leg(start, (start,), start.frames, at, renders=start.frames)
 
 
 def circle(walk: Walk) -> Iterator[Leg]:
@@ -204,7 +217,7 @@ def circle(walk: Walk) -> Iterator[Leg]:
         round_ = Circle(Seed(start.seed), Seed(other.seed), index / start.frames) if index else recipe.noise
         return replace(recipe, noise=round_)
 
-    yield Leg(start, (start,), start.frames, at)
+    yield Leg(start, (start,), start.frames, at, renders=start.frames)
 
 
 def denoising(walk: Walk) -> Iterator[Leg]:
@@ -213,26 +226,26 @@ def denoising(walk: Walk) -> Iterator[Leg]:
     Where the clean image is shown, which a step foretells, the start has none.
     """
     (start,) = walk.keyframes
-    taken = skipped_steps(start.steps, start.strength) if start.image else 0
-    last, clean = start.steps - taken, start.shown == "clean"
+    last, clean = steps_of(start), start.shown == "clean"
     stops = [*range(start.every if clean else 0, last, start.every), last]
 
     def at(index: int, target: Target) -> Recipe:
         stop = stops[index]
         return replace(recipe_at(start, target), stop=None if stop == last else stop, clean=clean and stop < last)
 
-    yield Leg(start, (start,), len(stops), at, share=0.0, stem=1.0, tied=True)
+    yield Leg(start, (start,), len(stops), at, renders=1, again=1)
 
 
 def diffuse(walk: Walk) -> Iterator[Leg]:
-    """How an image is lost: the start image, then noised as at every so many timesteps, q(x_t | x_0), t rising."""
+    """How an image is lost: the start image, noised as at every so many timesteps, q(x_t | x_0), t rising to its end."""
     (start,) = walk.keyframes
-    places = [start.steps, *range(start.steps - 1, -1, -start.every)]
+    places = [start.steps, *range(start.steps - 1, 0, -start.every), 0]
+    scheduler = "ddim" if start.scheduler == "pndm" else start.scheduler  # that has one of its timesteps twice
 
     def at(index: int, target: Target) -> Recipe:
-        return replace(recipe_at(start, target), skipped_steps=places[index], stop=0)
+        return replace(recipe_at(start, target), skipped_steps=places[index], stop=0, scheduler=scheduler)
 
-    yield Leg(start, (start,), len(places), at, 0.0)
+    yield Leg(start, (start,), len(places), at, renders=0)
 
 
 _MOTIONS = (line, grid, drift, circle, denoising, diffuse)
@@ -253,7 +266,8 @@ def frames_of(walk: Walk, target: Target) -> Iterator[Frame]:
     index = 0
     for leg in legs(walk):
         for place in range(leg.count):
-            yield Frame(walk.name, index, leg.at(place, target), leg.start)
+            keyframe = leg.end if leg.end and place == leg.count - 1 else leg.start
+            yield Frame(walk.name, index, leg.at(place, target), keyframe)
             index += 1
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
+from statistics import fmean
 from typing import Any
 
-from render.motion import Leg, frames_of, legs, skipped_steps
+from render.motion import Leg, frames_of, legs, steps_of
 from render.recipe import Frame, Group, Keyframe, Target, Unit, Walk
 
 __all__ = [
@@ -45,7 +47,7 @@ class Run:
 
     frames: int
     tied: bool = False
-    shared: int = 0  # evaluations of what they share, which every unit takes anew
+    shared: int = 0  # evaluations that a unit takes again which cuts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,14 @@ def _group(text: str) -> Group:
     return model, int(width), int(height)
 
 
-def evaluations_of(keyframe: Keyframe) -> int:
-    """Network calls that one frame's scheduler makes: Heun takes two a step but the last, PNDM one more in all."""
-    steps = keyframe.steps - (skipped_steps(keyframe.steps, keyframe.strength) if keyframe.image else 0)
-    extra = {"heun": steps - 1, "flow-heun": steps - 1, "pndm": 1 if keyframe.steps > 1 else 0}
+def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
+    """Network calls that one frame's scheduler makes in its last so many steps, None for all that are not skipped.
+
+    Heun takes two a step but the last, PNDM one more in all.
+    """
+    if steps is None:
+        steps = steps_of(keyframe)
+    extra = {"heun": max(0, steps - 1), "flow-heun": max(0, steps - 1), "pndm": 1 if keyframe.steps > 1 else 0}
     return steps + extra.get(keyframe.scheduler, 0)
 
 
@@ -119,14 +125,13 @@ def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
         named += not walk.still
         for leg in legs(walk):
             a = leg.start
-            guided = _guided(leg, targets[a.model])
+            rows, each, stem = _cost(leg, targets[a.model])
             group = a.model, a.width, a.height
             by_group[group][0] += leg.count
-            by_group[group][1] += leg.count + guided if leg.share else 1 + (guided > 0)
+            by_group[group][1] += math.ceil(max(1, leg.renders) * rows)
             pixels += leg.count * a.width * a.height
-            shared = round((1 + (guided > 0)) * evaluations_of(a) * leg.stem)
-            evaluations += round((leg.count + guided) * evaluations_of(a) * leg.share) + shared
-            _add(runs[group], leg, shared)
+            evaluations += round(leg.renders * each + stem)
+            _add(runs[group], leg, round(leg.again * each + stem))
     frames = sum(count for count, _ in by_group.values())
     sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
     return Counts(named, stills, frames, pixels, evaluations, sizes, dict(runs))
@@ -139,12 +144,20 @@ def _add(runs: list[Run], leg: Leg, shared: int) -> None:
         runs[-1].frames += leg.count
 
 
-def _guided(leg: Leg, target: Target) -> int:
-    """How many of a leg's frames ask for two rows."""
-    corners = {(k.true_guidance if target.distilled else k.guidance) > 1 for k in leg.corners}
-    if len(corners) == 1:
-        return leg.count if corners.pop() else 0
-    return sum(leg.at(index, target).guided for index in range(leg.count))
+def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
+    """In the mean of a leg's frames: rows asked for at once, evaluations of a render, and of what all share."""
+    a = leg.start
+    guided = {(k.true_guidance if target.distilled else k.guidance) > 1 for k in leg.corners}
+    whole = own = evaluations_of(a)
+    if leg.stem:
+        own = evaluations_of(a, steps_of(a) - leg.stem)
+    if len(guided) == 1 and not (a.image and len({k.strength for k in leg.corners}) > 1):
+        rows: float = 1 + guided.pop()
+        return rows, rows * own, rows * (whole - own)
+    recipes = [leg.at(index, target) for index in range(leg.count)]
+    rows = fmean(1 + recipe.guided for recipe in recipes)
+    each = fmean((1 + r.guided) * evaluations_of(a, r.steps - r.skipped_steps) for r in recipes)
+    return rows, each, (1 + recipes[0].stem.guided) * (whole - own) if recipes[0].stem else 0
 
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
@@ -159,7 +172,7 @@ def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targe
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
-    """The evaluations, at most, of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
+    """About the evaluations of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
     return counts.evaluations + sum(_cut(runs, plan.unit_frames[group])[1] for group, runs in counts.runs.items())
 
 
@@ -190,6 +203,9 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
     _, width, height = group
     by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
     by_number = max(8, -(-counts.frames // UNITS_WANTED))
+    longest = max((run.frames for run in counts.runs[group] if run.tied), default=0)
+    if longest > by_number:  # in equal parts, not with a small one at its end
+        by_number = -(-longest // round(longest / by_number))
     return max(1, min(UNIT_FRAMES, by_size, by_number))
 
 

@@ -16,6 +16,7 @@ from render.ledger import Ledger
 from render.machine import Workforce, choose_workforce, uses_gpu
 from render.manifest import Manifest, read_frozen, read_manifest
 from render.model import Changes, Model, resolve_model
+from render.motion import legs, steps_of
 from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, evaluations_with_cuts, make_plan
 from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
 from render.rules import Defaults, ModelRules, SizeRule
@@ -141,9 +142,13 @@ def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
                 own = texts[frame.model]
                 own.setdefault(frame.prompt, frame.row)
                 own.setdefault(frame.negative_prompt, frame.row)
-            if len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
-                where = manifest.where(walk.keyframes[0].row)
+            start = walk.keyframes[0]
+            if start.motion == "line" and len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
+                where = manifest.where(start.row)
                 yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
+            if start.anchor and any(leg.stem == steps_of(leg.start) for leg in legs(walk)):
+                where = manifest.where(start.row)
+                yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
         for name, own in texts.items():
             for text, lost in models[name].lost_words(own):
                 where = manifest.where(own[text])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.cells import Cells, Sheet, same_file
@@ -37,6 +38,10 @@ ONLY: dict[str, tuple[tuple[str, ...], Any]] = {  # the motions that have a use 
     "vary_noise": (("grid",), False),
     "every": (("denoise", "diffuse"), 1),
     "shown": (("denoise",), "latents"),
+}
+FIRST_ONLY = {  # columns of which the first row's hold for all, in these motions
+    **dict.fromkeys(("steps", "scheduler", "interpolation"), ("grid", "circle")),
+    **dict.fromkeys(("guidance", "true_guidance", "strength"), ("circle",)),
 }
 FORETELLING = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose steps tell it
 SIDE_MAX = 1000  # of a grid
@@ -123,6 +128,9 @@ def check_motions(
         _refuse(sheet, "motion", odd, f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {name}", counts)
     cycle = cells["loop"].values == "cycle"
     _refuse(sheet, "loop", first & (motion == "line") & cycle & (sizes < 2), "2 keyframes or more for a cycle", counts)
+    strength = cells["strength"]
+    moved = (strength.values != strength.values[begin]) & (cells["anchor"].values[begin] > 0)
+    _refuse(sheet, "strength", moved & ~strength.bad, "what its anchored walk begins with", strength)
     hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, FORETELLING)
     required = f"one that foretells the clean image, {', '.join(FORETELLING)}"
     _refuse(sheet, "scheduler", first & (motion == "denoise") & hidden, required, cells["scheduler"])
@@ -156,9 +164,9 @@ def check_idle(
     refuse("strength", motion == "diffuse", "nothing in a walk of motion diffuse")
     for name in ("anchor", "tween"):
         refuse(name, still & (cells[name].values != 0), "nothing on a row without a walk")
-    for name in ("guidance", "true_guidance"):
+    for name, motions in FIRST_ONLY.items():
         other = cells[name].values != cells[name].values[begin]
-        refuse(name, later & (motion == "circle") & other, "what its circle begins with")
+        refuse(name, later & np.isin(motion, motions) & other, "what its grid or circle begins with")
 
 
 def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]) -> None:
@@ -182,6 +190,12 @@ def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, imag
         "image",
         np.flatnonzero(given != given[begin]),
         lambda i: (f"{'an' if given[begin[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
+    )
+    other = pc.not_equal(images, images.take(pa.array(begin))).to_numpy(zero_copy_only=False)
+    sheet.refuse(
+        "image",
+        np.flatnonzero(given & given[begin] & other & (motion.values[begin] == "circle")),
+        lambda i: ("the image that its circle begins with", show(images[i].as_py())),
     )
     bare = (motion.values[begin] == "diffuse") & ~given
     sheet.refuse("image", np.flatnonzero(bare), lambda i: ("a start image for motion diffuse", show("")))  # noqa: ARG005

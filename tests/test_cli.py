@@ -269,6 +269,18 @@ def test_plan_warns_of_lost_words(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "dog" in warning
 
 
+def test_plan_warns_of_jumps_and_of_frames_that_are_alike(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "w.csv"
+    header = "walk,prompt,seed,motion,frames,steps,anchor\n"
+    jump, alike = "j,a,1,,4,4,\nj,b,1,,,5,\n", "s,a,1,,4,4,0.9\ns,b,1,,,4,\n"
+    circle = "c,a,1,circle,4,5,\nc,a,2,,,,\n"
+    path.write_text(header + jump + alike + circle, encoding="utf-8")
+    assert main(["plan", str(path)]) == 0
+    first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert "row 1: steps or scheduler change within walk 'j'" in first
+    assert "row 3: anchor leaves the frames of walk 's' no step of their own" in second
+
+
 def test_plan_loads_no_heavy_library(manifest: Path) -> None:
     script = f"""
 import sys

@@ -182,6 +182,19 @@ def test_images_that_are_refused(folder: Path, make: object, name: str, required
     assert len(str(caught.value).splitlines()) == 3
 
 
+def test_a_circle_has_one_image(folder: Path) -> None:
+    text = "walk,prompt,image,seed,motion,frames\nw,a,red.png,1,circle,4\nw,a,deep/grey.jpg,2,,\n"
+    with pytest.raises(ManifestError, match="row 2, column 'image': required the image that its circle begins with"):
+        plan_job(manifest(folder, text))
+
+
+def test_the_strength_of_an_anchored_walk_stays(folder: Path) -> None:
+    """Its stem has one; what moves behind it would not show."""
+    text = "walk,prompt,image,anchor,strength,frames\nw,a,red.png,0.5,0.2,4\nw,b,red.png,,0.9,\n"
+    with pytest.raises(ManifestError, match="row 2, column 'strength': required what its anchored walk begins with"):
+        plan_job(manifest(folder, text))
+
+
 def test_a_walk_has_images_or_none(folder: Path) -> None:
     path = manifest(folder, "walk,prompt,image\nw,a,red.png\nw,b,\n")
     with pytest.raises(

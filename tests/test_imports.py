@@ -92,8 +92,8 @@ ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that
     "captions": {"motion", "recipe", "vocabulary"},
     "subtitles": {"animate", "durable"},
     "prepare": {
-        *("config", "durable", "families", "ledger", "machine", "manifest", "model", "plan", "recipe", "rules"),
-        *("sweep", "vocabulary"),
+        *("config", "durable", "families", "ledger", "machine", "manifest", "model", "motion", "plan", "recipe"),
+        *("rules", "sweep", "vocabulary"),
     },
     "lettering": set(),
     "sheets": {"captions", "durable", "layout", "motion", "recipe", "sheet", "store", "sweep"},

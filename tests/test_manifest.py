@@ -1030,7 +1030,7 @@ IDLE = "walk,prompt,seed,motion,frames,easing,strength,anchor,tween,guidance,neg
         (",a,1,,,,0.5,,,,\n", 1, "strength", "nothing on a row without an image; got 0.5"),
         (",a,1,,,,,0.5,,,\n", 1, "anchor", "nothing on a row without a walk; got 0.5"),
         (",a,1,,,,,,2,,\n", 1, "tween", "nothing on a row without a walk; got 2"),
-        ("w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n", 2, "guidance", "what its circle begins with; got 5.0"),
+        ("w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n", 2, "guidance", "what its grid or circle begins with; got 5.0"),
         (
             "w,a,1,circle,9,,,,,,\nw,a,2,,,,,,,,dark\n",
             2,
@@ -1042,6 +1042,21 @@ IDLE = "walk,prompt,seed,motion,frames,easing,strength,anchor,tween,guidance,neg
 def test_what_would_change_nothing_is_refused(path: Path, rows: str, row: int, column: str, required: str) -> None:
     (line,) = errors(path, IDLE + rows)
     assert line.startswith(f"row {row}, column '{column}': required {required}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", "50"), ("scheduler", "euler"), ("interpolation", "lerp"), ("guidance", "9")]
+)
+def test_a_circle_and_a_grid_take_their_first_row_s(path: Path, name: str, value: str) -> None:
+    rows = f"walk,prompt,seed,motion,frames,{name}\nw,a,1,circle,9,\nw,a,2,,,{value}\n"
+    got = {"guidance": "9.0"}.get(name, value)
+    (line,) = errors(path, rows)
+    assert line.startswith(f"row 2, column {name!r}: required what its grid or circle begins with; got {got}")
+    rows = f"walk,prompt,seed,motion,frames,{name}\nw,a,1,grid,4,\nw,b,2,,,\nw,c,2,,,{value}\nw,d,2,,,\n"
+    if name == "guidance":
+        assert csv(path, rows)  # moves
+    else:
+        assert errors(path, rows)[0].startswith(f"row 3, column {name!r}: required what its grid or circle begins")
 
 
 def test_what_would_change_nothing_may_be_empty_or_the_same(path: Path) -> None:

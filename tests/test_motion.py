@@ -236,7 +236,7 @@ def test_denoising_stops_on_its_way(
 def test_diffusing_begins_with_the_image_itself(make_keyframe: MakeKeyframe) -> None:
     start = make_keyframe(motion="diffuse", steps=6, every=2, image="a.png", image_sha256="0")
     recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
-    assert [recipe.skipped_steps for recipe in recipes] == [6, 5, 3, 1]
+    assert [recipe.skipped_steps for recipe in recipes] == [6, 5, 3, 1, 0]
     assert {recipe.stop for recipe in recipes} == {0}
 
 
@@ -259,7 +259,7 @@ def test_an_anchored_line_shares_its_first_steps(make_keyframe: MakeKeyframe) ->
     assert {frame.recipe.skipped_steps for frame in frames} == {4}
     assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(Walk("v", (a, b)), TARGET)]
     leg = next(legs(walk))
-    assert (leg.share, leg.stem, leg.tied) == (0.5, 0.5, True)
+    assert (leg.stem, leg.renders, leg.tied) == (4, len(frames), True)
 
 
 def test_tweens_lie_between_neighbours(make_keyframe: MakeKeyframe) -> None:

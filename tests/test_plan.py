@@ -222,14 +222,38 @@ def test_legs_that_share_stay_together_where_they_can(make_keyframe: MakeKeyfram
     assert evaluations_with_cuts(counts, plan) - counts.evaluations == 2 * (2 * 2)  # two cuts, two guided steps
 
 
+def test_no_unit_of_one_frame_ends_a_leg(make_keyframe: MakeKeyframe) -> None:
+    walks = [
+        Walk(f"w{n}", tuple(make_keyframe(frames=8, anchor=0.5, seed=seed) for seed in range(2))) for n in range(3)
+    ]
+    long = [Walk("w", tuple(make_keyframe(frames=41, tween=1, seed=seed) for seed in range(2)))]
+    for some, sizes in ((walks, [9, 9, 9]), (long, [9] * 9 + [2])):
+        plan = plan_for(some, Limits(None, None, False, "png"))
+        assert [len(unit.frames) for unit in plan_units(lambda some=some: iter(some), plan)] == sizes  # type: ignore[misc]
+
+
+def test_what_moves_is_counted_frame_by_frame(make_keyframe: MakeKeyframe) -> None:
+    """Strength decides the steps, guidance above 1 the rows."""
+    keyframes = [
+        make_keyframe(frames=4, steps=10, image="a.png", strength=s, guidance=g) for s, g in ((0.2, 0), (1, 4))
+    ]
+    recipes = [frame.recipe for frame in frames_of(Walk("w", tuple(keyframes)), TARGETS["main"])]
+    counts = count_walks([Walk("w", tuple(keyframes))], TARGETS)
+    assert counts.evaluations == sum((1 + recipe.guided) * (10 - recipe.skipped_steps) for recipe in recipes)
+    assert counts.by_group["main", 64, 64] == (5, sum(1 + recipe.guided for recipe in recipes))
+
+
 def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Renderer) -> None:
     """The network's rows, where one unit holds the walk: with shared steps, with tweens, with both and with repeats."""
     from render.denoise import pack_rows
 
     denoising = {"motion": "denoise", "every": 2, "shown": "clean", "scheduler": "heun"}
-    for fields in ({}, {"anchor": 0.6}, {"tween": 2}, {"anchor": 0.4, "tween": 1}, {"easing": "onsets"}, denoising):
+    both = {"anchor": 0.4, "tween": 1}
+    heun = {"anchor": 0.4, "scheduler": "heun", "loop": "cycle"}
+    pndm = {"anchor": 1.0, "scheduler": "pndm"}
+    for fields in ({}, {"anchor": 0.6}, {"tween": 2}, both, heun, pndm, {"easing": "onsets"}, denoising):
         pace: Any = {"onset_pace": (0.0, 0.5, 0.5, 0.5)} if "easing" in fields else {}
-        keyframes = [make_keyframe(seed=n, frames=4, steps=5, **fields, **pace) for n in range(2)]
+        keyframes = [make_keyframe(seed=n, frames=4, steps=5, **fields, **pace) for n in range(3)]
         walk = Walk("w", tuple(keyframes[:1] if "motion" in fields else keyframes))
         recipes = [frame.recipe for frame in frames_of(walk, TARGETS["main"])]
         renderer.forget()
@@ -243,7 +267,7 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
 
         assert len(list(pack_rows(lambda _wait, waiting=waiting: next(waiting, None), run, 8))) == len(recipes)
         planned = count_walks([walk], TARGETS).evaluations
-        assert sum(asked) == planned - (2 * 2 * 5 if pace else 0)  # repeats are found when they are rendered
+        assert sum(asked) == planned - (2 * 2 * 2 * 5 if pace else 0)  # repeats are found when they are rendered
 
 
 @pytest.mark.parametrize(
