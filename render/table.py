@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.problems import Problems, show
+from render.special import special_kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,8 @@ def _from_folder(folder: Path, problems: Problems) -> RawTable:
 
 
 def _from_file(path: Path, problems: Problems) -> RawTable:
+    if kind := special_kind(path):
+        problems.fatal("a file that can be read", kind)
     try:
         with path.open("rb") as file:
             head = file.read(4)

@@ -25,6 +25,7 @@ from render.durable import replacing
 from render.grammar import TemplateError, parse_template
 from render.problems import Problems, show
 from render.recipe import JobError
+from render.special import special_kind
 from render.table import RawTable, is_text, read_table
 from render.wildcards import MODES, Mode, Wildcards, draw
 
@@ -83,6 +84,8 @@ def _check_place(target: Path) -> None:
 
 def _read_lines(source: Path, problems: Problems) -> RawTable:
     """A text file as a table of one column; a row's number is its line's."""
+    if kind := special_kind(source):
+        problems.fatal("a text file in UTF-8 that can be read", kind)
     try:
         lines = source.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
