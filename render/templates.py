@@ -31,6 +31,8 @@ from render.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
 
+PROMPTS_MAX = 1_000_000  # of a template
+
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
@@ -46,8 +48,8 @@ class Expansion:
         if self.mode not in MODES:
             raise JobError(f"mode: required one of {', '.join(MODES)}; got {self.mode!r}")
         for name in ("count", "limit"):
-            if getattr(self, name) < 1:
-                raise JobError(f"{name}: required at least 1; got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= PROMPTS_MAX:
+                raise JobError(f"{name}: required 1 … {PROMPTS_MAX:,}; got {getattr(self, name)}")
         if self.wildcards is not None and not self.wildcards.is_dir():
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
 
