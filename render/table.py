@@ -9,8 +9,8 @@ import codecs
 import csv
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,6 @@ class RawTable:
     csv: bool = False
     frozen: bool = False
     broken: frozenset[str] = frozenset()  # columns with an error of their own, all of whose cells are empty here
-    swept: Mapping[str, int] = field(default_factory=dict)  # column → the group of the sweep that sets it, from 1
 
 
 def read_table(source: Path | pd.DataFrame, problems: Problems) -> RawTable:
