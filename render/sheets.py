@@ -9,6 +9,7 @@ from itertools import groupby, islice, product
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from render.captions import heading, only_numbers_move, places
 from render.layout import Pixels, Sheet
@@ -23,7 +24,7 @@ __all__ = ["write_sheets"]
 STRIP = 12  # frames of a walk's strip at most
 CHART = 100, 10  # frames of a walk that compares values at most, and columns
 WIDTH = 8  # columns of images of stills at most
-PAPER = 255  # level of a cell whose frame is not committed
+PAPER, CROSS = (224, 224, 224), (160, 160, 160)  # of a cell whose frame is not committed
 
 
 def write_sheets(
@@ -36,6 +37,8 @@ def write_sheets(
     folder = store.path / "sheets"
     if "sweep" in kinds and sweep.axes:
         for name, points in _swept(walks(), sweep):
+            if not any(point.name in store for point in points):
+                continue
             sheet = _layout(sweep, name, points[0], cell)
             yield from _write(folder / "sweep" / f"{name}.png", _firsts(store, points), sheet)
     for walk in (walk for walk in walks() if not walk.still):
@@ -46,7 +49,7 @@ def write_sheets(
         if len(images) > 1 and any(image.name in store for image in images):
             yield from _write_images(folder / "images", images, store, cell)
     stills = [first for first, *_ in _rows(walks()) if first.still] if "still" in kinds else []
-    if stills:
+    if any(still.name in store for still in stills):
         sheet = Sheet(WIDTH, captions=tuple(_still_captions(stills)), cell=cell)
         yield from _write(folder / "stills.png", _firsts(store, stills), sheet)
 
@@ -136,4 +139,11 @@ def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:
 
 
 def _blank(walk: Walk) -> Pixels:
-    return np.full((walk.keyframes[0].height, walk.keyframes[0].width, 3), PAPER, np.uint8)
+    """A grey cell with a cross, which is not taken for a white picture."""
+    right, bottom = walk.keyframes[0].width - 1, walk.keyframes[0].height - 1
+    canvas = Image.new("RGB", (right + 1, bottom + 1), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    thickness = 1 + min(right, bottom) // 64
+    draw.line((0, 0, right, bottom), CROSS, thickness)
+    draw.line((0, bottom, right, 0), CROSS, thickness)
+    return np.asarray(canvas)

@@ -130,6 +130,27 @@ def plain_store(path: Path) -> Any:
     return MagicMock(wraps=store, path=path, __contains__=lambda *_: True, frames=lambda _: SimpleNamespace(indices=[]))
 
 
+def test_what_is_not_committed(tmp_path: Path) -> None:
+    """A sheet for what is there in part, its empty cells crossed; none for what is not there at all."""
+    (tmp_path / "m.csv").write_text("prompt,width,height\na,128,64\nb,128,64\n")
+    sweep = "sweep=[{seed: [1, 2]}]"
+    walks = plan_job(tmp_path / "m.csv", sweep).manifest.walks
+    committed = next(iter(walks())).name
+    white = PIL.Image.new("RGB", (128, 64), (255, 255, 255))
+    frame = SimpleNamespace(image=lambda: white)
+    store = MagicMock(path=tmp_path, __contains__=lambda _, name: name == committed)
+    store.firsts = lambda names: (frame if name == committed else None for name in names)
+    written = list(write_sheets(store, walks, parse_sweep(override(sweep)[1]), ["sweep", "still"], 128))
+    assert [path.name for path in written] == ["still-000001.png", "stills.png"]
+    page = np.asarray(PIL.Image.open(written[0]).convert("L"))
+    windows = np.lib.stride_tricks.sliding_window_view(page, (64, 128))
+    places = (windows[..., 32, 63] == 160) & np.isin(windows[..., ::63, ::127], 160).all((-1, -2))  # centre, corners
+    ((top, left),) = np.argwhere(places)
+    assert np.unique(page[top : top + 64, left : left + 128]).tolist() == [160, 224]
+    store = MagicMock(path=tmp_path, __contains__=lambda *_: False)
+    assert not list(write_sheets(store, walks, parse_sweep(override(sweep)[1]), ["sweep", "still"], 128))
+
+
 def titles_of(told: dict[str, Sheet], tmp_path: Path, rows: str, groups: object) -> dict[str, tuple[str, str, str]]:
     """(title, row title, column title) of every sweep's sheet."""
     (tmp_path / "m.csv").write_text(rows)
