@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, islice, product
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from render.captions import heading, only_numbers_move, places
+from render.captions import heading, only_numbers_move, origin, places
 from render.layout import Pixels, Sheet
 from render.motion import frame_count
 from render.recipe import Walk
@@ -24,6 +25,14 @@ __all__ = ["write_sheets"]
 STRIP = 12  # frames of a walk's strip at most
 CHART = 100, 10  # frames of a walk that compares values at most, and columns
 WIDTH = 8  # columns of images of stills at most
+MARKS = (  # of stills with equal captions, tried in turn
+    "model {0.model}",
+    "{0.scheduler}",
+    "guidance {0.guidance:g}",
+    "{0.steps} steps",
+    "seed {0.seed}",
+    "row {0.row}",
+)
 PAPER, CROSS = (224, 224, 224), (160, 160, 160)  # of a cell whose frame is not committed
 
 
@@ -124,13 +133,26 @@ def _write_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell:
 
 
 def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
-    """The prompts, with what else tells stills apart that are shown side by side."""
-    negatives = {still.keyframes[0].negative_prompt for still in stills}
-    for still in stills:
-        start, point = still.keyframes[0], _point(still)
-        negative = f", without {start.negative_prompt}" if len(negatives) > 1 and start.negative_prompt else ""
-        point = point.replace("_", " ").replace("=", " ")  # that it can wrap
-        yield f"{point}: {start.prompt}{negative}" if point else f"{start.prompt}{negative}"
+    """The prompts, and before them what else tells stills apart that are shown side by side: there it is not cut."""
+    starts = [still.keyframes[0] for still in stills]
+    several = len({start.negative_prompt for start in starts}) > 1
+    labels: list[tuple[str, ...]] = []  # the prompt, and its marks
+    for still, start in zip(stills, starts, strict=True):
+        negative = f", without {start.negative_prompt}" if several and start.negative_prompt else ""
+        point = _point(still).replace("_", " ").replace("=", " ")  # that it can wrap
+        labels.append((start.prompt + negative, point))
+    labels = _told_apart(labels, [origin(start) for start in starts])
+    for mark in MARKS:
+        labels = _told_apart(labels, [mark.format(start) for start in starts])
+    for prompt, *marks in labels:
+        before = ", ".join(filter(None, marks))
+        yield f"{before}: {prompt}" if before else prompt
+
+
+def _told_apart(labels: Sequence[tuple[str, ...]], marks: Sequence[str]) -> list[tuple[str, ...]]:
+    """Those that are equal get their marks, where these differ."""
+    alike = Counter(label for label, _ in set(zip(labels, marks, strict=True)))
+    return [(*label, mark) if alike[label] > 1 else label for label, mark in zip(labels, marks, strict=True)]
 
 
 def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:

@@ -201,6 +201,23 @@ def test_captions_tell_what_moves(told: dict[str, Sheet], tmp_path: Path) -> Non
     )
 
 
+def test_stills_of_one_prompt_are_told_apart(told: dict[str, Sheet], tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        PIL.Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
+    (tmp_path / "m.csv").write_text(
+        "prompt,image,seed,guidance,steps,scheduler\n"
+        "a,x.png,1,3,4,\na,y.png,1,3,4,\na,,1,3,4,\n"
+        "b,,1,2,4,\nb,,1,2.5,4,\nb,,2,2.5,4,\n"
+        "c,,1,3,4,\nc,,1,3,5,\nd,,1,3,4,\nd,,1,3,4,\ne,,1,3,4,ddim\ne,,1,3,4,euler\nf,x.png,1,3,4,\n"
+    )
+    list(write_sheets(plain_store(tmp_path), plan_job(tmp_path / "m.csv").manifest.walks, UNSWEPT, ["still"], 64))
+    assert told["stills.png"].captions == (
+        *("from x.png at step 1 of 4: a", "from y.png at step 1 of 4: a", "a"),
+        *("guidance 2: b", "guidance 2.5, seed 1: b", "guidance 2.5, seed 2: b"),
+        *("4 steps: c", "5 steps: c", "row 9: d", "row 10: d", "ddim: e", "euler: e", "f"),
+    )
+
+
 def test_the_command_writes_them_anew(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (swept / "sheets" / "stills.png").unlink()
     assert main(["sheets", str(swept), "sheets.kinds=[still]", "sheets.cell=32"]) == 0
