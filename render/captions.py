@@ -13,7 +13,7 @@ from render.motion import frame_count, legs, position, skipped_steps, steps_of
 from render.recipe import MAIN, Keyframe, Walk
 from render.vocabulary import MOTIONS
 
-__all__ = ["captions", "description", "heading", "only_numbers_move", "places"]
+__all__ = ["captions", "description", "heading", "only_numbers_move", "origin", "places"]
 
 NUMBERS = ("guidance", "true_guidance", "strength")
 
@@ -53,9 +53,14 @@ def heading(walk: Walk) -> str:
     if start.motion == "grid":
         return f"{prompts[0]} → {prompts[1]} / {prompts[2]} → {prompts[3]}"
     told = " → ".join(prompt for prompt, _ in groupby(prompts))
-    if not walk.still or not start.image:
-        return told
-    return f"{told}, from {start.image} at step {skipped_steps(start.steps, start.strength)} of {start.steps}"
+    return f"{told}, {origin(start)}" if walk.still and start.image else told
+
+
+def origin(start: Keyframe) -> str:
+    """From where a still's start image is gone on with; "" without one."""
+    if not start.image:
+        return ""
+    return f"from {start.image} at step {skipped_steps(start.steps, start.strength)} of {start.steps}"
 
 
 def only_numbers_move(walk: Walk) -> bool:

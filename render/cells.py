@@ -150,23 +150,29 @@ class Sheet:
     raw: RawTable
     problems: Problems
 
-    def refuse(self, name: str, positions: npt.NDArray[np.int64], tell: Tell) -> None:
-        """An error for the rows at some positions; a sweep's copies are one row."""
-        _, firsts = np.unique(self.raw.rows[positions], return_index=True)
-        positions = positions[np.sort(firsts)]
-        for position in positions[:LISTED].tolist():
+    def refuse(
+        self, name: str, positions: npt.NDArray[np.int64], tell: Tell, alike: npt.NDArray[Any] | None = None
+    ) -> None:
+        """An error for the rows at some positions; a sweep's copies are one row.
+
+        The sweep is told of what it sets, whatever the row. `alike`, [P], is equal where the same is told: that spares time.
+        """
+        if name in self.problems.swept:
+            chosen = positions.tolist() if alike is None else _firsts(positions, alike)
+        else:
+            _, firsts = np.unique(self.raw.rows[positions], return_index=True)
+            chosen = positions[np.sort(firsts)][:LISTED].tolist()
+            self.problems.skip(len(firsts) - len(chosen))
+        for position in chosen:
             self.problems.add(*tell(position), row=int(self.raw.rows[position]), column=name)
-        self.problems.skip(max(0, len(positions) - LISTED))
 
     def refuse_values(self, name: str, positions: npt.NDArray[np.int64], codes: npt.NDArray[Any], tell: Tell) -> None:
         """`refuse` for what cells say, whatever else is in their rows; the sweep is told of what it sets, once a code."""
-        group = self.raw.swept.get(name)
-        if group is None:
+        if name not in self.problems.swept:
             self.refuse(name, positions, tell)
             return
-        _, firsts = np.unique(codes, return_index=True)
-        for position in positions[np.sort(firsts)].tolist():
-            self.problems.add(*tell(position), column=name, group=group)
+        for position in _firsts(positions, codes):
+            self.problems.add(*tell(position), column=name)
 
     def column(self, name: str, kind: str) -> Any:
         """The column with null for every empty cell; all null where it is missing or not of a `kind` type."""
@@ -183,7 +189,7 @@ class Sheet:
             return column
         if kind == "yes or no" and pa.types.is_boolean(column.type):
             return column.cast(pa.large_string())
-        self.problems.add(kind, f"a column of {column.type}", column=name, group=self.raw.swept.get(name, 0))
+        self.problems.add(kind, f"a column of {column.type}", column=name)
         return empty
 
     def cells(self, name: str, standard: Standard) -> Cells:
@@ -235,6 +241,11 @@ class Sheet:
             lambda i: (rule.required, rule.got(contents[codes[np.searchsorted(rows, i)]].as_py())),
         )
         return values[codes], bad
+
+
+def _firsts(positions: npt.NDArray[np.int64], alike: npt.NDArray[Any]) -> list[int]:
+    """The first position of each value, in their order."""
+    return sorted(dict(zip(alike[::-1].tolist(), positions[::-1].tolist(), strict=True)).values())
 
 
 def empty_to_null(column: Any) -> Any:

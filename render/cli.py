@@ -217,7 +217,7 @@ def _add_expand(commands: Any) -> None:
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
-    expand.add_argument("--count", type=int, default=1, help="random prompts a template (default: 1)")
+    expand.add_argument("--count", type=int, default=1, help="random prompts a template, up to 1000000 (default: 1)")
     expand.add_argument("--seed", type=int, default=0, help="of the random prompts (default: 0)")
     expand.add_argument("--limit", type=int, default=10_000, help="combinatorial prompts a template (default: 10000)")
     expand.add_argument("--wildcards", type=Path, help="folder of wildcard files: __name__ is name.txt")

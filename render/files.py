@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from render.cells import Sheet
 from render.problems import show
+from render.special import special_kind
 
 __all__ = ["Fault", "read_files"]
 
@@ -54,6 +55,8 @@ def _fault(path: str, root: Path, check: Callable[[Path], Fault | None]) -> Faul
     file = (root / path).resolve()
     if Path(path).is_absolute() or not file.is_relative_to(root.resolve()):
         return f"a path inside {root}", show(path)
+    if kind := special_kind(file):
+        return "a file", f"{show(path)} ({kind})"
     fault = check(file)
     return fault and (fault[0], f"{show(path)} ({fault[1]})")
 

@@ -37,7 +37,7 @@ def read_labels(raw: RawTable, problems: Problems) -> dict[str, Any]:
         if name in OWN or name in raw.broken:
             continue
         if fault := _label_fault(name):
-            problems.add(*fault, column=name, group=raw.swept.get(name, 0))
+            problems.add(*fault, column=name)
         labels[name] = _type_by_content(column) if raw.csv else column
         try:
             labels[name] = labels[name].cast(_parquet_type(labels[name]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import NoReturn
 
@@ -18,19 +19,27 @@ class Problems:
     def __init__(self, file: str) -> None:
         self.file = file
         self.total = 0
-        self.swept = False  # every row may come many times now; what is wrong with it is told once
+        self.swept: Mapping[str, int] = {}  # column → the group of the sweep that sets it, from 1; rows come many times
+        self._told: set[tuple[int, str]] = set()  # under a sweep, so that each error is told once
         self._parts: list[tuple[int, str]] = []  # of a folder: rows before a file, and its name
         self._found: list[tuple[int, str]] = []  # (row, line): at least the first LISTED by row
 
-    def add(self, required: str, got: str, *, row: int = 0, column: str | None = None, group: int = 0) -> None:
-        """Row 0 stands for the whole file or column; a group, from 1, is the one of the sweep that sets the column."""
+    def add(self, required: str, got: str, *, row: int = 0, column: str | None = None) -> None:
+        """Row 0 stands for the whole file or column. Of a column that a sweep sets it is told, for the first row alone."""
         before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
-        place = [f"group {group}"] if group else [f"row {row - before}"] if row else []
-        place += [f"column {column!r}"] if column is not None else []
-        where = ": ".join(["sweep" if group else file, *([", ".join(place)] if place else [])])
-        found = (row, f"{where}: required {required}; got {' '.join(got.splitlines())}")
-        if self.swept and found in self._found:
+        said = f"required {required}; got {' '.join(got.splitlines())}"
+        where = [f"row {row - before}"] if row else []
+        where += [f"column {column!r}"] if column is not None else []
+        found = row, f"{': '.join([file, *([', '.join(where)] if where else [])])}: {said}"
+        told = found
+        if group := self.swept.get(column or ""):
+            told = 0, f"sweep: group {group}, column {column!r}: {said}"
+            place = f"row {row - before} of {file}" if self._parts else f"row {row}"
+            found = 0, f"{told[1]} (first on {place})" if row else told[1]
+        if told in self._told:
             return
+        if self.swept:
+            self._told.add(told)
         self._found.append(found)
         self.total += 1
         if len(self._found) > 10 * LISTED:

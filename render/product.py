@@ -40,7 +40,7 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
         problems.add("no column of this name: it holds the names of a sweep's points", "it", column=SWEPT)
     if not sweep.axes:
         return raw
-    problems.swept = True
+    problems.swept = {name: number for number, axis in enumerate(sweep.axes, 1) for name in axis.columns}
     raw = replace(raw, columns=_with_room(raw, sweep, problems))
     sources, points = _repeat(_block_lengths(raw), sweep.count)
     indices = pa.array(sources)
@@ -55,8 +55,7 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
     if "walk" in columns and is_text(columns["walk"].type):
         columns["walk"] = _join(columns["walk"], names)
     chunked = {name: pa.chunked_array([column]) for name, column in columns.items()}
-    groups = {name: number for number, axis in enumerate(sweep.axes, 1) for name in axis.columns}
-    return replace(raw, columns=chunked, rows=raw.rows[sources], broken=raw.broken - set(sweep.columns), swept=groups)
+    return replace(raw, columns=chunked, rows=raw.rows[sources], broken=raw.broken - set(sweep.columns))
 
 
 def _with_room(raw: RawTable, sweep: Sweep, problems: Problems) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from render.recipe import JobError
+from render.special import special_kind
 
 __all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
 
@@ -20,6 +21,8 @@ SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    if kind := special_kind(path):
+        raise JobError(f"{path}: required a YAML file, got {kind}")
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, islice, product
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from render.captions import heading, only_numbers_move, places
+from render.captions import heading, only_numbers_move, origin, places
 from render.layout import Pixels, Sheet
 from render.motion import frame_count
 from render.recipe import Walk
@@ -23,7 +25,15 @@ __all__ = ["write_sheets"]
 STRIP = 12  # frames of a walk's strip at most
 CHART = 100, 10  # frames of a walk that compares values at most, and columns
 WIDTH = 8  # columns of images of stills at most
-PAPER = 255  # level of a cell whose frame is not committed
+MARKS = (  # of stills with equal captions, tried in turn
+    "model {0.model}",
+    "{0.scheduler}",
+    "guidance {0.guidance:g}",
+    "{0.steps} steps",
+    "seed {0.seed}",
+    "row {0.row}",
+)
+PAPER, CROSS = (224, 224, 224), (160, 160, 160)  # of a cell whose frame is not committed
 
 
 def write_sheets(
@@ -36,6 +46,8 @@ def write_sheets(
     folder = store.path / "sheets"
     if "sweep" in kinds and sweep.axes:
         for name, points in _swept(walks(), sweep):
+            if not any(point.name in store for point in points):
+                continue
             sheet = _layout(sweep, name, points[0], cell)
             yield from _write(folder / "sweep" / f"{name}.png", _firsts(store, points), sheet)
     for walk in (walk for walk in walks() if not walk.still):
@@ -46,7 +58,7 @@ def write_sheets(
         if len(images) > 1 and any(image.name in store for image in images):
             yield from _write_images(folder / "images", images, store, cell)
     stills = [first for first, *_ in _rows(walks()) if first.still] if "still" in kinds else []
-    if stills:
+    if any(still.name in store for still in stills):
         sheet = Sheet(WIDTH, captions=tuple(_still_captions(stills)), cell=cell)
         yield from _write(folder / "stills.png", _firsts(store, stills), sheet)
 
@@ -121,13 +133,26 @@ def _write_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell:
 
 
 def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
-    """The prompts, with what else tells stills apart that are shown side by side."""
-    negatives = {still.keyframes[0].negative_prompt for still in stills}
-    for still in stills:
-        start, point = still.keyframes[0], _point(still)
-        negative = f", without {start.negative_prompt}" if len(negatives) > 1 and start.negative_prompt else ""
-        point = point.replace("_", " ").replace("=", " ")  # that it can wrap
-        yield f"{point}: {start.prompt}{negative}" if point else f"{start.prompt}{negative}"
+    """The prompts, and before them what else tells stills apart that are shown side by side: there it is not cut."""
+    starts = [still.keyframes[0] for still in stills]
+    several = len({start.negative_prompt for start in starts}) > 1
+    labels: list[tuple[str, ...]] = []  # the prompt, and its marks
+    for still, start in zip(stills, starts, strict=True):
+        negative = f", without {start.negative_prompt}" if several and start.negative_prompt else ""
+        point = _point(still).replace("_", " ").replace("=", " ")  # that it can wrap
+        labels.append((start.prompt + negative, point))
+    labels = _told_apart(labels, [origin(start) for start in starts])
+    for mark in MARKS:
+        labels = _told_apart(labels, [mark.format(start) for start in starts])
+    for prompt, *marks in labels:
+        before = ", ".join(filter(None, marks))
+        yield f"{before}: {prompt}" if before else prompt
+
+
+def _told_apart(labels: Sequence[tuple[str, ...]], marks: Sequence[str]) -> list[tuple[str, ...]]:
+    """Those that are equal get their marks, where these differ."""
+    alike = Counter(label for label, _ in set(zip(labels, marks, strict=True)))
+    return [(*label, mark) if alike[label] > 1 else label for label, mark in zip(labels, marks, strict=True)]
 
 
 def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:
@@ -136,4 +161,11 @@ def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:
 
 
 def _blank(walk: Walk) -> Pixels:
-    return np.full((walk.keyframes[0].height, walk.keyframes[0].width, 3), PAPER, np.uint8)
+    """A grey cell with a cross, which is not taken for a white picture."""
+    right, bottom = walk.keyframes[0].width - 1, walk.keyframes[0].height - 1
+    canvas = Image.new("RGB", (right + 1, bottom + 1), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    thickness = 1 + min(right, bottom) // 64
+    draw.line((0, 0, right, bottom), CROSS, thickness)
+    draw.line((0, bottom, right, 0), CROSS, thickness)
+    return np.asarray(canvas)

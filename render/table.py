@@ -9,8 +9,8 @@ import codecs
 import csv
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.problems import Problems, show
+from render.special import special_kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,6 @@ class RawTable:
     csv: bool = False
     frozen: bool = False
     broken: frozenset[str] = frozenset()  # columns with an error of their own, all of whose cells are empty here
-    swept: Mapping[str, int] = field(default_factory=dict)  # column → the group of the sweep that sets it, from 1
 
 
 def read_table(source: Path | pd.DataFrame, problems: Problems) -> RawTable:
@@ -96,6 +96,8 @@ def _from_folder(folder: Path, problems: Problems) -> RawTable:
 
 
 def _from_file(path: Path, problems: Problems) -> RawTable:
+    if kind := special_kind(path):
+        problems.fatal("a file that can be read", kind)
     try:
         with path.open("rb") as file:
             head = file.read(4)

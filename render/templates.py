@@ -25,10 +25,13 @@ from render.durable import replacing
 from render.grammar import TemplateError, parse_template
 from render.problems import Problems, show
 from render.recipe import JobError
+from render.special import special_kind
 from render.table import RawTable, is_text, read_table
 from render.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
+
+PROMPTS_MAX = 1_000_000  # of a template
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Expansion:
         if self.mode not in MODES:
             raise JobError(f"mode: required one of {', '.join(MODES)}; got {self.mode!r}")
         for name in ("count", "limit"):
-            if getattr(self, name) < 1:
-                raise JobError(f"{name}: required at least 1; got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= PROMPTS_MAX:
+                raise JobError(f"{name}: required 1 … {PROMPTS_MAX:,}; got {getattr(self, name)}")
         if self.wildcards is not None and not self.wildcards.is_dir():
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
 
@@ -83,6 +86,8 @@ def _check_place(target: Path) -> None:
 
 def _read_lines(source: Path, problems: Problems) -> RawTable:
     """A text file as a table of one column; a row's number is its line's."""
+    if kind := special_kind(source):
+        problems.fatal("a text file in UTF-8 that can be read", kind)
     try:
         lines = source.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -112,9 +112,10 @@ class _Score:
         if not 1 <= frames <= FRAMES_MAX:
             required = f"1 … {FRAMES_MAX} frames of 1/{self.fps:g} s after the keyframe before"
             self._refuse(name, row, required, f"{self.cells[name].values[row]:g}, {frames} frames after it")
+            frames = 1  # the same was told of another walk, perhaps, and this one's frames are paced
         if self.cells["frames"].given[row - 1]:
             self._refuse("frames", row - 1, f"nothing, for the next keyframe has a {name}", "a number")
-        return max(1, frames)
+        return frames
 
     def _legs(self) -> list[int]:
         """The rows of keyframes at which a leg of easing onsets begins."""

@@ -101,10 +101,10 @@ def check_held(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64
 def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
     """Refuses a count where it has no meaning."""
     images, frames = cells["images"], cells["frames"]
-    odd = np.flatnonzero(~still & images.given & ~images.bad & (images.values != 1))
-    sheet.refuse("images", odd, lambda i: ("1 or nothing in a walk", str(images.values[i])))
-    odd = np.flatnonzero(still & frames.given & ~frames.bad & (frames.values != 1))
-    sheet.refuse("frames", odd, lambda i: ("1 or nothing on a row without a walk", str(frames.values[i])))
+    odd = ~still & images.given & ~images.bad & (images.values != 1)
+    _refuse(sheet, "images", odd, "1 or nothing in a walk", images)
+    odd = still & frames.given & ~frames.bad & (frames.values != 1)
+    _refuse(sheet, "frames", odd, "1 or nothing on a row without a walk", frames)
 
 
 def check_motions(
@@ -197,8 +197,8 @@ def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, imag
         np.flatnonzero(given & given[begin] & other & (motion.values[begin] == "circle")),
         lambda i: ("the image that its circle begins with", show(images[i].as_py())),
     )
-    bare = (motion.values[begin] == "diffuse") & ~given
-    sheet.refuse("image", np.flatnonzero(bare), lambda i: ("a start image for motion diffuse", show("")))  # noqa: ARG005
+    bare = np.flatnonzero((motion.values[begin] == "diffuse") & ~given)
+    sheet.refuse("image", bare, lambda i: ("a start image for motion diffuse", show("")), bare * 0)  # noqa: ARG005
 
 
 def check_times(
@@ -248,4 +248,5 @@ def check_seeds(
 
 def _refuse(sheet: Sheet, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells) -> None:
     """An error for every odd row, which got what the column has there."""
-    sheet.refuse(name, np.flatnonzero(odd), lambda position: (required, str(column.values[position])))
+    positions = np.flatnonzero(odd)
+    sheet.refuse(name, positions, lambda i: (required, str(column.values[i])), column.values[positions])

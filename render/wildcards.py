@@ -22,6 +22,7 @@ from dynamicprompts.wildcards.values import WildcardValues
 
 from render.grammar import SHOW, STAND_INS, TemplateError, hide, parse, parts, tell
 from render.problems import show
+from render.special import special_kind
 
 __all__ = ["MODES", "Mode", "Wildcards", "draw"]
 
@@ -137,6 +138,8 @@ def _results(context: SamplingContext, command: Command, mode: Mode) -> Iterator
 
 
 def _read_lines(path: Path) -> Iterator[str]:
+    if kind := special_kind(path):
+        raise TemplateError(f"a text file in UTF-8, {path}", kind)
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

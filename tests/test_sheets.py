@@ -130,6 +130,27 @@ def plain_store(path: Path) -> Any:
     return MagicMock(wraps=store, path=path, __contains__=lambda *_: True, frames=lambda _: SimpleNamespace(indices=[]))
 
 
+def test_what_is_not_committed(tmp_path: Path) -> None:
+    """A sheet for what is there in part, its empty cells crossed; none for what is not there at all."""
+    (tmp_path / "m.csv").write_text("prompt,width,height\na,128,64\nb,128,64\n")
+    sweep = "sweep=[{seed: [1, 2]}]"
+    walks = plan_job(tmp_path / "m.csv", sweep).manifest.walks
+    committed = next(iter(walks())).name
+    white = PIL.Image.new("RGB", (128, 64), (255, 255, 255))
+    frame = SimpleNamespace(image=lambda: white)
+    store = MagicMock(path=tmp_path, __contains__=lambda _, name: name == committed)
+    store.firsts = lambda names: (frame if name == committed else None for name in names)
+    written = list(write_sheets(store, walks, parse_sweep(override(sweep)[1]), ["sweep", "still"], 128))
+    assert [path.name for path in written] == ["still-000001.png", "stills.png"]
+    page = np.asarray(PIL.Image.open(written[0]).convert("L"))
+    windows = np.lib.stride_tricks.sliding_window_view(page, (64, 128))
+    places = (windows[..., 32, 63] == 160) & np.isin(windows[..., ::63, ::127], 160).all((-1, -2))  # centre, corners
+    ((top, left),) = np.argwhere(places)
+    assert np.unique(page[top : top + 64, left : left + 128]).tolist() == [160, 224]
+    store = MagicMock(path=tmp_path, __contains__=lambda *_: False)
+    assert not list(write_sheets(store, walks, parse_sweep(override(sweep)[1]), ["sweep", "still"], 128))
+
+
 def titles_of(told: dict[str, Sheet], tmp_path: Path, rows: str, groups: object) -> dict[str, tuple[str, str, str]]:
     """(title, row title, column title) of every sweep's sheet."""
     (tmp_path / "m.csv").write_text(rows)
@@ -177,6 +198,23 @@ def test_captions_tell_what_moves(told: dict[str, Sheet], tmp_path: Path) -> Non
     assert told["stills.png"].captions[:2] == (
         "flat castle on a blue background",
         "flat castle on a blue background, without blue background",
+    )
+
+
+def test_stills_of_one_prompt_are_told_apart(told: dict[str, Sheet], tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        PIL.Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
+    (tmp_path / "m.csv").write_text(
+        "prompt,image,seed,guidance,steps,scheduler\n"
+        "a,x.png,1,3,4,\na,y.png,1,3,4,\na,,1,3,4,\n"
+        "b,,1,2,4,\nb,,1,2.5,4,\nb,,2,2.5,4,\n"
+        "c,,1,3,4,\nc,,1,3,5,\nd,,1,3,4,\nd,,1,3,4,\ne,,1,3,4,ddim\ne,,1,3,4,euler\nf,x.png,1,3,4,\n"
+    )
+    list(write_sheets(plain_store(tmp_path), plan_job(tmp_path / "m.csv").manifest.walks, UNSWEPT, ["still"], 64))
+    assert told["stills.png"].captions == (
+        *("from x.png at step 1 of 4: a", "from y.png at step 1 of 4: a", "a"),
+        *("guidance 2: b", "guidance 2.5, seed 1: b", "guidance 2.5, seed 2: b"),
+        *("4 steps: c", "5 steps: c", "row 9: d", "row 10: d", "ddim: e", "euler: e", "f"),
     )
 
 

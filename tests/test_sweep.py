@@ -307,13 +307,60 @@ def test_a_bad_value_is_the_sweep_s_and_told_once(tmp_path: Path, groups: Any, w
 
 
 def test_a_bad_row_is_told_once(tmp_path: Path) -> None:
-    """Not at every point; and with a column that the sweep sets where both don't fit."""
+    """Not at every point."""
     text = "walk,prompt,guidance,images,time_s\n,x,1,,\n,x,low,,\nw,x,1,2,\nv,x,1,,1\nv,y,1,,1\n"
     lines = errors_of(tmp_path, text, [{"seed": "1..300"}])
     places = ["row 2, column 'guidance'", "row 3, column 'images'", "row 5, column 'time_s'"]
     assert [line.split(":")[1].strip() for line in lines] == places
-    (line,) = errors_of(tmp_path, "walk,prompt,frames\nw,x,2\nw,y,\n", [{"images": [2, 3]}])[:1]
-    assert line.startswith("m.csv: row 1, column 'images'")
+
+
+@pytest.mark.parametrize(
+    ("groups", "errors"),
+    [
+        (
+            [{"frames": [4, 8, "4.0"]}],
+            [
+                f"1, column 'frames': required 1 or nothing on a row without a walk; got {n} (first on row 3)"
+                for n in (4, 8)
+            ],
+        ),
+        ([{"images": [1, 2]}], ["1, column 'images': required 1 or nothing in a walk; got 2 (first on row 1)"]),
+        (
+            [{"easing": ["onsets", "linear"]}],
+            ["1, column 'easing': required another one in a walk without audio; got onsets (first on row 1)"],
+        ),
+        (
+            [{"scheduler": "ddim"}, {"time_s": [0, 99999999]}],
+            [
+                "2, column 'time_s': required nothing, but in a walk of motion line; got 0.0 (first on row 3)",
+                "2, column 'time_s': required nothing, but in a walk of motion line; got 99999999.0 (first on row 3)",
+            ],
+        ),
+    ],
+)
+def test_what_does_not_fit_the_rows_is_the_sweep_s_and_told_once(
+    tmp_path: Path, groups: Any, errors: list[str]
+) -> None:
+    rows = "walk,prompt\nw,a\nw,b\n" + ",c\n" * 300 + "v,a\nv,b\n"
+    assert errors_of(tmp_path, rows, groups) == [f"sweep: group {error}" for error in errors]
+
+
+def test_seeds_and_times_that_do_not_fit_their_walks(tmp_path: Path) -> None:
+    rows = "walk,prompt\n" + "".join(f"w{n},a\nw{n},a\n" for n in range(200))
+    required = "group 2, column 'seed': required another seed than its circle begins with"
+    assert errors_of(tmp_path, rows, [{"motion": "circle"}, {"seed": "1..3"}]) == [
+        f"sweep: {required}; got {seed} (first on row 2)" for seed in (1, 2, 3)
+    ]
+    (line,) = errors_of(tmp_path, rows, [{"time_s": [7]}])
+    assert line.startswith("sweep: group 1, column 'time_s': required 1 … 1000000 frames of 1/12 s after")
+    assert line.endswith("got 7, 0 frames after it (first on row 2)")
+
+
+def test_the_first_row_of_a_folder_is_its_file_s(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("walk,prompt\nw,x\n" if name == "a" else "walk,prompt\nv,x\n,y\n")
+    with pytest.raises(ManifestError, match=rf"got 4 \(first on row 2 of {tmp_path}/b.csv\)"):
+        read_manifest(tmp_path, DEFAULTS, MODELS, parse_sweep([{"frames": 4}]))
 
 
 def test_a_walk_s_name_has_no_room_for_the_point(tmp_path: Path) -> None:

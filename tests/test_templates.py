@@ -356,7 +356,9 @@ def test_bad_sources(tmp_path: Path, name: str, text: str | None, error: str) ->
 
 
 def test_bad_options(tmp_path: Path) -> None:
-    bad: list[dict[str, Any]] = [{"mode": "all"}, {"count": 0}, {"limit": 0}, {"wildcards": tmp_path / "none"}]
+    numbers = [{name: number} for name in ("count", "limit") for number in (0, 1_000_001)]
+    bad: list[dict[str, Any]] = [{"mode": "all"}, *numbers, {"wildcards": tmp_path / "none"}]
+    assert Expansion(count=1_000_000, limit=1_000_000)
     for options in bad:
         with pytest.raises(JobError, match=f"{next(iter(options))}: required"):
             Expansion(**options)

@@ -1,0 +1,19 @@
+"""What a path leads to that is neither file nor folder: reading it may never end. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["special_kind"]
+
+KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def special_kind(path: Path) -> str:
+    """`a pipe`, `a socket` or `a device`; "" for a file, a folder and nothing."""
+    try:
+        return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
+    except (OSError, ValueError):  # none such, or no name that there can be
+        return ""
