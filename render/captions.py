@@ -178,7 +178,7 @@ def _denoising(walk: Walk) -> Iterator[tuple[str, str]]:
 def _diffuse(walk: Walk) -> Iterator[tuple[str, str]]:
     (start,), count = walk.keyframes, frame_count(walk)
     for index in range(count):
-        step = start.steps if index == count - 1 else 1 + start.every * (index - 1) if index else 0
+        step = start.steps - start.every * (count - 1 - index) if index else 0
         place = f"noise {step} of {start.steps}"
         yield f"{start.image}  {place}", place
 

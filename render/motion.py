@@ -239,7 +239,7 @@ def denoising(walk: Walk) -> Iterator[Leg]:
 def diffuse(walk: Walk) -> Iterator[Leg]:
     """How an image is lost: the start image, noised as at every so many timesteps, q(x_t | x_0), t rising to its end."""
     (start,) = walk.keyframes
-    places = [start.steps, *range(start.steps - 1, 0, -start.every), 0]
+    places = [start.steps, *reversed(range(0, start.steps, start.every))]
     scheduler = "ddim" if start.scheduler == "pndm" else start.scheduler  # that has one of its timesteps twice
 
     def at(index: int, target: Target) -> Recipe:

@@ -103,7 +103,7 @@ class Renderer:
         """A frame's steps, from noise, from its start image, from its stem or from a frame earlier on its way."""
         noise = NoiseSource(recipe.noise)
         shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
-        before = next(filter(None, (awaited.get(recipe.key) for awaited in self._awaited)), recipe.stem)
+        before = self._before(recipe)
         if before is None:
             scheduler = self._family.scheduler(recipe.scheduler, recipe.steps, shape)
             start = begin(recipe, scheduler, shape, self._start_image(recipe), noise)
@@ -112,6 +112,15 @@ class Renderer:
             for _ in range(start.draws):  # taken before; this frame's noise goes on behind them
                 noise.draw(shape)
         return (yield from denoise(recipe, self._conditioning(recipe), start, noise))
+
+    def _before(self, recipe: Recipe) -> Recipe | None:
+        """What it goes on from: the last frame on its way that is rendered or being rendered, else its stem."""
+        key = recipe.key
+        while before := next(filter(None, (awaited.get(key) for awaited in self._awaited)), None):
+            key = before.key
+            if key in self._shared or key in self._sharing:
+                return before
+        return recipe.stem
 
     def _share(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Stem]:
         """What a recipe comes to, rendered by the first frame that asks; others that ask meanwhile wait for it."""

@@ -428,9 +428,9 @@ def test_steps_of_an_image_on_its_way_are_taken_once(
     scheduler: str,
     clean: bool,
 ) -> None:
-    """Whatever the unit holds of them, in any order; each alone takes its own from the start, to the same bits."""
+    """Whatever the unit holds of them; each alone takes its own from the start, to the same bits."""
     whole = make_recipe(scheduler=scheduler, steps=5)
-    recipes = [*(replace(whole, stop=stop, clean=clean) for stop in (4, 1, 2)), whole]
+    recipes = [*(replace(whole, stop=stop, clean=clean) for stop in (1, 2, 4)), whole]
     alone = render(renderer, recipes)
     renderer.forget()
     renderer.prepare(recipes)
@@ -440,6 +440,28 @@ def test_steps_of_an_image_on_its_way_are_taken_once(
     assert sum(asked) == 2 * evaluations_of(make_keyframe(scheduler=scheduler, steps=5))
     for mine, other in zip(alone, together, strict=True):
         assert torch.equal(mine, other)
+
+
+def test_a_long_way_outlives_a_batch_that_fails(
+    renderer: Renderer, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is behind is lost with it; a frame late on the way takes its steps anew, not frame by frame."""
+    whole = make_recipe(steps=700, guidance=1.0)
+    recipes = [*(replace(whole, stop=stop) for stop in range(1, 700)), whole]
+    renderer.forget()
+    renderer.prepare(recipes)
+    waiting, calls = iter(enumerate(recipes)), iter(range(10_000))
+
+    def failing(rows: Sequence[Row], count: int) -> list[Tensor]:
+        if next(calls) == 690:
+            raise RuntimeError("a passing fault")
+        return [row.latents * 0.5 for row in rows]
+
+    monkeypatch.setattr(renderer, "run", failing)
+    found = dict(Lane(renderer, ROWS, lambda wait: next(waiting, None)).run())
+    renderer._awaited.clear()
+    assert len(found) == 700
+    assert all(isinstance(latents, Tensor) for latents in found.values())
 
 
 def test_frames_that_share_do_not_run_in_lockstep(renderer: Renderer, make_recipe: MakeRecipe) -> None:

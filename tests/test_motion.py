@@ -236,8 +236,17 @@ def test_denoising_stops_on_its_way(
 def test_diffusing_begins_with_the_image_itself(make_keyframe: MakeKeyframe) -> None:
     start = make_keyframe(motion="diffuse", steps=6, every=2, image="a.png", image_sha256="0")
     recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
-    assert [recipe.skipped_steps for recipe in recipes] == [6, 5, 3, 1, 0]
+    assert [recipe.skipped_steps for recipe in recipes] == [6, 4, 2, 0]
     assert {recipe.stop for recipe in recipes} == {0}
+
+
+def test_diffusing_ends_in_noise(make_keyframe: MakeKeyframe) -> None:
+    """However many steps are left out; without the timestep that PNDM has twice."""
+    for steps, every, skipped in ((6, 4, [6, 4, 0]), (6, 100, [6, 0]), (1, 1, [1, 0])):
+        start = make_keyframe(motion="diffuse", steps=steps, every=every, scheduler="pndm", image="a.png")
+        recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
+        assert [recipe.skipped_steps for recipe in recipes] == skipped
+        assert {recipe.scheduler for recipe in recipes} == {"ddim"}
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
