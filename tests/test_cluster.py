@@ -254,6 +254,26 @@ def test_workers_that_do_not_start_end_the_run(render: Callable[..., Iterator[Re
     assert not Ledger(tmp_path).receipts()
 
 
+def test_workers_that_find_no_room_are_let_go(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four has room. It works on until the others are given up; what they held is its own then."""
+    kill, killed, losses = ray.kill, list[Any](), list[str]()
+
+    def killing(handle: Any) -> None:
+        (tmp_path / "go").touch()
+        killed.append(handle)
+        kill(handle)
+
+    monkeypatch.setattr(ray, "kill", killing)
+    force, units = Workforce(count=4, threads=2, gpus=0.0, device="cpu"), make_units(12, 2)
+    assert len(list(render(units, force, deadline_s=8.0, losses=losses, waits=frozenset(range(24))))) == 12
+    assert stored(tmp_path) == list(range(24))
+    assert not tombs(tmp_path)
+    assert not losses
+    assert 4 <= len(killed) <= 4 + 6  # one at a time looked for room again, as its units were wanted
+
+
 def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"unit 00003: .*No space left on device"):
         list(render(make_units(5, 2), replace(ONE_CPU, count=1), disk_full=frozenset({6})))
