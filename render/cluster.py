@@ -30,6 +30,7 @@ from render.ledger import Ledger
 from render.machine import Workforce
 from render.recipe import ModelError, Receipt, RunError, StoreError, Unit
 from render.shard import Failure, write_quarantine
+from render.signals import sigterm_kept
 from render.worker import Progress, Setup, Worker
 
 __all__ = ["Cluster", "Watch"]
@@ -95,11 +96,12 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self._ours = not ray.is_initialized()
-        if self._ours and self._address is None:
-            self._folder = tempfile.mkdtemp(prefix="render-")
-            _start_local(self._workforce, self._folder)
-        elif self._ours:
-            ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
+        with sigterm_kept():
+            if self._ours and self._address is None:
+                self._folder = tempfile.mkdtemp(prefix="render-")
+                _start_local(self._workforce, self._folder)
+            elif self._ours:
+                ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +109,8 @@ class Cluster:
             ray.kill(member.handle)
         self._members.clear()
         if self._ours:
-            ray.shutdown()
+            with sigterm_kept():
+                ray.shutdown()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
