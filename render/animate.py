@@ -30,13 +30,14 @@ from render.sound import Sound, SoundTrack, sound_seconds
 from render.vocabulary import FPS_MAX, FPS_MIN, GIF_FPS_MAX
 from render.webp import milliseconds, read_webp, write_webp
 
-__all__ = ["FORMATS", "LOOPS", "Animation", "Frames", "Pixels", "loop_order", "write_animation"]
+__all__ = ["FORMATS", "LOOPS", "UNWRITABLE", "Animation", "Frames", "Pixels", "loop_order", "write_animation"]
 
 LOOPS = ("none", "bounce", "cycle")
 FORMATS = ("gif", "mp4", "webp", "apng")
 CRF_RANGE = (0, 51)
 THREADS = 2  # of the encoder and the decoder; x264's output depends on it, so it is not the machine's core count
 SOUND_SLACK_S = Fraction(1, 10)
+UNWRITABLE = (OSError, RuntimeError, av.FFmpegError)  # what goes wrong with one file, and may go well with the next
 PALETTE_FRAMES = 32  # frames a palette is drawn from, at most
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]

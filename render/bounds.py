@@ -8,7 +8,7 @@ from typing import Any
 
 from render.blend import INTERPOLATIONS
 from render.recipe import SEED_MAX
-from render.vocabulary import EASINGS, FORMATS, FPS_MAX, FPS_MIN, SCHEDULERS
+from render.vocabulary import EASINGS, FORMATS, FPS_MAX, FPS_MIN, SCHEDULERS, STEPS_MAX
 
 __all__ = ["BOUNDS", "POINTS_MAX"]
 
@@ -34,7 +34,7 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sampling.interpolation": _among(*INTERPOLATIONS),
     "sampling.width": _between(1, 8192),
     "sampling.height": _between(1, 8192),
-    "sampling.steps": _between(1, 1000),
+    "sampling.steps": _between(1, STEPS_MAX),
     "sampling.guidance": _between(0, math.inf),
     "sampling.scheduler": _among(*SCHEDULERS),
     "workers.count": _between(1, 100_000),

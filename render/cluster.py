@@ -30,6 +30,7 @@ from render.ledger import Ledger
 from render.machine import Workforce
 from render.recipe import ModelError, Receipt, RunError, StoreError, Unit
 from render.shard import Failure, write_quarantine
+from render.signals import sigterm_kept
 from render.worker import Progress, Setup, Worker
 
 __all__ = ["Cluster", "Watch"]
@@ -88,17 +89,19 @@ class Cluster:
         self._again: deque[Unit] = deque()
         self._deaths: Counter[str] = Counter()
         self._failed_starts = 0
+        self._crowded = False  # whether workers were let go that had found no room
         self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
         self._folder: str | None = None
         self._ours = False
 
     def __enter__(self) -> Cluster:
         self._ours = not ray.is_initialized()
-        if self._ours and self._address is None:
-            self._folder = tempfile.mkdtemp(prefix="render-")
-            _start_local(self._workforce, self._folder)
-        elif self._ours:
-            ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
+        with sigterm_kept():
+            if self._ours and self._address is None:
+                self._folder = tempfile.mkdtemp(prefix="render-")
+                _start_local(self._workforce, self._folder)
+            elif self._ours:
+                ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +109,8 @@ class Cluster:
             ray.kill(member.handle)
         self._members.clear()
         if self._ours:
-            ray.shutdown()
+            with sigterm_kept():
+                ray.shutdown()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -127,8 +131,7 @@ class Cluster:
             self._poll(watch)  # first: a worker that died a moment after it was up has started
             for ref in done:
                 yield from self._settle(ref, watch)
-            for member in [m for m in self._members if m.units and time.monotonic() - m.alive_s > self._deadline_s]:
-                yield from self._replace(member, f"nothing done for {self._deadline_s:g} s", watch)
+            yield from self._see_to_silent(watch)
 
     def _count(self) -> int:
         if self._workforce.count is not None:
@@ -149,10 +152,10 @@ class Cluster:
         Units come model by model, so that a worker changes its model about once for each of the job's. Among workers
         with as much in hand one of the unit's model goes first; to wait for one would cost more than it saves.
         """
-        while (len(self._members) < count or any(len(m.units) < UNITS_AHEAD for m in self._members)) and (
+        while (self._may_hire(count) or any(len(m.units) < UNITS_AHEAD for m in self._members)) and (
             unit := self._again.popleft() if self._again else next(units, None)
         ):
-            if len(self._members) < count and all(member.units for member in self._members):
+            if self._may_hire(count) and all(member.units for member in self._members):
                 self._members.append(self._hire(unit))
             loads = [(len(member.units), member.model != unit.group[0]) for member in self._members]
             member = self._members[loads.index(min(loads))]
@@ -166,11 +169,30 @@ class Cluster:
         late = [member for member in self._members if member.units and not member.started]
         if not late or all(member.units for member in self._members if member.started):
             return False
+        self._let_go(late)
+        return True
+
+    def _see_to_silent(self, watch: Watch) -> Iterator[Receipt]:
+        """Replace workers that have been silent for too long; where others are up, one that is not has found no room."""
+        silent = [m for m in self._members if m.units and time.monotonic() - m.alive_s > self._deadline_s]
+        waiting = [m for m in silent if not m.started] if any(m.started for m in self._members) else []
+        self._crowded = self._crowded or bool(waiting)
+        self._let_go(waiting)
+        for member in silent:
+            if member not in waiting:
+                yield from self._replace(member, f"nothing done for {self._deadline_s:g} s", watch)
+
+    def _let_go(self, late: list[_Member]) -> None:
+        """Let workers go that are not up, which is no failure, and have their units given to others."""
         for member in late:
             self._members.remove(member)
             ray.kill(member.handle)
             self._again.extend(member.units.values())
-        return True
+
+    def _may_hire(self, count: int) -> bool:
+        """Whether there are fewer workers than asked for; where there was no room, one at a time looks for some."""
+        looking = self._crowded and not all(member.started for member in self._members)
+        return len(self._members) < count and not looking
 
     def _hire(self, unit: Unit) -> _Member:
         """A new worker that begins with the model of a unit."""

@@ -40,6 +40,7 @@ from render.walks import (
     check_images,
     check_motions,
     check_seeds,
+    check_steps,
     check_walks,
     first_keyframes,
 )
@@ -189,6 +190,7 @@ def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules])
         bad = cells[side].bad | (which != which[begin])  # which is told already
         check_held(sheet, side, walk, begin, replace(cells[side], bad=bad))
     check_counts(sheet, still, cells)
+    check_steps(sheet, cells["steps"], cells["scheduler"])
     check_motions(sheet, begin, still, cells)
     columns: dict[str, Any] = {name: column.values for name, column in cells.items()}
     columns |= {name: columns[name][begin] for name in OF_WALK}

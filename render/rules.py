@@ -22,6 +22,7 @@ from render.vocabulary import (
     MOTIONS,
     SCHEDULERS,
     SHOWN,
+    STEPS_MAX,
 )
 
 __all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "model_rule", "rules_by_model"]
@@ -106,7 +107,7 @@ def _rules(name: str, model: ModelRules) -> dict[str, Standard]:
     rules: dict[str, tuple[Rule, Any]] = {
         "width": (side, default.width),
         "height": (side, default.height),
-        "steps": (integer(1, 1000), default.steps),
+        "steps": (integer(1, STEPS_MAX), default.steps),
         "guidance": (finite(0.0), default.guidance),
         "scheduler": (_schedulers(model.schedulers), default.scheduler),
         "true_guidance": (finite(0.0) if model.distilled else _off(), 1.0),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from render.animate import UNWRITABLE
 from render.animations import animation_files, write_file
 from render.card import write_card
 from render.config import JobConfig, load_job
@@ -16,7 +18,7 @@ from render.ledger import Ledger
 from render.manifest import Manifest
 from render.plan import plan_units
 from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
-from render.recipe import Unit
+from render.recipe import RunError, Unit
 from render.settings import check_section
 from render.sheets import write_sheets
 from render.store import ImageStore, open_store
@@ -79,20 +81,21 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
     """Render a job, or what is left of it, into its store and animate its walks.
 
     `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError
-    before anything starts where the input is bad, RunError where the run can't go on; what is committed stays.
+    before anything starts where the input is bad, RunError where the run can't go on, or in the end for animations and
+    sheets that could not be written; what is committed stays.
     """
     report = report or Silent()
     prepared = settle(prepare(load_job(Path(target), overrides)))
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
-    with ledger.lock():
+    with ledger.lock(), _failures() as failed:
         ledger.sweep()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         seconds = _render(prepared, ledger, report)
         ledger.sweep()
-        animations = _animate(job.output, prepared.manifest, job, report)
-        sheets = _sheets(prepared.manifest, job, open_store(job.output))
+        animations = _animate(job.output, prepared.manifest, job, report, failed)
+        sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
     receipts = ledger.receipts()
     return Summary(
         out=job.output,
@@ -109,14 +112,16 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = Path(out)
     job = _stored_job(out, overrides, "sheets")
-    return _sheets(frozen_manifest(out), job, open_store(out))
+    with _failures() as failed:
+        return _sheets(frozen_manifest(out), job, open_store(out), failed)
 
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
     out, report = Path(out), report or Silent()
     job = _stored_job(out, overrides, "animation")
-    return _animate(out, frozen_manifest(out), job, report)
+    with _failures() as failed:
+        return _animate(out, frozen_manifest(out), job, report, failed)
 
 
 def _stored_job(out: Path, overrides: Sequence[str], section: str) -> JobConfig:
@@ -157,17 +162,36 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
         return time.monotonic() - (cluster.ready_s or time.monotonic())
 
 
-def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report) -> tuple[Path, ...]:
-    """Write the animations of every walk, as far as it is committed."""
-    store = open_store(out)
+@contextmanager
+def _failures() -> Iterator[list[str]]:
+    """A list for files that could not be written, and why; where any are in it, RunError names them in the end."""
+    failed: list[str] = []
+    yield failed
+    if failed:
+        raise RunError("\n  ".join(["files that could not be written:", *failed]))
+
+
+def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report, failed: list[str]) -> tuple[Path, ...]:
+    """Write the animations of every walk, as far as it is committed; what could not be written is added to `failed`."""
+    store, written = open_store(out), []
     files = animation_files(store, manifest.walks, job.animation)
     report.animating(len(files))
     for path, walk in files:
-        write_file(path, walk, store, job)
-        report.animation(path)
-    return tuple(path for path, _ in files)
+        try:
+            write_file(path, walk, store, job)
+        except UNWRITABLE as error:
+            failed.append(f"{path}: {error}")
+        else:
+            written.append(path)
+            report.animation(path)
+    return tuple(written)
 
 
-def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore) -> tuple[Path, ...]:
-    sweep, config = parse_sweep(job.sweep, job.sweep_limit), job.sheets
-    return tuple(write_sheets(store, manifest.walks, sweep, config.kinds, config.cell))
+def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore, failed: list[str]) -> tuple[Path, ...]:
+    """Write the sheets; the first that could not be written is added to `failed`, and those after it are left out."""
+    sweep, config, written = parse_sweep(job.sweep, job.sweep_limit), job.sheets, list[Path]()
+    try:
+        written.extend(write_sheets(store, manifest.walks, sweep, config.kinds, config.cell))
+    except OSError as error:
+        failed.append(f"{store.path / 'sheets'}: {error}")
+    return tuple(written)

@@ -13,12 +13,14 @@ __all__ = [
     "FROZEN_ONLY",
     "GIF_FPS_MAX",
     "KARRAS_SCHEDULERS",
+    "LCM_STEPS_MAX",
     "LOOPS",
     "MOTIONS",
     "OF_WALK",
     "SCHEDULERS",
     "SHORTHANDS",
     "SHOWN",
+    "STEPS_MAX",
     "STORE_COLUMNS",
 ]
 
@@ -43,6 +45,8 @@ KARRAS_SCHEDULERS = (  # for models that predict noise, or velocity on a schedul
 )
 FLOW_SCHEDULERS = ("flow-euler", "flow-heun", "flow-dpm++2m", "flow-unipc")  # for models of flow matching
 SCHEDULERS = KARRAS_SCHEDULERS + FLOW_SCHEDULERS
+# With 999 of 1000 timesteps some schedulers' steps are no numbers, with 1000 some have no first; lcm's are some of 50.
+STEPS_MAX, LCM_STEPS_MAX = 998, 50
 FORMATS = ("png", "webp", "jpeg")
 # Columns of a manifest; those of OF_WALK are given in a walk's first row.
 OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise", "anchor", "tween", "every", "shown", "fps")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from render.cells import Cells, Sheet, same_file
 from render.problems import show
 from render.recipe import SEED_MAX
-from render.vocabulary import OF_WALK
+from render.vocabulary import LCM_STEPS_MAX, OF_WALK
 
 __all__ = [
     "check_circles",
@@ -24,6 +24,7 @@ __all__ = [
     "check_images",
     "check_motions",
     "check_seeds",
+    "check_steps",
     "check_times",
     "check_walks",
     "first_keyframes",
@@ -105,6 +106,19 @@ def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Ce
     _refuse(sheet, "images", odd, "1 or nothing in a walk", images)
     odd = still & frames.given & ~frames.bad & (frames.values != 1)
     _refuse(sheet, "frames", odd, "1 or nothing on a row without a walk", frames)
+
+
+def check_steps(sheet: Sheet, steps: Cells, scheduler: Cells) -> None:
+    """Refuses more steps than lcm can take."""
+    many = (scheduler.values == "lcm") & (steps.values > LCM_STEPS_MAX) & ~steps.bad & ~scheduler.bad
+    sheet.refuse(
+        "steps",
+        np.flatnonzero(many),
+        lambda i: (
+            f"at most {LCM_STEPS_MAX} with scheduler lcm",
+            f"{steps.values[i]}{'' if steps.given[i] else ', the default'}",
+        ),
+    )
 
 
 def check_motions(

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import io
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -242,8 +243,8 @@ def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
 
 def test_a_silent_worker_is_replaced(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
     losses: list[str] = []
-    list(render(make_units(4, 2), deadline_s=2.0, losses=losses, silences_once=frozenset({2})))
-    assert losses == ["nothing done for 2 s"]
+    list(render(make_units(4, 2), deadline_s=6.0, losses=losses, silences_once=frozenset({2})))
+    assert losses == ["nothing done for 6 s"]
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)
 
@@ -252,6 +253,26 @@ def test_workers_that_do_not_start_end_the_run(render: Callable[..., Iterator[Re
     with pytest.raises(RunError, match=r"3 in a row did not start: .*no such model"):
         list(render(make_units(4, 2), starts=False))
     assert not Ledger(tmp_path).receipts()
+
+
+def test_workers_that_find_no_room_are_let_go(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four has room. It works on until the others are given up; what they held is its own then."""
+    kill, killed, losses = ray.kill, list[Any](), list[str]()
+
+    def killing(handle: Any) -> None:
+        (tmp_path / "go").touch()
+        killed.append(handle)
+        kill(handle)
+
+    monkeypatch.setattr(ray, "kill", killing)
+    force, units = Workforce(count=4, threads=2, gpus=0.0, device="cpu"), make_units(12, 2)
+    assert len(list(render(units, force, deadline_s=8.0, losses=losses, waits=frozenset(range(24))))) == 12
+    assert stored(tmp_path) == list(range(24))
+    assert not tombs(tmp_path)
+    assert not losses
+    assert 4 <= len(killed) <= 4 + 6  # one at a time looked for room again, as its units were wanted
 
 
 def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
@@ -286,3 +307,32 @@ def test_a_machine_is_lost(
             machines.remove_node(node)
     assert stored(tmp_path) == list(range(16))
     assert not tombs(tmp_path)
+
+
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from render.cluster import Cluster
+from render.machine import Workforce
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, stop)
+try:
+    with Cluster(SimpleNamespace(out=Path(sys.argv[1])), Workforce(1, 1, 0.0, "cpu"), None, 60.0):
+        if sys.argv[2] == "while it runs":
+            os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("when", ["while it runs", "after its end"])
+def test_ray_leaves_the_handler_of_sigterm_alone(tmp_path: Path, when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path), when], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

@@ -345,7 +345,7 @@ INTEGER = {
     "seed": "an integer, 0 … 9223372036854775807",
     "images": "an integer, 1 … 1000000",
     "frames": "an integer, 1 … 1000000",
-    "steps": "an integer, 1 … 1000",
+    "steps": "an integer, 1 … 998",
     "width": "a multiple of 8, 16 … 1024 pixels",
     "height": "a multiple of 8, 16 … 1024 pixels",
 }
@@ -375,6 +375,20 @@ def test_all_errors_at_once(path: Path) -> None:
         f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'Euler A' (nearest: euler_a, euler)",
         "row 4, column 'walk': required the keyframes of a walk on consecutive rows (its first is row 1); got 'a'",
         "row 5, column 'frames': required 1 or nothing on a row without a walk; got 7",
+    ]
+
+
+def test_steps_that_lcm_can_not_take(path: Path) -> None:
+    """Wherever they come from; of no scheduler's name nothing is said of them."""
+    text = "walk,prompt,steps,scheduler\na,cat,50,lcm\na,dog,51,lcm\n,hen,51,ddim\n,cow,,lcm\n,owl,99,lmc\n"
+    path.write_text(text)
+    models = {"main": replace(MODELS["main"], defaults=SamplingDefaults(64, 128, 60, 3.0, "lcm"))}
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, DEFAULTS, models)
+    assert [line.removeprefix(f"{path}: ") for line in str(caught.value).split("\n")[1:]] == [
+        "row 2, column 'steps': required at most 50 with scheduler lcm; got 51",
+        "row 4, column 'steps': required at most 50 with scheduler lcm; got 60, the default",
+        f"row 5, column 'scheduler': required one of {SCHEDULERS}; got 'lmc' (nearest: lms, lcm)",
     ]
 
 
@@ -415,7 +429,7 @@ def test_text_that_is_an_integer(path: Path, column: str, cell: str) -> None:
 @pytest.mark.parametrize(
     ("column", "good", "bad"),
     [
-        ("steps", [1, 1000], [0, 1001]),
+        ("steps", [1, 998], [0, 999]),
         ("width", [16, 1024], [8, 1032, 20, 0]),
         ("height", [16, 1024], [8, 1032, 20, 0]),
         ("frames", [1], [0, -1, 1_000_001]),
@@ -620,13 +634,13 @@ def test_every_row_is_judged_by_the_rules_of_its_model(path: Path) -> None:
     off = "1 or nothing (this model's guidance is in column `guidance`)"
     assert errors_of_three(path, text) == [
         f"row 2, column 'width': required {sides}; got '24'",
-        "row 2, column 'steps': required an integer, 1 … 1000 with model 'flow'; got '0'",
+        "row 2, column 'steps': required an integer, 1 … 998 with model 'flow'; got '0'",
         f"row 2, column 'scheduler': required one of {flow} with model 'flow'; got 'euler', which does not fit a model of "
         "flow matching",
         f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'flow-unipc', which is for models of flow matching",
         f"row 4, column 'true_guidance': required {off}; got '4'",
         "row 5, column 'model': required a model of the job (main, flow, flux); got 'Flux' (nearest: flux)",
-        "row 5, column 'steps': required an integer, 1 … 1000; got '0'",
+        "row 5, column 'steps': required an integer, 1 … 998; got '0'",
         f"row 6, column 'width': required {sides}; got '320'",
         f"row 6, column 'scheduler': required one of {flow} with model 'flow'; got 'flow_euler' (nearest: flow-euler, "
         "flow-heun)",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -35,6 +36,7 @@ from stores import (
 )
 
 from render import ModelError, StoreError, open_store, run_job
+from render.animations import write_file
 from render.cli import main
 from render.cluster import _Actor
 from render.ledger import Ledger
@@ -125,17 +127,26 @@ def test_kill_and_resume(finished: Finished, small_units: tuple[object, ...], tm
     assert not processes_of(short_tmp)
 
 
+@pytest.mark.parametrize("kill", [os.killpg, os.kill])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_and_resume(
-    finished: Finished, small_units: tuple[object, ...], tmp_path: Path, short_tmp: Path
+    finished: Finished,
+    small_units: tuple[object, ...],
+    tmp_path: Path,
+    short_tmp: Path,
+    kill: Callable[[int, int], None],
+    sent: signal.Signals,
 ) -> None:
+    """Ctrl-C goes to all processes of a run, SIGTERM to the first of them or to all."""
     out = tmp_path / "out"
     with start(short_tmp, small_units) as run:
         wait_for_commit(run, out)
-        os.killpg(run.pid, signal.SIGINT)  # what Ctrl-C does
+        kill(run.pid, sent)
         _, said = run.communicate(timeout=60)
     assert run.returncode == 1
     assert said.endswith("render: stopped. What is committed stays; the same command resumes.\n")
     assert "Traceback" not in said
+    assert "***" not in said  # as Ray's own handler writes
     wait_until(lambda: not processes_of(short_tmp), "the end of every process of the run")
     assert not list(short_tmp.glob("render-*")), "Ray's files are left"
     before = commits(out)
@@ -308,6 +319,49 @@ def test_animations_are_written_anew(copied: Finished) -> None:
     (path,) = animate_store(copied.out, "animation.loop=none", "animation.formats=[mp4]")
     assert path == copied.out / "animations" / "ball.mp4"
     assert frame_count(path) == 9
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("ball.gif: required 16 frames, got 15"),
+        OSError(28, "No space left on device"),
+        av.error.ExternalError(1, "Generic error in an external library"),
+    ],
+)
+@pytest.mark.parametrize("name", ["run", "animate"])
+def test_an_animation_that_fails_stops_no_other(
+    copied: Finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, name: str
+) -> None:
+    from render import run
+
+    def write(path: Path, *others: Any) -> None:
+        if path.suffix == ".gif":
+            raise error
+        write_file(path, *others)
+
+    (mp4, sheet), out = ("animations/ball.mp4", "sheets/walk/ball.png"), copied.out
+    command = (
+        ["run", str(copied.manifest), *copied.overrides, f"output={out}"] if name == "run" else ["animate", str(out)]
+    )
+    (out / mp4).unlink()
+    (out / sheet).unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_file", write)
+        assert main(command) == 1
+    said = capsys.readouterr().err
+    named = f"render: files that could not be written:\n  {out / 'animations/ball.gif'}: {error}\n"
+    assert said.endswith(f"{named}What is committed stays; the same command resumes.\n")
+    assert (out / mp4).exists()
+    assert (out / sheet).exists() == (name == "run")
+    assert main(command) == 0
+
+
+def test_a_sheet_that_fails_is_named(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(copied.out / "sheets")
+    (copied.out / "sheets").write_text("in the way")
+    assert main(["run", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 1
+    assert f"could not be written:\n  {copied.out / 'sheets'}: [Errno " in capsys.readouterr().err
 
 
 def test_subtitles_stand_beside_the_mp4_and_go_with_it(copied: Finished) -> None:

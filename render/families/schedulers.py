@@ -56,7 +56,7 @@ class Schedulers:
     def _build(self, name: str, steps: int) -> Any:
         scheduler = _make(KARRAS[name], self._config)
         scheduler.set_timesteps(steps, device=self._device)
-        return scheduler
+        return _at_start(scheduler)
 
 
 class FlowSchedulers:
@@ -85,7 +85,7 @@ class FlowSchedulers:
         if self._even and name == "flow-euler":
             settings["sigmas"] = np.linspace(1.0, 1 / steps, steps)
         scheduler.set_timesteps(steps, device=self._device, **settings)
-        return scheduler
+        return _at_start(scheduler)
 
     def _mu(self, tokens: int) -> float:
         """The logarithm of the shift, a line in the number of tokens (Esser et al. 2024, arXiv:2403.03206, as in FLUX.1)."""
@@ -101,3 +101,10 @@ def _make(made: Made, config: dict[str, Any]) -> Any:
 
     class_name, settings = made
     return getattr(diffusers, class_name).from_config(config, **settings)
+
+
+def _at_start(scheduler: Any) -> Any:
+    """Told to begin with its first step: many steps make equal timesteps, of which it would look for the second."""
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    return scheduler
