@@ -127,8 +127,7 @@ def test_kill_and_resume(finished: Finished, small_units: tuple[object, ...], tm
     assert not processes_of(short_tmp)
 
 
-@pytest.mark.parametrize("kill", [os.killpg, os.kill])
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("kill", "sent"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
 def test_interrupt_and_resume(
     finished: Finished,
     small_units: tuple[object, ...],
@@ -137,7 +136,7 @@ def test_interrupt_and_resume(
     kill: Callable[[int, int], None],
     sent: signal.Signals,
 ) -> None:
-    """Ctrl-C goes to all processes of a run, SIGTERM to the first of them or to all."""
+    """Ctrl-C goes to all processes of a run, SIGTERM to the first of them."""
     out = tmp_path / "out"
     with start(short_tmp, small_units) as run:
         wait_for_commit(run, out)
