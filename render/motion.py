@@ -136,14 +136,14 @@ def position(start: Keyframe, step: int) -> float:
 
 
 def line(walk: Walk) -> Iterator[Leg]:
-    """From keyframe to keyframe, each leg up to, not including, the next; then the last one, or back to the first."""
+    """From keyframe to keyframe, each leg up to, not including, the next; to the last one itself, or back to the first."""
     first, *others = walk.keyframes
     if not others:
         yield Leg(first, (first,), 1, lambda _index, target: recipe_at(first, target), renders=1)
         return
     cycle = first.loop == "cycle"
-    for a, b in pairwise((*walk.keyframes, first) if cycle else walk.keyframes):
-        yield _leg_of_line(a, b, ends=b is others[-1] and not cycle)
+    for number, (a, b) in enumerate(pairwise((*walk.keyframes, first) if cycle else walk.keyframes), 1):
+        yield _leg_of_line(a, b, ends=number == len(others) and not cycle)
 
 
 def _leg_of_line(a: Keyframe, b: Keyframe, ends: bool) -> Leg:
