@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -171,27 +172,29 @@ def _failures() -> Iterator[list[str]]:
         raise RunError("\n  ".join(["files that could not be written:", *failed]))
 
 
+@contextmanager
+def _noted(failed: list[str], path: Path) -> Iterator[None]:
+    """Add a file that can't be written to a list; the next one may be."""
+    try:
+        yield
+    except UNWRITABLE as error:
+        failed.append(f"{path}: {error}")
+
+
 def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report, failed: list[str]) -> tuple[Path, ...]:
     """Write the animations of every walk, as far as it is committed; what could not be written is added to `failed`."""
     store, written = open_store(out), []
     files = animation_files(store, manifest.walks, job.animation)
     report.animating(len(files))
     for path, walk in files:
-        try:
+        with _noted(failed, path):
             write_file(path, walk, store, job)
-        except UNWRITABLE as error:
-            failed.append(f"{path}: {error}")
-        else:
             written.append(path)
             report.animation(path)
     return tuple(written)
 
 
 def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore, failed: list[str]) -> tuple[Path, ...]:
-    """Write the sheets; the first that could not be written is added to `failed`, and those after it are left out."""
-    sweep, config, written = parse_sweep(job.sweep, job.sweep_limit), job.sheets, list[Path]()
-    try:
-        written.extend(write_sheets(store, manifest.walks, sweep, config.kinds, config.cell))
-    except OSError as error:
-        failed.append(f"{store.path / 'sheets'}: {error}")
-    return tuple(written)
+    """Write the sheets; what could not be written is added to `failed`."""
+    sweep, config = parse_sweep(job.sweep, job.sweep_limit), job.sheets
+    return tuple(write_sheets(store, manifest.walks, sweep, config.kinds, config.cell, partial(_noted, failed)))

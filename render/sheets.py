@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import groupby, islice, product
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -35,37 +37,51 @@ MARKS = (  # of stills with equal captions, tried in turn
 )
 PAPER, CROSS = (224, 224, 224), (160, 160, 160)  # of a cell whose frame is not committed
 
+_Planned: TypeAlias = tuple[Path, Iterator[Pixels], Sheet]  # its images are read as they are asked for
+
 
 def write_sheets(
-    store: ImageStore, walks: Callable[[], Iterable[Walk]], sweep: Sweep, kinds: Sequence[str], cell: int
+    store: ImageStore,
+    walks: Callable[[], Iterable[Walk]],
+    sweep: Sweep,
+    kinds: Sequence[str],
+    cell: int,
+    around: Callable[[Path], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Path]:
     """Write the sheets of some kinds (sweep, grid, walk, images, still) below OUT/sheets; yields the files.
 
-    Each of the first four has a folder there, so that a sheet is named as the walk or still is.
+    Each of the first four has a folder there, so that a sheet is named as the walk or still is. `around` is entered for
+    each sheet that is written, and may keep what is raised.
     """
+    for path, images, sheet in _sheets(store, walks, sweep, kinds, cell):
+        files: tuple[Path, ...] = ()
+        with around(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files = write_sheet(path, images, sheet)
+        yield from files
+
+
+def _sheets(
+    store: ImageStore, walks: Callable[[], Iterable[Walk]], sweep: Sweep, kinds: Sequence[str], cell: int
+) -> Iterator[_Planned]:
     folder = store.path / "sheets"
     if "sweep" in kinds and sweep.axes:
         for name, points in _swept(walks(), sweep):
             if not any(point.name in store for point in points):
                 continue
             sheet = _layout(sweep, name, points[0], cell)
-            yield from _write(folder / "sweep" / f"{name}.png", _firsts(store, points), sheet)
+            yield folder / "sweep" / f"{name}.png", _firsts(store, points), sheet
     for walk in (walk for walk in walks() if not walk.still):
         kind = "grid" if walk.keyframes[0].motion == "grid" else "walk"
         if kind in kinds and walk.name in store:
-            yield from _write_walk(folder / kind / f"{walk.name}.png", walk, store, cell)
+            yield _of_walk(folder / kind / f"{walk.name}.png", walk, store, cell)
     for images in _rows(walks()) if "images" in kinds else ():
         if len(images) > 1 and any(image.name in store for image in images):
-            yield from _write_images(folder / "images", images, store, cell)
+            yield _of_images(folder / "images", images, store, cell)
     stills = [first for first, *_ in _rows(walks()) if first.still] if "still" in kinds else []
     if any(still.name in store for still in stills):
         sheet = Sheet(WIDTH, captions=tuple(_still_captions(stills)), cell=cell)
-        yield from _write(folder / "stills.png", _firsts(store, stills), sheet)
-
-
-def _write(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Path, ...]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_sheet(path, images, sheet)
+        yield folder / "stills.png", _firsts(store, stills), sheet
 
 
 def _rows(walks: Iterable[Walk]) -> Iterator[list[Walk]]:
@@ -106,7 +122,7 @@ def _labels(axis: Axis) -> tuple[str, ...]:
     return tuple(", ".join(str(value) or "none" for value in point) for point in axis.values)
 
 
-def _write_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> tuple[Path, ...]:
+def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
     """All cells of a grid, or frames evenly along a walk: a strip, or a chart of values."""
     start, count = walk.keyframes[0], frame_count(walk)
     grid = start.motion == "grid"
@@ -119,17 +135,17 @@ def _write_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> tuple[P
     if not grid:
         texts = places(walk)
         sheet = replace(sheet, captions=tuple(texts[index] for index in shown))
-    return _write(path, images, sheet)
+    return path, images, sheet
 
 
-def _write_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: int) -> tuple[Path, ...]:
+def _of_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: int) -> _Planned:
     """All images of a row of stills."""
     first, point = images[0], _point(images[0])
     row = first.name.split(" ")[0].rpartition("-")[0]
     title = f"{heading(first)} ({point})" if point else heading(first)
     captions = tuple(f"seed {image.keyframes[0].seed}" for image in images)
     sheet = Sheet(min(math.isqrt(len(images) - 1) + 1, WIDTH), captions=captions, title=title, cell=cell)
-    return _write(folder / f"{f'{row} {point}'.strip()}.png", _firsts(store, images), sheet)
+    return folder / f"{f'{row} {point}'.strip()}.png", _firsts(store, images), sheet
 
 
 def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:

@@ -360,7 +360,15 @@ def test_a_sheet_that_fails_is_named(copied: Finished, capsys: pytest.CaptureFix
     shutil.rmtree(copied.out / "sheets")
     (copied.out / "sheets").write_text("in the way")
     assert main(["run", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 1
-    assert f"could not be written:\n  {copied.out / 'sheets'}: [Errno " in capsys.readouterr().err
+    assert f"could not be written:\n  {copied.out / 'sheets/walk/ball.png'}: [Errno " in capsys.readouterr().err
+
+
+def test_a_sheet_that_fails_stops_no_other(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(copied.out / "sheets" / "walk")
+    (copied.out / "sheets" / "walk").write_text("in the way")
+    assert main(["sheets", str(copied.out), "sheets.kinds=[walk, still]"]) == 1
+    assert "sheets/walk/ball.png: [Errno " in capsys.readouterr().err
+    assert (copied.out / "sheets" / "stills.png").exists()
 
 
 def test_subtitles_stand_beside_the_mp4_and_go_with_it(copied: Finished) -> None:
