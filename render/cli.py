@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -233,6 +234,8 @@ def _expand(options: Any) -> int:
 
 
 def _reproduce(options: Any) -> int:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # for what loads the model, here in this process
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from render.reproduce import reproduce_frame
 
     found = reproduce_frame(options.out, options.key)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,14 @@ def test_the_command_tells_and_takes_the_first_digits(finished: Finished, capsys
     frame = open_store(finished.out).frames("ball")[3]
     assert main(["reproduce", str(finished.out), frame.row["key"][:10]]) == 0
     assert capsys.readouterr().out == "ball 3: the same bits\n"
+
+
+def test_the_command_says_nothing_else(finished: Finished) -> None:
+    """The model is loaded in its process; the libraries' bars and warnings are not its own."""
+    key = open_store(finished.out).frame("ball", 3).row["key"]
+    command = [sys.executable, "-m", "render", "reproduce", str(finished.out), key]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("ball 3: the same bits\n", "")
 
 
 def test_other_bits_are_told(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ def load_pipeline(class_name: str, loading: Loading) -> Any:
     import diffusers
     import torch
 
+    diffusers.utils.logging.disable_progress_bar()  # of loading: too quick to be watched
     pipeline_class = getattr(diffusers, class_name)
     has = pipeline_class.load_config(loading.path, local_files_only=True)
     unused: dict[str, Any] = {name: None for name, part in has.items() if name in UNUSED or part == [None, None]}
