@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from render.families import UNUSED, Facts, SamplingDefaults, pipelines, read_facts
+from render.loras import check_lora_libraries
 from render.recipe import ModelError
 from render.starter import PIPELINE
 from render.tokens import Reader, open_reader
@@ -174,6 +175,8 @@ def _check_changes(source: Source, facts: Facts, changes: Changes) -> None:
     """Raises ModelError for what this model can't be changed in."""
     if changes.loras and not facts.loras:
         raise source.wrong("a job without model.loras, which its pipeline does not load", "LoRAs")
+    if changes.loras:
+        check_lora_libraries()
     for file, _ in changes.loras:
         _check_weights(source, file)
     skip, layers = changes.clip_skip, facts.clip_layers

@@ -51,6 +51,7 @@ class Painting:
     breaks_once: frozenset[int] = frozenset()  # the worker: an error that is no frame's
     disk_full: frozenset[int] = frozenset()
     waits: frozenset[int] = frozenset()  # until a file `go` is there
+    together: int = 0  # painters that the driver knows to be up before any paints
     starts: bool = True
     lacks: str = ""  # a model that none of them can load
 
@@ -65,8 +66,11 @@ class Painter:
         (painting.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)
         self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
         self._ready_s = self._beat_s = time.monotonic()
+        self._asked = 0
 
     async def render(self, unit: Unit) -> Receipt:
+        while len(list(self._told.out.glob("up-*"))) < self._told.together:
+            await asyncio.sleep(0.02)
         numbers, (model, _, _) = {frame.index for frame in unit.frames}, unit.group
         if model != self._model:
             if model == self._told.lacks:
@@ -94,6 +98,9 @@ class Painter:
 
     async def progress(self) -> SimpleNamespace:
         now = time.monotonic()
+        self._asked += 1
+        if self._asked == 2:  # the first answer, which tells that the worker is up, has reached the driver
+            (self._told.out / f"up-{os.getpid()}").touch()
         return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=now - self._beat_s)
 
     def _first(self, numbers: set[int]) -> bool:
@@ -183,7 +190,7 @@ def test_workers_begin_with_what_they_are_given_and_change_once(
     render: Callable[..., Iterator[Receipt]], tmp_path: Path
 ) -> None:
     units = make_units(12, 1, ("xl", "main"))
-    assert len(list(render(units))) == 12
+    assert len(list(render(units, together=2))) == 12
     loaded = Counter(path.name.split("-")[1] for path in tmp_path.glob("loaded-*"))
     assert len(loaded) == 2
     assert max(loaded.values()) <= 2  # of two models, and none twice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -41,9 +42,10 @@ from render.cli import main
 from render.cluster import _Actor
 from render.ledger import Ledger
 from render.prepare import frozen_manifest
+from render.recipe import Receipt, Unit
 from render.run import Summary, animate_store
 from render.starter import PIPELINE
-from render.worker import Setup
+from render.worker import Progress, Setup
 
 pytest_plugins = ["stores"]
 
@@ -417,7 +419,10 @@ TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.row
 
 
 class Telling(_Actor):
-    """A worker that writes down which models it loads."""
+    """A worker that writes down which models it loads.
+
+    Where a file `together` lies beside the output, it renders once the driver knows as many workers to be up as that says.
+    """
 
     def __init__(self, setup: Setup, model: str) -> None:
         from render.worker import Worker
@@ -431,6 +436,20 @@ class Telling(_Actor):
 
         Worker._load = told  # type: ignore[method-assign]
         super().__init__(setup, model)
+        self._folder, self._asked = setup.out.parent, 0
+
+    async def render(self, unit: Unit) -> Receipt:
+        wanted = self._folder / "together"
+        while wanted.exists() and len(list(self._folder.glob("up-*"))) < int(wanted.read_text()):
+            await asyncio.sleep(0.02)
+        return await super().render(unit)
+
+    async def progress(self) -> Progress:
+        """A second question says that the first answer, which tells that the worker is up, has reached the driver."""
+        self._asked += 1
+        if self._asked == 2:
+            (self._folder / f"up-{os.getpid()}").touch()
+        return await super().progress()
 
 
 @pytest.fixture
@@ -503,6 +522,8 @@ def test_two_models_in_one_manifest(
 
 
 def test_two_workers_change_models_rarely(sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
+    """Both are up before the first unit is done; else the first to be up does what the other was given, model by model."""
+    (tmp_path / "together").write_text("2")
     run_two(sibling, tmp_path, "workers.count=2", "store.unit_frames=1")
     by_worker = loads()
     assert len(by_worker) == 2
