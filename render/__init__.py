@@ -1,4 +1,8 @@
-"""A batch renderer for text-to-image diffusion models: a table of prompts in, a Parquet image store and walks out."""
+"""A batch renderer for text-to-image diffusion models: a table of prompts in, a Parquet image store and walks out.
+
+What is in `__all__` is the public API (docs/python.md); everything else may change. Each folder below is a room with a
+job of its own; docs/architecture.md draws them. This folder is the front: `run.py` is the whole flow on one page.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,57 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from render.recipe import InputError, JobError, ManifestError, ModelError, Recipe, StoreError
-    from render.run import plan_job, run_job
-    from render.store import ImageStore, open_store
+    from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
+    from render.prepare import Prepared
+    from render.reproduce import Reproduction, reproduce_frame
+    from render.run import Report, Summary, animate_store, plan_job, run_job, sheet_store
+    from render.store import Frames, ImageStore, StoredFrame, open_store
+    from render.templates import Expansion, expand_templates
+    from render.verify import Verdict, verify_store
 
 __all__ = [
+    "Expansion",
+    "Frames",
     "ImageStore",
     "InputError",
     "JobError",
     "ManifestError",
     "ModelError",
+    "Prepared",
     "Recipe",
+    "Report",
+    "Reproduction",
+    "RunError",
     "StoreError",
+    "StoredFrame",
+    "Summary",
+    "Verdict",
+    "animate_store",
+    "expand_templates",
     "open_store",
     "plan_job",
+    "reproduce_frame",
     "run_job",
+    "sheet_store",
+    "verify_store",
 ]
 
-_HOMES = {"run_job": "render.run", "plan_job": "render.run", "open_store": "render.store", "ImageStore": "render.store"}
+_HOMES = {
+    "render.prepare": ("Prepared",),
+    "render.reproduce": ("Reproduction", "reproduce_frame"),
+    "render.run": ("Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
+    "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
+    "render.templates": ("Expansion", "expand_templates"),
+    "render.verify": ("Verdict", "verify_store"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module at first use, so that `import render` stays light."""
     if name not in __all__:
         raise AttributeError(f"module 'render' has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "render.recipe")), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "render.core")
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

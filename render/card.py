@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from string import Template
 
-from render.durable import write_atomically
+from render.core import write_atomically
 from render.prepare import Prepared
+from render.store import OutputFolder
 
 __all__ = ["write_card"]
 
@@ -48,7 +49,7 @@ select walk, frame, prompt, seed from '$out/data/*.parquet';
 | `key` | the recipe's hash |
 | `sha256` | of the pixels as uint8 RGB before encoding |
 | `model`, `revision` | which model |
-| `rows`, `device`, `dtype` | what the last bits depend on besides |
+| `batch_rows`, `device`, `dtype` | what the last bits depend on besides |
 | `timestamp`, `render_ms` | when it was made, and the time a frame of its shard took |
 
 Further columns are labels of the manifest. Animations of the walks are in `animations/`. The folder `.run/` holds job,
@@ -69,7 +70,7 @@ def write_card(prepared: Prepared) -> None:
         out=job.output.name,
         example=next(prepared.manifest.walks()).name,
     )
-    write_atomically(job.output / "README.md", text.encode())
+    write_atomically(OutputFolder(job.output).card, text.encode())
 
 
 def _models(prepared: Prepared) -> str:

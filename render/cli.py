@@ -12,11 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from render.core import InputError, RunError
 from render.plan import show_group
 from render.prepare import Prepared
 from render.progress import make_report
-from render.recipe import InputError, RunError
 from render.run import Summary, animate_store, plan_job, run_job, sheet_store
+from render.store import OutputFolder
 
 __all__ = ["main"]
 
@@ -121,13 +122,13 @@ def _ending(summary: Summary) -> str:
     lines = [f"animation  {_short(path)}" for path in summary.animations]
     lines += [f"sheet      {_short(path)}" for path in summary.sheets]
     lines += [
-        f"dataset    {_short(summary.out / 'data')}  ({summary.frames} images)",
+        f"dataset    {_short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
         f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
     ]
     if summary.blank:
         lines.append(f"blank      {summary.blank} images are of a single colour")
     if summary.quarantined:
-        where = _short(summary.out / ".run" / "quarantine")
+        where = _short(OutputFolder(summary.out).quarantine)
         lines.append(
             f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
         )
@@ -161,7 +162,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "pixels": counts.pixels,
         "network_evaluations": counts.evaluations,
         "expected_bytes": prepared.expected_bytes,
-        "rows": {show_group(group): rows for group, rows in plan.rows.items()},
+        "batch_rows": {show_group(group): rows for group, rows in plan.batch_rows.items()},
         "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
         "warnings": list(prepared.warnings),
     }
@@ -170,7 +171,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
 def _table(prepared: Prepared) -> str:
     facts = _facts(prepared)
     count = "as many as fit" if facts["workers"]["count"] is None else facts["workers"]["count"]
-    sizes = ", ".join(f"{size} ({rows} rows)" for size, rows in facts["rows"].items())
+    sizes = ", ".join(f"{size} (batches of {rows})" for size, rows in facts["batch_rows"].items())
     lines = [
         f"manifest   {_short(prepared.job.manifest)}",
         f"output     {_short(prepared.job.output)}",

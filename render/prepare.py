@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from render.config import JobConfig, ModelConfig, to_yaml
-from render.durable import replacing, write_atomically
-from render.families import SamplingDefaults
-from render.ledger import Ledger
-from render.machine import Workforce, choose_workforce, uses_gpu
-from render.manifest import Manifest, read_frozen, read_manifest
-from render.model import Changes, Model, resolve_model
-from render.motion import legs, steps_of
-from render.plan import BYTES_PER_PIXEL, Counts, Limits, Plan, count_walks, evaluations_with_cuts, make_plan
-from render.recipe import MAIN, PIXELS_VERSION, ModelError, StoreError, Target
-from render.rules import Defaults, ModelRules, SizeRule
-from render.sweep import parse_sweep
-from render.vocabulary import FPS_MAX, GIF_FPS_MAX
+from render.core import (
+    FPS_MAX,
+    GIF_FPS_MAX,
+    MAIN,
+    PIXELS_VERSION,
+    ModelError,
+    Target,
+)
+from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, parse_sweep, uses_gpu
+from render.manifest import Defaults, Manifest, ModelRules, SizeRule, read_manifest
+from render.models import Changes, Model, SamplingDefaults, resolve_model
+from render.plan import (
+    BYTES_PER_PIXEL,
+    Counts,
+    Limits,
+    Plan,
+    count_walks,
+    evaluations_with_cuts,
+    legs,
+    make_plan,
+    steps_of,
+)
 
-__all__ = ["Prepared", "frozen_manifest", "load_plan", "prepare", "resolve_models", "settle", "sound_path"]
+__all__ = ["Prepared", "largest_bytes", "prepare", "resolve_models"]
 
 WARNINGS_MAX = 20
 CHUNK = 10_000  # walks checked at a time
@@ -60,14 +67,14 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     manifest = read_manifest(job.manifest, _defaults(job), rules, sweep)
     models = resolve_models(job, manifest.models, weights)
     targets = {
-        name: Target(model.fingerprint if weights else "", model.facts.distilled, job.all_models[name].tile_above)
+        name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
         for name, model in models.items()
     }
     counts = count_walks(manifest.walks(), targets)
-    limits = Limits(job.workers.rows, job.store.unit_frames, uses_gpu(job), job.store.format)
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
-    workforce = choose_workforce(job, models.values(), plan.units)
+    workforce = choose_workforce(job, largest_bytes(models), plan.units)
     plan = replace(plan, threads=workforce.threads)
     return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)), sweep.count)
 
@@ -86,6 +93,10 @@ def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[
     return found
 
 
+def largest_bytes(models: dict[str, Model]) -> int:
+    return max(model.weights_bytes for model in models.values())
+
+
 def _changes(config: ModelConfig) -> Changes:
     return Changes(config.clip_skip, tuple((lora.path, lora.weight) for lora in config.loras))
 
@@ -102,7 +113,7 @@ def _rules(job: JobConfig, model: Model) -> ModelRules:
     return ModelRules(
         sizes=SizeRule(facts.size_multiple, facts.size_min, facts.size_max),
         schedulers=facts.schedulers,
-        distilled=facts.distilled,
+        guidance_embeds=facts.guidance_embeds,
         defaults=SamplingDefaults(
             width=own.width or native.width,
             height=own.height or native.height,
@@ -153,79 +164,3 @@ def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
             for text, lost in models[name].lost_words(own):
                 where = manifest.where(own[text])
                 yield f"{where}: prompt over the model's token limit; it will not see: {lost!r}"
-
-
-def settle(prepared: Prepared) -> Prepared:
-    """With the plan of the output folder: the one recorded there, or from now on this one.
-
-    Rows, unit sizes and threads that the job leaves open are those of the first run, so that a resume gives the same
-    bits on another machine. Raises StoreError with the fields that differ, and for a folder with other things in it.
-    """
-    job, ledger = prepared.job, Ledger(prepared.job.output)
-    if job.output.is_file():
-        raise StoreError(f"{job.output}: required a new or empty folder, or one of a run; got a file")
-    if not (ledger.run / "plan.json").exists():
-        if job.output.exists() and any(path.name != ".run" for path in job.output.iterdir()):
-            raise StoreError(f"{job.output}: required a new or empty folder, or one of a run; got one with other files")
-        ledger.run.mkdir(parents=True, exist_ok=True)
-        _keep_sounds(job, prepared.manifest)
-        prepared.manifest.write(ledger.run / "manifest.parquet")
-        write_atomically(ledger.run / "job.yaml", to_yaml(job).encode())
-        write_atomically(ledger.run / "plan.json", json.dumps(prepared.plan.to_dict(), indent=1).encode())
-        return prepared
-    recorded = load_plan(job.output)
-    if differing := list(_differences(recorded, prepared)):
-        raise StoreError(
-            f"{job.output}: required the job that the folder was begun with, got another:\n  "
-            + "\n  ".join(differing)
-            + "\nGive it another output=FOLDER, or finish the first job as it was."
-        )
-    like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
-    workforce = choose_workforce(like_then, prepared.models.values(), recorded.units)
-    return replace(prepared, plan=recorded, workforce=workforce)
-
-
-def sound_path(out: Path, audio: str, sha256: str) -> Path:
-    """Where an output folder keeps a walk's sound, so that the walk can be animated wherever the folder is."""
-    return out / ".run" / "audio" / f"{sha256}{Path(audio).suffix}"
-
-
-def _keep_sounds(job: JobConfig, manifest: Manifest) -> None:
-    for sha256, audio in manifest.sounds.items():
-        kept = sound_path(job.output, audio, sha256)
-        kept.parent.mkdir(exist_ok=True)
-        with replacing(kept) as temporary:
-            shutil.copyfile(job.media_root / audio, temporary)
-
-
-def load_plan(out: Path) -> Plan:
-    """The recorded plan of an output folder. Raises StoreError where there is none."""
-    try:
-        return Plan.from_dict(json.loads((out / ".run" / "plan.json").read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        got = "a file" if out.is_file() else "one without .run/plan.json" if out.is_dir() else "no such folder"
-        raise StoreError(f"{out}: required the output folder of a run, got {got}") from None
-
-
-def frozen_manifest(out: Path) -> Manifest:
-    """The manifest of an output folder, every default filled in."""
-    return read_frozen(out / ".run" / "manifest.parquet")
-
-
-def _differences(recorded: Plan, prepared: Prepared) -> Iterator[str]:
-    now, job = prepared.plan, prepared.job
-    for name in {**recorded.fingerprint, **now.fingerprint}:
-        if recorded.fingerprint.get(name) != now.fingerprint.get(name):
-            yield f"{name}: {recorded.fingerprint.get(name)} then, {now.fingerprint.get(name)} now"
-    for name, target in now.targets.items():
-        before = recorded.targets.get(name, target)
-        if before.tile_above != target.tile_above:
-            key = "model" if name == MAIN else f"models.{name}"
-            yield f"{key}.tile_above: {before.tile_above} then, {target.tile_above} now"
-    for name, asked, then, wanted in (
-        ("workers.rows", job.workers.rows, recorded.rows, now.rows),
-        ("workers.cpus", job.workers.cpus, recorded.threads, now.threads),
-        ("store.unit_frames", job.store.unit_frames, recorded.unit_frames, now.unit_frames),
-    ):
-        if asked is not None and then != wanted:
-            yield f"{name}: {then} then, {wanted} now"

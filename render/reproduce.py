@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from render.config import load_job
-from render.machine import uses_gpu
-from render.prepare import load_plan, resolve_models
-from render.recipe import Recipe, StoreError
+from render.core import Recipe, StoreError
+from render.job import uses_gpu
+from render.prepare import resolve_models
+from render.resume import load_plan, stored_job
 from render.store import open_store
 
 if TYPE_CHECKING:
-    from render.renderer import Renderer
+    from render.engine import Renderer
 
 __all__ = ["Reproduction", "reproduce_frame"]
 
@@ -46,24 +46,24 @@ def reproduce_frame(out: Path, key: str) -> Reproduction:
     Raises StoreError where there is no such frame, or where the job's models are not those of then.
     """
     row = _row(out, key)
-    recipe, job, plan = Recipe.from_json(row["recipe"]), load_job(out / ".run" / "job.yaml"), load_plan(out)
+    recipe, job, plan = Recipe.from_json(row["recipe"]), stored_job(out), load_plan(out)
     names = [name for name, target in plan.targets.items() if target.fingerprint == recipe.model]
     models = resolve_models(job, names, weights=True).values()
     fitting = [model for model in models if model.fingerprint == recipe.model]
     if not fitting:
         found = ", ".join(f"{model.id} {model.fingerprint}" for model in models) or "none"
         raise StoreError(f"{out}: required the model of fingerprint {recipe.model}, got {found}")
-    from render.renderer import Renderer
+    from render.engine import Renderer
 
     renderer = Renderer(fitting[0], "cuda" if uses_gpu(job) else "cpu", row["dtype"], plan.threads, job.media_root)
-    pixels = render_alone(renderer, recipe, row["rows"])
+    pixels = render_alone(renderer, recipe, row["batch_rows"])
     found_now = hashlib.sha256(pixels.tobytes()).hexdigest()
     return Reproduction(row["walk"], row["frame"], row["sha256"], found_now, row["device"], renderer.device, pixels)
 
 
 def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.uint8]:
     """The image `[height, width, 3]` of one recipe, at a row count of the denoiser."""
-    from render.denoise import pack_rows
+    from render.engine import pack_rows
 
     frames = iter([(recipe, renderer.start(recipe))])
     ((_, latents),) = pack_rows(lambda _wait: next(frames, None), lambda batch: renderer.run(batch, rows), rows)
@@ -77,7 +77,7 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.ui
 def _row(out: Path, key: str) -> dict[str, Any]:
     """The stored columns of a frame, but its image."""
     store = open_store(out)
-    columns = ["walk", "frame", "key", "recipe", "sha256", "rows", "device", "dtype"]
+    columns = ["walk", "frame", "key", "recipe", "sha256", "batch_rows", "device", "dtype"]
     found = store.dataset().to_table(columns=columns, filter=pc.starts_with(pc.field("key"), key)).to_pylist()
     if len({row["key"] for row in found}) != 1:
         got = f"{len(found)} frames that begin so" if found else "none of that key"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,19 +11,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from render.animate import UNWRITABLE
-from render.animations import animation_files, write_file
 from render.card import write_card
-from render.config import JobConfig, load_job
-from render.ledger import Ledger
+from render.core import RunError, Unit
+from render.job import JobConfig, load_job, parse_sweep
 from render.manifest import Manifest
+from render.output import UNWRITABLE, animation_files, write_file, write_sheets
 from render.plan import plan_units
-from render.prepare import Prepared, frozen_manifest, load_plan, prepare, settle
-from render.recipe import RunError, Unit
-from render.settings import check_section
-from render.sheets import write_sheets
-from render.store import ImageStore, open_store
-from render.sweep import parse_sweep
+from render.prepare import Prepared, prepare
+from render.resume import record_or_resume, stored_job, stored_manifest
+from render.store import ImageStore, Ledger, open_store
 
 __all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
 
@@ -86,15 +82,15 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
     sheets that could not be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = settle(prepare(load_job(Path(target), overrides)))
+    prepared = record_or_resume(prepare(load_job(Path(target), overrides)))
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
-        ledger.sweep()
+        ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         seconds = _render(prepared, ledger, report)
-        ledger.sweep()
+        ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
     receipts = ledger.receipts()
@@ -112,24 +108,17 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = Path(out)
-    job = _stored_job(out, overrides, "sheets")
+    job = stored_job(out, overrides, "sheets")
     with _failures() as failed:
-        return _sheets(frozen_manifest(out), job, open_store(out), failed)
+        return _sheets(stored_manifest(out), job, open_store(out), failed)
 
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
     out, report = Path(out), report or Silent()
-    job = _stored_job(out, overrides, "animation")
+    job = stored_job(out, overrides, "animation")
     with _failures() as failed:
-        return _animate(out, frozen_manifest(out), job, report, failed)
-
-
-def _stored_job(out: Path, overrides: Sequence[str], section: str) -> JobConfig:
-    """The job of an output folder, with other settings in one section. Raises InputError."""
-    load_plan(out)
-    check_section(overrides, section)
-    return load_job(out / ".run" / "job.yaml", overrides)
+        return _animate(out, stored_manifest(out), job, report, failed)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
@@ -142,8 +131,7 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
     first = next(units, None)
     if first is None:
         return 0.0
-    from render.cluster import Cluster
-    from render.worker import Setup
+    from render.cluster import Cluster, Setup
 
     job, force = prepared.job, prepared.workforce
     labels, threads = prepared.manifest.label_schema, prepared.plan.threads

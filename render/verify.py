@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from render.ledger import Ledger
+from render.core import Receipt, StoreError, Unit, file_sha256
 from render.plan import plan_units
-from render.prepare import frozen_manifest, load_plan
-from render.recipe import Receipt, StoreError, Unit
+from render.resume import load_plan, stored_manifest
+from render.store import Ledger
 
 __all__ = ["Verdict", "verify_store"]
 
@@ -32,7 +32,7 @@ class Verdict:
 
 def verify_store(out: Path) -> Verdict:
     """Check an output folder against its plan, to the last pixel. Raises StoreError where it is none."""
-    plan, manifest, ledger = load_plan(out), frozen_manifest(out), Ledger(out)
+    plan, manifest, ledger = load_plan(out), stored_manifest(out), Ledger(out)
     problems, frames = [], 0
     if manifest.fingerprint != plan.fingerprint["manifest"]:
         problems.append(".run/manifest.parquet: not the manifest that was planned")
@@ -42,11 +42,13 @@ def verify_store(out: Path) -> Verdict:
             problems.append(f"unit {unit.id}: {len(unit.frames)} frames are not committed")
         elif receipt.file is not None:
             named.add(receipt.file)
-            found = list(_shard_problems(ledger.data / receipt.file, unit, receipt))
+            found = list(_shard_problems(ledger.folder.data / receipt.file, unit, receipt))
             problems += [f"data/{receipt.file}: {problem}" for problem in found]
             frames += 0 if found else receipt.frames
     problems += [
-        f"data/{path.name}: no commit names it" for path in sorted(ledger.data.iterdir()) if path.name not in named
+        f"data/{path.name}: no commit names it"
+        for path in sorted(ledger.folder.data.iterdir())
+        if path.name not in named
     ]
     return Verdict(frames, tuple(problems))
 
@@ -55,10 +57,9 @@ def _shard_problems(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
     if not path.exists():
         yield "is missing"
         return
-    with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != receipt.sha256:
-            yield "the file's hash is not the committed one"
-            return
+    if file_sha256(path) != receipt.sha256:
+        yield "the file's hash is not the committed one"
+        return
     expected = [frame for position, frame in enumerate(unit.frames) if position not in receipt.quarantined]
     try:
         rows = list(_rows(path))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from render.blend import Prompt, Seed
-from render.model import Model, resolve_model
-from render.recipe import Keyframe, Recipe
+from render.core.blend import Prompt, Seed
+from render.core.recipe import Keyframe, Recipe
+from render.models.model import Model, resolve_model
 
 if TYPE_CHECKING:
-    from render.renderer import Renderer
+    from render.engine.renderer import Renderer
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test loads huggingface_hub: no test may reach the network
 
@@ -34,7 +34,7 @@ def starter() -> Model:
 
 @pytest.fixture(scope="session")
 def renderer(starter: Model, one_thread: None) -> Renderer:
-    from render.renderer import Renderer
+    from render.engine.renderer import Renderer
 
     return Renderer(starter, "cpu", "float32", threads=1)
 

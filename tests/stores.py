@@ -34,7 +34,7 @@ ball,3d cat face,,8,,,,,1
 ,3d octopus,blurry,3,,2,2.0,euler_a,5
 """
 FRAMES = 14  # of the manifest
-JOB = ("sampling.steps=12", "workers.count=1", "workers.cpus=1", "workers.rows=16", "animation.formats=[gif,mp4]")
+JOB = ("sampling.steps=12", "workers.count=1", "workers.cpus=1", "workers.batch_rows=16", "animation.formats=[gif,mp4]")
 WAIT_S = 120.0  # for what takes seconds on an idle machine
 
 

@@ -21,10 +21,10 @@ from stores import JOB, MANIFEST, Finished, command, environment, run_command
 
 from render import cli, progress
 from render.cli import main
-from render.ledger import Ledger
-from render.model import Model, resolve_model
-from render.recipe import RunError
+from render.core.errors import RunError
+from render.models.model import Model, resolve_model
 from render.run import Summary
+from render.store.ledger import Ledger
 
 pytest_plugins = ["stores"]
 
@@ -158,7 +158,7 @@ def test_a_quarantined_frame_is_exit_code_3(copied: Finished, monkeypatch: pytes
     """A frame that fails again: without its image, the run ends with 3 and leaves the rest as it is."""
     from render import run
 
-    record = Ledger(copied.out).run / "commits" / "00003.json"
+    record = Ledger(copied.out).folder.commits / "00003.json"
     receipt = json.loads(record.read_text())
     shard = copied.out / "data" / receipt["file"]
     table = pq.read_table(shard, partitioning=None)
@@ -179,7 +179,7 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers"]
     assert lines["models"] == "main: starter"
     assert lines["walks"] == "1 and 5 stills"
-    assert lines["frames"] == "14 in 4 units: main 128x128 (16 rows)"
+    assert lines["frames"] == "14 in 4 units: main 128x128 (batches of 16)"
     assert lines["workers"] == "1 × 1 thread(s) on cpu"
     assert not (tmp_path / "out").exists()
 
@@ -199,7 +199,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "pixels": 14 * 128 * 128,
         "network_evaluations": 9 * steps * 2 + 2 * steps * 2 + 5 * 2 + 4 + 2 * 2,
         "expected_bytes": facts["expected_bytes"],
-        "rows": {"main 128x128": 16},
+        "batch_rows": {"main 128x128": 16},
         "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
         "warnings": [],
     }
@@ -226,7 +226,7 @@ def test_plan_of_two_models(
         "soft": resolve_model(str(sibling), None, Path.cwd()).fingerprint,
         "main": starter.fingerprint,
     }
-    assert facts["rows"] == {"soft 64x64": 4, "main 128x128": 2}
+    assert facts["batch_rows"] == {"soft 64x64": 4, "main 128x128": 2}
     assert main([*arguments, "--check-model"]) == 0
     assert f"models     soft: {sibling} (fingerprint {prints['soft']}), main: starter (" in capsys.readouterr().out
 

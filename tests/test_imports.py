@@ -1,8 +1,9 @@
-"""Who may import whom, where each heavy library lives, and that `import render` stays light."""
+"""The rooms of the package: who may use whom, through which doors; where heavy libraries live, and how little is loaded."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,161 +12,132 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "render"
-ANYTHING = None
-FAMILY = {"families", "families.parts", "families.schedulers", "families.sd", "recipe", "vocabulary"}
-ALLOWED: dict[str, set[str] | None] = {  # module → the modules of render that it may import
-    "__init__": {"recipe", "run", "store"},  # at first use
-    "__main__": {"cli"},
-    "blend": set(),
-    "vocabulary": set(),
-    "durable": set(),
-    "recipe": {"blend"},
-    "settings": {"recipe", "special"},
-    "config": {"bounds", "recipe", "settings", "sweep"},
-    "problems": {"recipe"},
-    "special": set(),
-    "table": {"problems", "special"},
-    "bounds": {"blend", "recipe", "vocabulary"},
-    "cells": {"problems", "table"},
-    "labels": {"cells", "problems", "table", "vocabulary"},
-    "rules": {"blend", "cells", "families", "recipe", "vocabulary"},
-    "files": {"cells", "problems", "special"},
-    "images": set(),
-    "sound": set(),
-    "onsets": {"sound"},
-    "timing": {"cells", "files", "onsets", "rules", "sound", "walks"},
-    "walks": {"cells", "problems", "recipe", "vocabulary"},
-    "manifest": {
-        "cells",
-        "durable",
-        "files",
-        "images",
-        "labels",
-        "problems",
-        "product",
-        "recipe",
-        "rules",
-        "sweep",
-        "table",
-        "timing",
-        "vocabulary",
-        "walks",
-    },
-    "motion": {"blend", "recipe", "vocabulary"},
-    "sweep": {"recipe"},
-    "product": {"cells", "problems", "sweep", "table"},
-    "grammar": {"problems"},
-    "wildcards": {"grammar", "problems", "special"},
-    "templates": {"durable", "grammar", "problems", "recipe", "special", "table", "wildcards"},
-    "plan": {"motion", "recipe"},
-    "interpolate": {"blend"},
-    "families": {"families.parts"},  # for a type
-    "families.parts": {"families", "recipe"},
-    "families.schedulers": set(),
-    **{f"families.{name}": FAMILY for name in ("sd", "sdxl", "sd3", "flux", "pixart")},
-    "tokens": set(),
-    "loras": {"recipe"},
-    "model": {"families", "loras", "recipe", "starter", "tokens"},
+ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms it uses. An arrow never points up
+    "": {"cluster", "core", "engine", "job", "manifest", "models", "output", "plan", "store", "templates"},
+    "output": {"core", "job", "media", "plan", "store"},
+    "templates": {"core", "manifest"},
+    "cluster": {"core", "engine", "job", "models", "store"},
+    "engine": {"core", "media", "models"},
+    "manifest": {"core", "job", "media", "models"},
+    "plan": {"core"},
+    "store": {"core"},
+    "models": {"core", "starter"},
+    "job": {"core"},
     "starter": set(),
-    "starter.dataset": set(),
-    "starter.muon": set(),
-    "starter.networks": {"starter.dataset"},
-    "starter.training": {"starter.dataset", "starter.muon"},
-    "starter.train": {"starter.dataset", "starter.networks", "starter.training"},
-    "starter.evaluate": {"starter", "starter.dataset"},
-    "machine": {"config", "model"},
-    "denoise": {"blend", "families", "interpolate", "recipe"},
-    "renderer": {
-        *("blend", "cpu", "denoise", "families", "families.parts", "images", "interpolate", "model", "recipe"),
-        "threads",
-    },
-    "ledger": {"durable", "recipe"},
-    "shard": {"blend", "durable", "ledger", "recipe", "vocabulary"},
-    "store": {"ledger", "recipe"},
-    "lane": {"denoise", "recipe", "shard"},
-    "worker": {"encode", "lane", "ledger", "model", "recipe", "renderer", "shard", "threads"},
-    "cluster": {"ledger", "machine", "recipe", "shard", "signals", "worker"},
-    "signals": set(),
-    "cpu": set(),
-    "encode": {"shard"},
-    "threads": set(),
-    "animate": {"cpu", "durable", "gif", "sound", "vocabulary", "webp"},
-    "gif": set(),
-    "webp": set(),
-    "captions": {"motion", "recipe", "vocabulary"},
-    "subtitles": {"animate", "durable"},
-    "prepare": {
-        *("config", "durable", "families", "ledger", "machine", "manifest", "model", "motion", "plan", "recipe"),
-        *("rules", "sweep", "vocabulary"),
-    },
-    "lettering": set(),
-    "sheets": {"captions", "durable", "layout", "motion", "recipe", "sheet", "store", "sweep"},
-    "progress": {"prepare"},
-    "layout": {"lettering"},
-    "sheet": {"durable", "layout"},
-    "verify": {"ledger", "manifest", "plan", "prepare", "recipe", "shard", "store"},
-    "card": {"durable", "plan", "prepare", "recipe"},
-    "reproduce": {"config", "denoise", "machine", "prepare", "recipe", "renderer", "store"},
-    "animations": {
-        *("animate", "captions", "config", "durable", "motion", "prepare", "recipe", "sound", "store", "subtitles"),
-        "vocabulary",
-    },
-    "run": ANYTHING,
-    "cli": ANYTHING,
+    "media": set(),
+    "core": set(),
 }
 HOMES = {  # library → the modules that may import it
-    "omegaconf": {"config"},
-    "pandas": {"manifest", "table", "cells"},
-    "ray": {"cluster"},
-    "diffusers": {"families.parts", "families.schedulers", "starter.evaluate", "starter.networks", "starter.train"},
-    "transformers": {"starter.networks"},
-    "imageio": {"animate"},
-    "av": {"animate", "gif", "sound"},
-    "librosa": {"onsets"},
-    "dynamicprompts": {"grammar", "wildcards"},
+    "omegaconf": {"job.config"},
+    "pandas": {"manifest.read", "manifest.table"},
+    "ray": {"cluster.driver"},
+    "diffusers": {"models.families.parts", "models.families.schedulers"},
+    "transformers": set(),
+    "imageio": {"output.animate"},
+    "av": {"media.sound", "output.animate", "output.gif"},
+    "librosa": {"media.onsets"},
+    "dynamicprompts": {"templates.grammar", "templates.wildcards"},
 }
 
 
 def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it, for types as well."""
+def room_of(module: str) -> str:
+    """The room of a module, by its name below `render`; "" for those in front."""
+    first, _, rest = module.partition(".")
+    return first if rest or first in ROOMS else ""
+
+
+def imported(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(module, names) of every import in a file, for types as well; no names for `import module`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             assert node.module is not None
-            if node.module == "render":  # `from render import x`: a module, or a public name
-                yield from (f"render.{alias.name}" for alias in node.names if alias.name in MODULES)
-            else:
-                yield node.module
+            yield node.module, tuple(alias.name for alias in node.names)
+
+
+def own_imports(module: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(module below `render`, names) of every import of the package in one of its modules."""
+    for name, names in imported(MODULES[module]):
+        if name == "render" or name.startswith("render."):
+            yield name.removeprefix("render").removeprefix("."), names
+
+
+def test_every_folder_is_a_room() -> None:
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+    for room in ROOMS:
+        assert ast.get_docstring(ast.parse(MODULES[room].read_text(encoding="utf-8"))), f"{room}: what is it for?"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_table(module: str) -> None:
-    own = {name.removeprefix("render.") for name in imported(MODULES[module]) if name.startswith("render.")}
-    assert module in ALLOWED, "a new module: say in the table what it may import"
-    allowed = ALLOWED[module]
-    assert allowed is ANYTHING or own <= allowed
+def test_rooms_use_those_they_may_through_their_doors(module: str) -> None:
+    own = room_of(module)
+    for name, names in own_imports(module):
+        room = room_of(name)
+        if room == own:
+            continue
+        assert room in ROOMS[own], f"{module} imports {name}: an arrow from {own!r} to {room!r} is a decision"
+        assert name == room, f"{module}: import from the room render.{room}, not from inside"
+        doors = importlib.import_module(f"render.{room}").__all__
+        assert set(names) <= set(doors)
+
+
+def test_no_arrow_points_up() -> None:
+    order = list(ROOMS)
+    for room, used in ROOMS.items():
+        assert all(order.index(other) > order.index(room) for other in used)
+
+
+def test_every_arrow_and_door_is_used() -> None:
+    """What nobody uses is no decision any more: it goes from the table, and from the room's `__all__`."""
+    arrows: dict[str, set[str]] = {room: set() for room in ROOMS}
+    opened: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for module in MODULES:
+        for name, names in own_imports(module):
+            if room_of(name) != room_of(module):
+                arrows[room_of(module)].add(room_of(name))
+                opened[room_of(name)] |= set(names)
+    assert arrows == ROOMS
+    for room in set(ROOMS) - {""}:
+        assert set(importlib.import_module(f"render.{room}").__all__) == opened[room], room
+
+
+def test_no_module_of_a_room_needs_itself() -> None:
+    """Inside a room, too, imports make no circle; what is imported for types alone does not count."""
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typed = {id(n) for i in ast.walk(tree) if _for_types(i) for n in ast.walk(i)}
+        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and id(n) not in typed]
+        graph[module] = {n.module.removeprefix("render.") for n in nodes if (n.module or "").startswith("render.")}
+    while leaves := {module for module, uses in graph.items() if not uses & graph.keys()}:
+        graph = {module: uses for module, uses in graph.items() if module not in leaves}
+    assert not graph
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:
-    for module, path in MODULES.items():
-        own = set(imported(path))
-        assert "render.cli" not in own or module == "__main__"
-        assert "render.run" not in own or module in {"__init__", "cli"}
+    for module in MODULES:
+        own = {name for name, _ in own_imports(module)}
+        assert "cli" not in own or module == "__main__"
+        assert "run" not in own or module in {"", "cli"}
 
 
 @pytest.mark.parametrize("library", HOMES)
 def test_home_of_a_library(library: str) -> None:
-    users = {module for module, path in MODULES.items() for name in imported(path) if name.split(".")[0] == library}
-    assert users <= HOMES[library]
+    users = {m for m, path in MODULES.items() for name, _ in imported(path) if name.split(".")[0] == library}
+    assert users == HOMES[library]
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -181,8 +153,8 @@ def loaded_by(statement: str) -> set[str]:
     [
         ("import render", "torch ray diffusers transformers pandas pyarrow numpy omegaconf imageio"),
         ("from render import Recipe, JobError", "torch ray diffusers transformers pandas pyarrow numpy"),
-        ("import render.config, render.model, render.plan", "torch ray diffusers transformers pandas pyarrow"),
-        ("import render.families; render.families.pipelines()", "torch ray diffusers transformers pandas pyarrow"),
+        ("import render.job, render.models, render.plan", "torch ray diffusers transformers pandas pyarrow"),
+        ("import render.models.families as m; m.pipelines()", "torch ray diffusers transformers pandas pyarrow"),
         ("import render.manifest", "torch ray diffusers transformers"),
         ("from render import open_store", "torch ray diffusers transformers"),
     ],

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import render
-from render.blend import INTERPOLATIONS
 from render.cli import _parser
-from render.config import JobConfig, load_job
-from render.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS, STORE_COLUMNS
+from render.core.blend import INTERPOLATIONS
+from render.core.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS, STORE_COLUMNS
+from render.job.config import JobConfig, load_job
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 

@@ -17,8 +17,8 @@ from stores import Finished
 
 from render import StoreError, open_store, run_job
 from render.cli import main
-from render.ledger import Ledger
 from render.reproduce import reproduce_frame
+from render.store.ledger import Ledger
 
 pytest_plugins = ["stores"]
 

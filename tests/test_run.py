@@ -37,15 +37,15 @@ from stores import (
 )
 
 from render import ModelError, StoreError, open_store, run_job
-from render.animations import write_file
 from render.cli import main
-from render.cluster import _Actor
-from render.ledger import Ledger
-from render.prepare import frozen_manifest
-from render.recipe import Receipt, Unit
+from render.cluster.driver import _Actor
+from render.cluster.worker import Progress, Setup
+from render.core.recipe import Receipt, Unit
+from render.output.animations import write_file
+from render.resume import stored_manifest
 from render.run import Summary, animate_store
 from render.starter import PIPELINE
-from render.worker import Progress, Setup
+from render.store.ledger import Ledger
 
 pytest_plugins = ["stores"]
 
@@ -171,7 +171,7 @@ def test_interrupt_and_resume(
         ("model.tile_above=null", "model.tile_above: 2048 then, None now"),
         ("store.format=webp", "store.format"),
         ("store.unit_frames=5", "store.unit_frames"),
-        ("workers.rows=8", "workers.rows"),
+        ("workers.batch_rows=8", "workers.batch_rows"),
         ("workers.cpus=2", "workers.cpus"),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_second_run_in_one_folder_is_refused(copied: Finished) -> None:
 
 
 def test_a_finished_job_renders_nothing_again(copied: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "render.cluster", None)  # an import of it raises
+    monkeypatch.setitem(sys.modules, "render.cluster.driver", None)  # an import of it raises
     before = snapshot(copied.out / "data"), snapshot(copied.out / ".run" / "commits")
     assert main(["run", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 0
     assert (snapshot(copied.out / "data"), snapshot(copied.out / ".run" / "commits")) == before
@@ -276,8 +276,8 @@ def test_others_open_it_as_it_is(
 
 def test_rows_say_what_they_were_made_of(finished: Finished) -> None:
     row = open_store(finished.out).frame("still-000005").row
-    said = {name: row[name] for name in ("prompt", "seed", "step", "cfg", "sampler", "width", "height", "rows", "kind")}
-    assert said == {
+    names = ("prompt", "seed", "step", "cfg", "sampler", "width", "height", "batch_rows", "kind")
+    assert {name: row[name] for name in names} == {
         "prompt": "flat red apple",
         "seed": 1,
         "step": 5,
@@ -285,7 +285,7 @@ def test_rows_say_what_they_were_made_of(finished: Finished) -> None:
         "sampler": "euler",
         "width": 128,
         "height": 128,
-        "rows": 16,
+        "batch_rows": 16,
         "kind": 3,
     }
 
@@ -389,7 +389,7 @@ def test_animations_carry_walk_prompts_and_job(finished: Finished) -> None:
     import av
     from PIL import Image
 
-    (walk,) = [walk for walk in frozen_manifest(finished.out).walks() if walk.name == "ball"]
+    (walk,) = [walk for walk in stored_manifest(finished.out).walks() if walk.name == "ball"]
     with av.open(finished.out / "animations" / "ball.mp4") as container:
         assert container.metadata["title"] == "ball"
         told = json.loads(container.metadata["comment"])
@@ -415,7 +415,7 @@ e,flat red apple,4,2,
 e,flat rocket,5,,
 f,3d strawberry,6,,soft
 """
-TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.rows=4", "store.unit_frames=2")
+TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2")
 
 
 class Telling(_Actor):
@@ -425,7 +425,7 @@ class Telling(_Actor):
     """
 
     def __init__(self, setup: Setup, model: str) -> None:
-        from render.worker import Worker
+        from render.cluster.worker import Worker
 
         load = Worker._load
 
@@ -460,7 +460,7 @@ def loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
     """
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("render.cluster._Actor", Telling)
+    monkeypatch.setattr("render.cluster.driver._Actor", Telling)
 
     def asked() -> list[list[str]]:
         file, by_worker = tmp_path / "loads", dict[str, list[str]]()
@@ -579,7 +579,7 @@ def test_three_families_in_one_manifest(tmp_path: Path, loads: Callable[[], list
     assert main(["verify", str(summary.out)]) == 0
     store = open_store(summary.out)
     said = [(frame.row["cfg"], json.loads(frame.row["recipe"])) for walk in "fsx" for frame in store.frames(walk)]
-    assert [(cfg, recipe["guidance"], recipe.get("distilled_guidance")) for cfg, recipe in said] == [
+    assert [(cfg, recipe["guidance"], recipe.get("embedded_guidance")) for cfg, recipe in said] == [
         (2.0, 1.0, 2.0),
         (3.0, 2.0, 3.0),
         (4.0, 3.0, 4.0),

@@ -31,7 +31,7 @@ import diffusers
 import torch
 
 import render
-from render.families.schedulers import KARRAS
+from render.models.families.schedulers import DIFFUSION
 from render.starter import PIPELINE
 
 BATCHES = (4, 8, 16)
@@ -72,7 +72,7 @@ class Stock:
     def __call__(self, batch: list[Still]) -> float:
         """Render stills that differ in prompt and seed only; returns seconds."""
         first = batch[0]
-        name, settings = KARRAS[first.scheduler]
+        name, settings = DIFFUSION[first.scheduler]
         began = time.perf_counter()
         self._pipeline.scheduler = getattr(diffusers, name).from_config(self._config, **settings)
         self._pipeline(

@@ -1,0 +1,89 @@
+"""Job files and overrides as dotted keys with values; and their text, that OmegaConf would read more into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from render.core import JobError, special_kind
+
+__all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
+
+WHOLE = "sweep"  # the key whose value is one, a mapping too
+STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
+HIDE = str.maketrans(STAND_INS)
+SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    if kind := special_kind(path):
+        raise JobError(f"{path}: required a YAML file, got {kind}")
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JobError(f"{path}: required a job file, got no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise JobError(f"{path}: required a YAML file, got {error}") from error
+    if not isinstance(value, dict):
+        raise JobError(f"{path}: required a mapping of keys, got {type(value).__name__}")
+    return value
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every leaf of a nested mapping."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and f"{prefix}{key}" != WHOLE:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise JobError(f"override {text!r}: required key=value, got no '='")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise JobError(f"override {text!r}: required a YAML value after '=', got {value!r}") from error
+
+
+def hide_signs(value: Any) -> Any:
+    """A value with stand-ins for the signs of `${…}` and `???`, so that they are text. Raises JobError for a stand-in.
+
+    >>> show_signs(hide_signs(["${x}", {"path": "???"}]))
+    ['${x}', {'path': '???'}]
+    """
+    if isinstance(value, str):
+        if any(stand_in in value for stand_in in STAND_INS.values()):
+            raise JobError(f"required text in UTF-8, got {value!r}")
+        return value.translate(HIDE)
+    if isinstance(value, dict):
+        return {name: hide_signs(part) for name, part in value.items()}
+    return [hide_signs(part) for part in value] if isinstance(value, list) else value
+
+
+def show_signs(value: Any) -> Any:
+    """The value that was hidden, or one made of it: a path, a tuple, a dataclass."""
+    if isinstance(value, str):
+        return value.translate(SHOW)
+    if isinstance(value, Path):
+        return Path(str(value).translate(SHOW))
+    if isinstance(value, dict):
+        return {name: show_signs(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(show_signs(part) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{part.name: show_signs(getattr(value, part.name)) for part in fields(value)})
+    return value
+
+
+def check_section(overrides: Sequence[str], section: str) -> None:
+    """Raises JobError for every override of a key outside a section: all else is as it was when the images were made."""
+    others = [text for text in overrides if not override(text)[0].startswith(f"{section}.")]
+    if others:
+        raise JobError("\n".join(f"override {text!r}: required a key of {section}.*, got another" for text in others))

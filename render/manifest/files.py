@@ -1,0 +1,60 @@
+"""The files that a manifest names: inside the folder they may come from, sound, and known by their hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from render.core import file_sha256, special_kind
+from render.manifest.cells import Sheet
+from render.manifest.problems import show
+
+__all__ = ["Fault", "read_files"]
+
+Fault: TypeAlias = tuple[str, str]  # what is required, what was got
+
+
+def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Fault | None]) -> tuple[Any, Any]:
+    """A column of paths below `root` and its NAME_sha256, [N], "" where there is none. Every file is opened once.
+
+    A frozen manifest has been checked, and knows the hashes: its files need not be there.
+    """
+    hashed = f"{name}_sha256"
+    paths = sheet.column(name, "text").fill_null("").combine_chunks().dictionary_encode()
+    pinned = sheet.column(hashed, "text").fill_null("")
+    if sheet.raw.frozen:
+        return paths.dictionary_decode(), pinned
+    hashes: list[str] = []
+    faults: dict[int, Fault] = {}
+    for number, path in enumerate(paths.dictionary.to_pylist()):
+        fault = _fault(path, root, check) if path else None
+        hashes.append(file_sha256(root / path) if path and not fault else "")
+        if fault:
+            faults[number] = fault
+    codes = paths.indices.to_numpy()
+    bad = np.flatnonzero(np.isin(codes, list(faults)))
+    sheet.refuse_values(name, bad, codes[bad], lambda row: faults[int(codes[row])])
+    own = pa.array(hashes, pa.large_string()).take(paths.indices)
+    given, actual = np.array(pinned.to_pylist(), object), np.array(own.to_pylist(), object)
+    other = (given != "") & (given != actual) & ~np.isin(codes, list(faults))
+    without = f"nothing on a row without an {name} file"
+    sheet.refuse(
+        hashed,
+        np.flatnonzero(other),
+        lambda row: (f"{actual[row]}, the file's" if actual[row] else without, show(given[row])),
+    )
+    return paths.dictionary_decode(), own
+
+
+def _fault(path: str, root: Path, check: Callable[[Path], Fault | None]) -> Fault | None:
+    file = (root / path).resolve()
+    if Path(path).is_absolute() or not file.is_relative_to(root.resolve()):
+        return f"a path inside {root}", show(path)
+    if kind := special_kind(file):
+        return "a file", f"{show(path)} ({kind})"
+    fault = check(file)
+    return fault and (fault[0], f"{show(path)} ({fault[1]})")

@@ -1,0 +1,127 @@
+"""What families share: the loading of a pipeline with its LoRAs, and the autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from render.core import ModelError
+from render.models.families import UNUSED
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from render.models.families import Conditioning, Loading
+
+__all__ = ["SIDE_MAX", "Autoencoder", "autoencoder_factor", "guidance_embedding", "load_pipeline", "text_encoders"]
+
+SIDE_MAX = 8192  # pixels; a limit of sense where the network has none
+
+
+def load_pipeline(class_name: str, loading: Loading) -> Any:
+    """The pipeline of a folder on its device, from safetensors, its LoRAs merged into the weights.
+
+    Raises ModelError for a LoRA that does not fit.
+    """
+    import diffusers
+    import torch
+
+    diffusers.utils.logging.disable_progress_bar()  # of loading: too quick to be watched
+    pipeline_class = getattr(diffusers, class_name)
+    has = pipeline_class.load_config(loading.path, local_files_only=True)
+    unused: dict[str, Any] = {name: None for name, part in has.items() if name in UNUSED or part == [None, None]}
+    if "requires_safety_checker" in has:
+        unused["requires_safety_checker"] = False
+    pipeline = pipeline_class.from_pretrained(
+        loading.path, dtype=loading.dtype, use_safetensors=True, local_files_only=True, **unused
+    )
+    _merge_loras(pipeline, loading)
+    for network in pipeline.components.values():
+        if isinstance(network, torch.nn.Module):
+            network.requires_grad_(False).eval().to(loading.device)
+    for name in ("unet", "vae"):  # for the convolutions' sake
+        if name in pipeline.components:
+            getattr(pipeline, name).to(memory_format=torch.channels_last)
+    return pipeline
+
+
+def _merge_loras(pipeline: Any, loading: Loading) -> None:
+    names = [f"lora{number}" for number in range(len(loading.loras))]
+    for name, (file, _) in zip(names, loading.loras, strict=True):
+        where: dict[str, Any] = {"weight_name": file.name, "local_files_only": True}
+        fitting = f"LoRA {file}: required weights for {', '.join(pipeline._lora_loadable_modules)}"
+        try:
+            state = pipeline.lora_state_dict(file.parent, **where)
+            parts = {key.partition(".")[0] for key in (state[0] if isinstance(state, tuple) else state)}
+            if not parts or parts - set(pipeline._lora_loadable_modules):
+                raise ModelError(f"{fitting}, got some for {', '.join(sorted(parts)) or 'nothing'}")
+            pipeline.load_lora_weights(file.parent, adapter_name=name, **where)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise error if isinstance(error, ModelError) else ModelError(f"{fitting}, got {error}") from error
+    if names:
+        pipeline.set_adapters(names, [weight for _, weight in loading.loras])
+        pipeline.fuse_lora(components=pipeline._lora_loadable_modules, adapter_names=names)
+        pipeline.unload_lora_weights()
+
+
+def text_encoders(pipeline: Any) -> list[Any]:
+    """The networks that are needed for prompts only."""
+    parts = pipeline.components.items()
+    return [part for name, part in parts if name.startswith("text_encoder") and part is not None]
+
+
+def autoencoder_factor(config: dict[str, Any]) -> int:
+    """Pixels a side of one latent."""
+    factor: int = 2 ** (len(config["block_out_channels"]) - 1)
+    return factor
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """A KL autoencoder between images and latents of mean 0 and deviation 1."""
+
+    vae: Any  # diffusers' AutoencoderKL
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Shape of one frame's latents, `[1, C, H, W]`, for an image of so many pixels."""
+        factor = autoencoder_factor(self.vae.config)
+        return 1, self.vae.config.latent_channels, height // factor, width // factor
+
+    def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+        """The image `[height, width, 3]` of latents `[1, C, H, W]`. Raises ValueError where it is not finite."""
+        import torch
+
+        scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
+        image = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0][0].float()
+        if not torch.isfinite(image).all():
+            raise ValueError("decoded image: required finite values, got NaN or infinity")
+        levels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels: NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return pixels
+
+    def encode(self, pixels: NDArray[np.uint8], noise: Tensor, tiled: bool) -> Tensor:
+        """A draw from the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`; `noise` is standard normal."""
+        import torch
+
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
+        vae = self.vae
+        encoded = (vae.tiled_encode if tiled else vae.encode)(image.to(vae.device, vae.dtype)).latent_dist
+        latents = encoded.mean.float() + encoded.std.float() * noise.to(vae.device)
+        scaled: Tensor = (latents - self._shift) * vae.config.scaling_factor
+        return scaled
+
+    @property
+    def _shift(self) -> float:
+        return self.vae.config.get("shift_factor") or 0.0
+
+
+def guidance_embedding(pipeline: Any, conditioning: Conditioning, dtype: Any) -> Tensor | None:
+    """The guidance scale as a latent consistency UNet takes it, `[R, dim]` (Luo et al. 2023, arXiv:2310.04378)."""
+    if "guidance" not in conditioning:
+        return None
+    scale = conditioning["guidance"] - 1
+    width = pipeline.unet.config.time_cond_proj_dim
+    embedding: Tensor = pipeline.get_guidance_scale_embedding(scale.cpu(), embedding_dim=width)
+    return embedding.to(scale.device, dtype)

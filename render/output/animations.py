@@ -1,0 +1,95 @@
+"""Which animations an output folder gets, and what they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from itertools import accumulate, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.core import GIF_FPS_MAX, JobError, Walk
+from render.job import AnimationConfig, JobConfig
+from render.media import Sound
+from render.output.animate import Animation, write_animation
+from render.output.captions import captions, description
+from render.output.subtitles import write_subtitles
+from render.plan import closes, frame_count, shown_order
+from render.store import Frames, ImageStore, OutputFolder
+
+__all__ = ["animation_files", "write_file"]
+
+
+def animation_files(
+    store: ImageStore, walks: Callable[[], Iterable[Walk]], config: AnimationConfig
+) -> list[tuple[Path, Walk]]:
+    """The files below OUT/animations, with the walk of each: of all that have more than one frame, some of it committed.
+
+    Raises JobError for a walk whose own rate is too high for a GIF.
+    """
+    folder = OutputFolder(store.path).animations
+    moving = [walk for walk in walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
+    fast = [walk.name for walk in moving if walk.keyframes[0].fps > GIF_FPS_MAX]
+    if fast and "gif" in config.formats:
+        raise JobError(
+            f"animation.formats: required none of gif, for walk {fast[0]!r} has over {GIF_FPS_MAX} fps; got gif"
+        )
+    subtitles = ("srt",) if config.subtitles and "mp4" in config.formats else ()
+    suffixes = (*config.formats, *subtitles)
+    return [(folder / f"{walk.name}.{suffix}", walk) for walk, suffix in product(moving, suffixes)]
+
+
+def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> None:
+    """Write one of them. Walks that close play round and round, and those with a sound from its start to its end.
+
+    An MP4 takes the subtitles of the one before it away, whose times may be others.
+    """
+    start, config = walk.keyframes[0], job.animation
+    path.parent.mkdir(exist_ok=True)
+    loop = "cycle" if closes(walk) or start.audio else config.loop
+    settings = Animation(start.fps or config.fps, loop, config.crf)
+    pixels = _Pixels(store.frames(walk.name), shown_order(walk), bool(start.audio))
+    if path.suffix == ".srt":
+        texts = captions(walk)
+        write_subtitles(path, [texts[index] for index in pixels.indices], settings)
+        return
+    kept = OutputFolder(store.path).sound(start.audio, start.audio_sha256)
+    sound = Sound(kept, start.time_s) if start.audio else None
+    write_animation(path, pixels, settings, walk.name, description(walk, _told(job)), sound)
+    if path.suffix == ".mp4":
+        path.with_suffix(".srt").unlink(missing_ok=True)
+
+
+def _told(job: JobConfig) -> dict[str, Any]:
+    """The job as its animations tell it, which may go far: not what it ran on, and of files and folders the names alone."""
+
+    def told(name: str, value: Any) -> Any:
+        return Path(value).name if name in {"manifest", "id", "path"} and Path(value).is_absolute() else value
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: told(name, value) for name, value in pairs if name not in {"output", "media", "workers"}}
+
+    return asdict(job, dict_factory=fields)
+
+
+class _Pixels:
+    """The frames of a walk as arrays `[H, W, 3]`, in the order in which they are shown, decoded as they are asked for.
+
+    Where a frame is missing the next follows at once, or the one before stays where a sound has to be `kept_time` with.
+    """
+
+    def __init__(self, frames: Frames, order: list[int], kept_time: bool) -> None:
+        places = {index: place for place, index in enumerate(frames.indices)}
+        there = [index for index in order if index in places]
+        held = accumulate(order, lambda last, index: index if index in places else last, initial=there[0])
+        self.indices = list(held)[1:] if kept_time else there
+        self._frames, self._order = frames, [places[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return np.asarray(self._frames[self._order[index]].image())

@@ -1,0 +1,242 @@
+"""Walks to units: how many, how large, in what shape. Pure and streaming; nothing here loads torch or Ray."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from statistics import fmean
+from typing import Any
+
+from render.core import Frame, Group, Keyframe, Target, Unit, Walk
+from render.plan.motion import Leg, frames_of, legs, steps_of
+
+__all__ = [
+    "Counts",
+    "Limits",
+    "Plan",
+    "Run",
+    "count_walks",
+    "evaluations_with_cuts",
+    "make_plan",
+    "plan_units",
+    "show_group",
+]
+
+UNIT_BYTES = 128 * 2**20  # of encoded images at most
+UNIT_FRAMES = 256  # at most: a few minutes of work
+UNITS_WANTED = 64  # at least, so that many workers share a job and little is lost with one
+BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the job or the machine sets for the plan."""
+
+    batch_rows: int | None  # batch size asked for, in network inputs; None chooses by device and size
+    unit_frames: int | None
+    gpu: bool
+    format: str
+
+
+@dataclass(slots=True)
+class Run:
+    """Frames that follow each other: those of a leg that are best kept together, or any number of others."""
+
+    frames: int
+    tied: bool = False
+    shared: int = 0  # evaluations that a unit takes again which cuts it
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a manifest amounts to."""
+
+    walks: int
+    stills: int
+    frames: int
+    pixels: int
+    evaluations: int  # rows through the network
+    by_group: dict[Group, tuple[int, int]]  # frames, rows they ask for at once
+    runs: dict[Group, list[Run]]  # its frames in order
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is fixed before the first frame: with the manifest it gives every unit. JSON-ready by `to_dict`."""
+
+    fingerprint: dict[str, str]  # what the pixels and the store's content depend on
+    targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
+    units: int
+    batch_rows: dict[Group, int]  # batch size, counted in network inputs
+    unit_frames: dict[Group, int]
+    threads: int = 1  # torch's CPU threads of a worker
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            **asdict(self),
+            "batch_rows": {show_group(group): n for group, n in self.batch_rows.items()},
+            "unit_frames": {show_group(group): n for group, n in self.unit_frames.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+        own = {name: {_group(text): n for text, n in fields[name].items()} for name in ("batch_rows", "unit_frames")}
+        targets = {name: Target(**target) for name, target in fields["targets"].items()}
+        return cls(**{**fields, **own, "targets": targets})
+
+
+def show_group(group: Group) -> str:
+    """A group as text.
+
+    >>> show_group(("main", 128, 64))
+    'main 128x64'
+    """
+    model, width, height = group
+    return f"{model} {width}x{height}"
+
+
+def _group(text: str) -> Group:
+    model, size = text.split()
+    width, height = size.split("x")
+    return model, int(width), int(height)
+
+
+def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
+    """Network calls that one frame's scheduler makes in its last so many steps, None for all that are not skipped.
+
+    Heun takes two a step but the last, PNDM one more in all.
+    """
+    if steps is None:
+        steps = steps_of(keyframe)
+    extra = {"heun": max(0, steps - 1), "flow-heun": max(0, steps - 1), "pndm": 1 if keyframe.steps > 1 else 0}
+    return steps + extra.get(keyframe.scheduler, 0)
+
+
+def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
+    """Count frames, pixels and network evaluations in one pass over the walks."""
+    named = stills = pixels = evaluations = 0
+    by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
+    runs: dict[Group, list[Run]] = defaultdict(list)
+    for walk in walks:
+        stills += walk.still
+        named += not walk.still
+        for leg in legs(walk):
+            a = leg.start
+            rows, each, stem = _cost(leg, targets[a.model])
+            group = a.model, a.width, a.height
+            by_group[group][0] += leg.count
+            by_group[group][1] += math.ceil(max(1, leg.renders) * rows)
+            pixels += leg.count * a.width * a.height
+            evaluations += round(leg.renders * each + stem)
+            _add(runs[group], leg, round(leg.again * each + stem))
+    frames = sum(count for count, _ in by_group.values())
+    sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
+    return Counts(named, stills, frames, pixels, evaluations, sizes, dict(runs))
+
+
+def _add(runs: list[Run], leg: Leg, shared: int) -> None:
+    if leg.tied or not runs or runs[-1].tied:
+        runs.append(Run(leg.count, leg.tied, shared))
+    else:
+        runs[-1].frames += leg.count
+
+
+def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
+    """In the mean of a leg's frames: rows asked for at once, evaluations of a render, and of what all share."""
+    a = leg.start
+    guided = {(k.true_guidance if target.guidance_embeds else k.guidance) > 1 for k in leg.corners}
+    whole = own = evaluations_of(a)
+    if leg.stem:
+        own = evaluations_of(a, steps_of(a) - leg.stem)
+    if len(guided) == 1 and not (a.image and len({k.strength for k in leg.corners}) > 1):
+        rows: float = 1 + guided.pop()
+        return rows, rows * own, rows * (whole - own)
+    recipes = [leg.at(index, target) for index in range(leg.count)]
+    rows = fmean(1 + recipe.guided for recipe in recipes)
+    each = fmean((1 + r.guided) * evaluations_of(a, r.steps - r.skipped_steps) for r in recipes)
+    return rows, each, (1 + recipes[0].stem.guided) * (whole - own) if recipes[0].stem else 0
+
+
+def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
+    """Fix rows and unit sizes for each group of the job."""
+    rows = {
+        group: _power_of_two(min(limits.batch_rows or _rows(group, limits.gpu), asked))
+        for group, (_, asked) in counts.by_group.items()
+    }
+    unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
+    units = sum(_cut(runs, unit_frames[group])[0] for group, runs in counts.runs.items())
+    return Plan(fingerprint, targets, units, rows, unit_frames)
+
+
+def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
+    """About the evaluations of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
+    return counts.evaluations + sum(_cut(runs, plan.unit_frames[group])[1] for group, runs in counts.runs.items())
+
+
+def _cut(runs: list[Run], size: int) -> tuple[int, int]:
+    """(units that `_batches` makes of the runs, evaluations that are taken again in them)."""
+    units = held = again = 0
+    for run in runs:
+        if run.tied and held + run.frames > size and held:
+            units, held = units + 1, 0
+        again += (-(-(held + run.frames) // size) - 1) * run.shared
+        units, held = units + (held + run.frames) // size, (held + run.frames) % size
+    return units + (held > 0), again
+
+
+def _rows(group: Group, gpu: bool) -> int:
+    """Rows that keep the device busy: on a CPU little is gained past sixteen 128² images, on a GPU past 32 512² ones."""
+    _, width, height = group
+    most, area = (64, 32 * 512**2) if gpu else (16, 16 * 128**2)
+    return max(2, min(most, area // (width * height)))
+
+
+def _power_of_two(count: int) -> int:
+    """The largest up to a number: of other row counts, a row's last bits depend on its place in the batch (on a CPU)."""
+    return 1 << (count.bit_length() - 1)
+
+
+def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
+    _, width, height = group
+    by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
+    by_number = max(8, -(-counts.frames // UNITS_WANTED))
+    longest = max((run.frames for run in counts.runs[group] if run.tied), default=0)
+    if longest > by_number:  # in equal parts, not with a small one at its end
+        by_number = -(-longest // round(longest / by_number))
+    return max(1, min(UNIT_FRAMES, by_size, by_number))
+
+
+def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit]:
+    """Every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
+
+    `walks` gives the walks once for every model: nothing but the units begun is held.
+    """
+    number = 0
+    for model, target in plan.targets.items():
+        own = (walk for walk in walks() if walk.keyframes[0].model == model)
+        for group, frames in _batches(own, target, plan.unit_frames):
+            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.batch_rows[group])
+            number += 1
+
+
+def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:
+    """The frames of one model's walks, gathered by size, so many of each at a time.
+
+    The frames of a leg that share something begin a batch of their own where they would not fit behind others.
+    """
+    gathered: dict[Group, list[Frame]] = defaultdict(list)
+    for walk in walks:
+        start = walk.keyframes[0]
+        group = start.model, start.width, start.height
+        frames = frames_of(walk, target)
+        for leg in legs(walk):
+            if leg.tied and gathered[group] and len(gathered[group]) + leg.count > sizes[group]:
+                yield group, gathered.pop(group)
+            for frame in islice(frames, leg.count):
+                gathered[group].append(frame)
+                if len(gathered[group]) == sizes[group]:
+                    yield group, gathered.pop(group)
+    yield from ((group, frames) for group, frames in gathered.items() if frames)

@@ -1,0 +1,161 @@
+"""The image store: the committed frames of an output folder, by walk and index, as pictures or as a dataset."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from render.core import StoreError
+from render.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Frames", "ImageStore", "StoredFrame", "open_store"]
+
+_INDEX = pa.schema([("walk", pa.string()), ("frame", pa.int32()), ("shard", pa.int32()), ("row", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """One image as it lies in the store, still encoded."""
+
+    walk: str
+    index: int
+    row: dict[str, Any]  # every column but `image`
+    data: bytes
+
+    def image(self) -> Image:
+        """The decoded picture, RGB."""
+        import PIL.Image
+
+        return PIL.Image.open(io.BytesIO(self.data)).convert("RGB")
+
+
+class Frames(Sequence[StoredFrame]):
+    """The frames of one walk in order, read as they are asked for: at most two row groups are held."""
+
+    def __init__(self, places: Sequence[tuple[Path, int, int]]) -> None:
+        self._places = places  # of each frame: shard, row in it, and index in the walk
+        self._group = lru_cache(maxsize=2)(_read_row_group)
+        self._file = lru_cache(maxsize=2)(pq.ParquetFile)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def indices(self) -> list[int]:
+        """The frames' indices in the walk: 0, 1, 2 … but for those that are not committed."""
+        return [index for _, _, index in self._places]
+
+    @overload
+    def __getitem__(self, index: int) -> StoredFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Frames: ...
+    def __getitem__(self, index: int | slice) -> StoredFrame | Frames:
+        if isinstance(index, slice):
+            return Frames(self._places[index])
+        path, row, _ = self._places[index]
+        group, metadata = 0, self._file(path).metadata
+        while row >= metadata.row_group(group).num_rows:
+            row -= metadata.row_group(group).num_rows
+            group += 1
+        values = self._group(self._file(path), group).slice(row, 1).to_pylist()[0]
+        data = values.pop("image")["bytes"]
+        return StoredFrame(values["walk"], values["frame"], values, data)
+
+    def __iter__(self) -> Iterator[StoredFrame]:
+        return (self[index] for index in range(len(self)))
+
+
+def _read_row_group(file: pq.ParquetFile, group: int) -> pa.Table:
+    return file.read_row_group(group)
+
+
+class ImageStore:
+    """The committed frames below an output folder."""
+
+    def __init__(self, out: Path) -> None:
+        ledger = Ledger(out)
+        if not ledger.folder.run.is_dir():
+            raise StoreError(f"{out}: required the output folder of a run, got one without .run/")
+        self.path = out
+        self._files = [ledger.folder.data / receipt.file for receipt in ledger.receipts() if receipt.file]
+
+    @property
+    def files(self) -> list[Path]:
+        """The committed shards."""
+        return list(self._files)
+
+    def __len__(self) -> int:
+        return int(self._index.num_rows)
+
+    def __contains__(self, walk: str) -> bool:
+        return walk in self._names
+
+    @property
+    def walks(self) -> list[str]:
+        """Names of all walks and stills, in the manifest's order where nothing was retried."""
+        names: list[str] = pc.unique(self._index["walk"]).to_pylist()
+        return names
+
+    def frames(self, walk: str) -> Frames:
+        """The committed frames of a walk, in order. Raises KeyError for a name that is not there."""
+        return self._frames(walk, pc.field("walk") == walk)
+
+    def frame(self, walk: str, index: int = 0) -> StoredFrame:
+        """One frame. Raises KeyError for a walk or an index that is not there."""
+        return self._frames(f"{walk} {index}", (pc.field("walk") == walk) & (pc.field("frame") == index))[0]
+
+    def firsts(self, walks: Iterable[str]) -> Iterator[StoredFrame | None]:
+        """The first frame of each of some walks and stills; None for those whose first is not committed."""
+        names = list(walks)
+        frames = iter(Frames([self._firsts[name] for name in names if name in self._firsts]))
+        return (next(frames) if name in self._firsts else None for name in names)
+
+    def dataset(self) -> ds.Dataset:
+        """All columns as a pyarrow dataset."""
+        return ds.dataset([str(path) for path in self._files], format="parquet")
+
+    def _frames(self, name: str, condition: pc.Expression) -> Frames:
+        found = self._index.filter(condition).sort_by("frame")
+        if not found.num_rows:
+            raise KeyError(name)
+        places = zip(*(found[name].to_pylist() for name in ("shard", "row", "frame")), strict=True)
+        return Frames([(self._files[shard], row, index) for shard, row, index in places])
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.walks)
+
+    @cached_property
+    def _firsts(self) -> dict[str, tuple[Path, int, int]]:
+        """Where the first frame of each walk and still is."""
+        found = self._index.filter(pc.field("frame") == 0)
+        places = zip(*(found[name].to_pylist() for name in ("walk", "shard", "row")), strict=True)
+        return {name: (self._files[shard], row, 0) for name, shard, row in places}
+
+    @cached_property
+    def _index(self) -> pa.Table:
+        """walk, frame, shard and row of every frame; one pass over two small columns."""
+        return pa.concat_tables([_INDEX.empty_table(), *(_places(n, path) for n, path in enumerate(self._files))])
+
+
+def _places(shard: int, path: Path) -> pa.Table:
+    table = pq.read_table(path, columns=["walk", "frame"], partitioning=None)
+    numbers = pa.array([shard] * table.num_rows, pa.int32()), pa.array(range(table.num_rows), pa.int64())
+    return pa.Table.from_arrays([table["walk"], table["frame"], *numbers], schema=_INDEX)
+
+
+def open_store(path: str | Path) -> ImageStore:
+    """Open the output folder of a run. Raises StoreError where it is none."""
+    return ImageStore(Path(path))

@@ -1,0 +1,10 @@
+"""templates."""
+
+from __future__ import annotations
+
+from render.templates.expand import Expansion, expand_templates
+
+__all__ = [
+    "Expansion",
+    "expand_templates",
+]

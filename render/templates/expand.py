@@ -1,0 +1,169 @@
+"""Prompt templates → a manifest: `{red|blue} car`, weights, `{2$$a|b|c}`, variables and wildcard files, expanded.
+
+The same seed gives the same prompts in every process, whatever the other rows are: each row draws by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from render.core import JobError, replacing, special_kind
+from render.manifest import Problems, RawTable, is_text, read_table, show
+from render.templates.grammar import TemplateError, parse_template
+from render.templates.wildcards import MODES, Mode, Wildcards, draw
+
+__all__ = ["Expansion", "expand_templates"]
+
+PROMPTS_MAX = 1_000_000  # of a template
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """How templates become prompts. Raises JobError for what can't be."""
+
+    mode: Mode = "random"  # or combinatorial: every prompt that there is; weights don't count
+    count: int = 1  # prompts a template, in random mode; the first n are the same under any count
+    seed: int = 0  # in random mode
+    limit: int = 10_000  # prompts a template at most, in combinatorial mode
+    wildcards: Path | None = None  # the folder in which `__places/town__` is places/town.txt
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise JobError(f"mode: required one of {', '.join(MODES)}; got {self.mode!r}")
+        for name in ("count", "limit"):
+            if not 1 <= getattr(self, name) <= PROMPTS_MAX:
+                raise JobError(f"{name}: required 1 … {PROMPTS_MAX:,}; got {getattr(self, name)}")
+        if self.wildcards is not None and not self.wildcards.is_dir():
+            raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
+
+
+def expand_templates(source: Path, target: Path, expansion: Expansion) -> int:
+    """Write the manifest of all prompts of all templates; returns how many there are.
+
+    The source is a CSV or Parquet table with a column `template`, or a text file of one template a line (blank lines
+    and lines that begin with # are none). The other columns are copied. Raises ManifestError with every bad row.
+    """
+    if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
+        raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
+    _check_place(target)
+    problems = Problems(str(source))
+    raw = _read_lines(source, problems) if source.suffix.lower() == ".txt" else read_table(source, problems)
+    prompts, positions = _expand(raw, _templates(raw, problems), expansion, problems)
+    problems.raise_any()
+    indices = pa.array(positions, pa.int64())
+    copied = {name: column.combine_chunks().take(indices) for name, column in raw.columns.items()}
+    _write(pa.table({"prompt": pa.array(prompts, pa.large_string()), **copied}), target)
+    return len(prompts)
+
+
+def _check_place(target: Path) -> None:
+    """Raises JobError where no file can be written; said before the work."""
+    if os.path.isdir(target):  # unlike Path's, it takes a name that is too long
+        raise JobError(f"output: required a file; got the folder {str(target)!r}")
+    if not target.parent.is_dir():
+        got = "a file" if target.parent.exists() else "none"
+        raise JobError(f"output: required the folder {str(target.parent)!r}, to write {target.name!r} into; got {got}")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise JobError(f"output: required a folder that can be written to; got {str(target.parent)!r}")
+
+
+def _read_lines(source: Path, problems: Problems) -> RawTable:
+    """A text file as a table of one column; a row's number is its line's."""
+    if kind := special_kind(source):
+        problems.fatal("a text file in UTF-8 that can be read", kind)
+    try:
+        lines = source.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.fatal("a text file in UTF-8 that can be read", str(error))
+    rows = [n for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
+    if not rows:
+        problems.fatal("at least one template", "none")
+    column = pa.chunked_array([[lines[row - 1] for row in rows]], pa.large_string())
+    return RawTable({"template": column}, np.array(rows, np.int64), csv=True)
+
+
+def _templates(raw: RawTable, problems: Problems) -> list[str | None]:
+    """The template of every row, None where there is none."""
+    if "prompt" in raw.columns:
+        problems.add("no column of this name: it will hold what the templates become", "it", column="prompt")
+    column = raw.columns.get("template")
+    if column is None:
+        problems.fatal("a column 'template'", f"the columns {show(list(raw.columns))}")
+    if not is_text(column.type):
+        problems.fatal("text in the column 'template'", f"a column of {column.type}")
+    empty = pc.equal(pc.utf8_trim_whitespace(column), "").fill_null(True)
+    templates: list[str | None] = pc.if_else(empty, pa.scalar(None, column.type), column).to_pylist()
+    if "template" not in raw.broken:
+        for position in np.flatnonzero(empty).tolist():
+            problems.add("a template", "an empty cell", row=int(raw.rows[position]), column="template")
+    return templates
+
+
+def _expand(
+    raw: RawTable, templates: list[str | None], expansion: Expansion, problems: Problems
+) -> tuple[list[str], list[int]]:
+    """(prompts, for each the position of its template)."""
+    wildcards = Wildcards(expansion.wildcards)
+    seen: Counter[str] = Counter()
+    prompts: list[str] = []
+    positions: list[int] = []
+    for position, template in enumerate(templates):
+        if template is None:
+            continue
+        rand = _random(expansion.seed, template, seen[template])
+        seen[template] += 1
+        try:
+            found = _prompts(template, expansion, wildcards, rand)
+        except TemplateError as fault:
+            problems.add(fault.required, fault.got, row=int(raw.rows[position]), column="template")
+        else:
+            prompts += found
+            positions += [position] * len(found)
+    return prompts, positions
+
+
+def _prompts(template: str, expansion: Expansion, wildcards: Wildcards, rand: Random) -> list[str]:
+    command = parse_template(template)
+    wildcards.check(command, expansion.mode)
+    drawn = draw(command, wildcards, expansion.mode, rand)
+    most = expansion.count if expansion.mode == "random" else expansion.limit + 1
+    found = list(islice(drawn, most))
+    if not found:
+        raise TemplateError("at least one prompt", f"none: too few different options in {show(template)}")
+    if expansion.mode == "combinatorial" and len(found) == most:
+        raise TemplateError(f"at most {expansion.limit:,} prompts of a template, or a higher limit", "more")
+    return found
+
+
+def _random(seed: int, template: str, earlier: int) -> Random:
+    """A generator for one row. `earlier` rows have the same template: each is to have prompts of its own."""
+    digest = hashlib.sha256(json.dumps([seed, template, earlier]).encode()).digest()
+    return Random(int.from_bytes(digest))
+
+
+def _write(table: Any, target: Path) -> None:
+    """Never half a file."""
+    try:
+        with replacing(target) as temporary:
+            if target.suffix.lower() == ".csv":
+                pacsv.write_csv(table, temporary)
+            else:
+                pq.write_table(table, temporary, compression="zstd")
+    except pa.ArrowException as error:
+        raise JobError(f"{target}: required columns that the file can hold; got {error}") from None
+    except OSError as error:
+        raise JobError(f"{target}: required a file that can be written; got {error}") from None

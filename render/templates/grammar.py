@@ -1,0 +1,146 @@
+"""The grammar of prompt templates: that of `dynamicprompts`, without what it reads other than it was meant.
+
+What the library lets pass is refused here: a brace that closes nothing, a weight that is none, more options than there
+are. Its comments are plain text (`photo #1`, `a // b`), and so are a lone % and $, which it does not take at all.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+
+from dynamicprompts.commands import (
+    Command,
+    LiteralCommand,
+    SequenceCommand,
+    VariantCommand,
+    WildcardCommand,
+    WrapCommand,
+)
+from dynamicprompts.commands.variable_commands import VariableAccessCommand, VariableAssignmentCommand
+from dynamicprompts.commands.wrap_command import WRAP_MARKER_RE
+from dynamicprompts.parser.parse import parse as parse_as_the_library
+
+from render.manifest import show
+
+__all__ = ["SHOW", "STAND_INS", "TemplateError", "hide", "parse", "parse_template", "parts", "tell"]
+
+PLAIN = {"#": "\ue000", "%": "\ue001", "$": "\ue002", "/": "\ue003"}  # stand-ins while the library has the text
+LONE = re.compile(r"#|%(?!\{)|(?<!\$)\$(?![${])|/(?=[/*])")  # where these signs are not the grammar's
+STAND_INS = tuple(PLAIN.values())
+HIDE = str.maketrans(PLAIN)
+SHOW = str.maketrans({stand_in: sign for sign, stand_in in PLAIN.items()})
+ESCAPE = re.compile(r"\\(?:[{}|]|\$[${]|%\{|__)")  # there is none: the sign would be read, and the backslash kept
+
+
+class TemplateError(ValueError):
+    """Why a template has no prompts: what was required, what was got."""
+
+    def __init__(self, required: str, got: str) -> None:
+        super().__init__(f"required {required}; got {got}")
+        self.required = required
+        self.got = got
+
+
+def parse_template(template: str) -> Command:
+    """The template's tree. Raises TemplateError where it is none.
+
+    >>> parse_template("{red|blue} car for $5").tokens[1].literal.translate(SHOW)
+    ' car for $5'
+    """
+    if any(stand_in in template for stand_in in STAND_INS):
+        raise TemplateError("text without the private characters U+E000 … U+E003", show(template))
+    command = parse(hide(template), "")
+    known = {part.name for part in parts(command) if isinstance(part, VariableAssignmentCommand)}
+    for part in parts(command):
+        if isinstance(part, VariableAccessCommand) and part.default is None and part.name not in known:
+            required = f"a variable that the template sets, as ${{{part.name}={{red|blue}}}}, or one with a default"
+            raise TemplateError(required, f"${{{part.name}}}")
+    return command
+
+
+def parse(text: str, where: str) -> Command:
+    """The tree of a text whose lone signs are hidden. Raises TemplateError; `where` begins what was got."""
+    if escape := ESCAPE.search(text):
+        required = "no backslash in front of a sign of the grammar (there are no escapes: braces can't be text)"
+        raise TemplateError(required, f"{where}{escape[0]} in {_show(text)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of pyparsing 3.3 and later, to the library
+        try:
+            command = parse_as_the_library(text)
+        except RecursionError:
+            raise TemplateError("braces in braces, not this deep", _show(text)) from None
+        except Exception as error:  # pyparsing's and others'
+            required = "a template whose braces, wildcards and variables are whole"
+            raise TemplateError(required, f"{where}{_show(text)}: {tell(error)}") from None
+    for required, got in _faults(command):
+        raise TemplateError(required, f"{where}{got}")
+    return command
+
+
+def _show(text: str) -> str:
+    return show(text.translate(SHOW))
+
+
+def tell(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".translate(SHOW)
+
+
+def hide(text: str) -> str:
+    return LONE.sub(lambda found: found[0].translate(HIDE), text)
+
+
+def _faults(command: Command) -> Iterator[tuple[str, str]]:
+    """(required, got) of what the library would take for something else."""
+    for part in parts(command):
+        if isinstance(part, LiteralCommand) and "}" in part.literal:
+            yield "a { for every }", f"one more }} in {_show(part.literal)}"
+        elif isinstance(part, VariantCommand):
+            yield from _braces_faults(part)
+        elif isinstance(part, WrapCommand):
+            inside = list(parts(part.wrapper))
+            texts = [own.literal for own in inside if isinstance(own, LiteralCommand)]
+            drawn = any(isinstance(own, WildcardCommand | VariableAccessCommand) for own in inside)
+            if not drawn and not any(map(WRAP_MARKER_RE.search, texts)):
+                yield "… in front of $$, where the text behind it goes", _show(" ".join(texts))
+
+
+def _braces_faults(braces: VariantCommand) -> Iterator[tuple[str, str]]:
+    options = [value.tokens if isinstance(value, SequenceCommand) else [value] for value in braces.values]
+    texts = [token.literal for tokens in options for token in tokens if isinstance(token, LiteralCommand)]
+    if options == [[]]:
+        yield "at least one option in braces", "{}"
+    for text in texts:
+        if "::" in text:
+            yield "weights as in {3::red|0.5::blue}, numbers of at least 0 in front, and no other ::", _show(text)
+    if min(braces.weights) < 0:
+        yield "weights of at least 0", f"{min(braces.weights):g}"
+    found, most = sum(weight > 0 for weight in braces.weights), braces.max_bound
+    if len(options) == 1 and isinstance(braces.values[0], WildcardCommand):
+        return  # so many of its values
+    if most > len(options):
+        yield f"at most as many of the options as there are, {len(options)}", f"{most}$$"
+    elif found < most:
+        yield f"at least {most} option{'s' if most > 1 else ''} of a weight above 0", str(found)
+
+
+def parts(command: Command) -> Iterator[Command]:
+    """The command and all below it."""
+    yield command
+    below: list[Command | str | None] = []
+    if isinstance(command, SequenceCommand):
+        below += command.tokens
+    elif isinstance(command, VariantCommand):
+        below += command.values
+    elif isinstance(command, WildcardCommand):
+        below += [command.wildcard, *command.variables.values()]
+    elif isinstance(command, VariableAssignmentCommand):
+        below += [command.value]
+    elif isinstance(command, VariableAccessCommand):
+        below += [command.default]
+    elif isinstance(command, WrapCommand):
+        below += [command.wrapper, command.inner]
+    for part in below:
+        if isinstance(part, Command):
+            yield from parts(part)

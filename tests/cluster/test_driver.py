@@ -1,0 +1,346 @@
+"""What happens when workers die, fall silent, fail or lose their machine.
+
+The workers here are light: they paint, and misbehave on the frames they are told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+from ray.cluster_utils import Cluster as Machines
+from stores import pixels, wait_until
+
+from render.cluster.driver import Cluster
+from render.core.blend import Prompt, Seed
+from render.core.errors import ModelError, RunError
+from render.core.recipe import Frame, Keyframe, Receipt, Recipe, Unit
+from render.job.workforce import Workforce
+from render.store.ledger import Ledger
+from render.store.shard import Origin, Rendered, shard_schema, write_shard
+
+pytest_plugins = ["stores"]
+
+ORIGIN = Origin("paint", "", "cpu", "float32", "png")
+ONE_CPU = Workforce(count=2, threads=1, gpus=0.0, device="cpu")
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What a painter is told: where to, and on which frames (numbers) to do what. Stands in for Setup."""
+
+    out: Path
+    kills: frozenset[int] = frozenset()  # every time
+    kills_once: frozenset[int] = frozenset()
+    silences_once: frozenset[int] = frozenset()
+    breaks_once: frozenset[int] = frozenset()  # the worker: an error that is no frame's
+    disk_full: frozenset[int] = frozenset()
+    waits: frozenset[int] = frozenset()  # until a file `go` is there
+    together: int = 0  # painters that the driver knows to be up before any paints
+    starts: bool = True
+    lacks: str = ""  # a model that none of them can load
+
+
+class Painter:
+    """Stands in for the actor."""
+
+    def __init__(self, painting: Painting, model: str) -> None:
+        if not painting.starts or model == painting.lacks:
+            raise RuntimeError("no such model")
+        self._model = model
+        (painting.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)
+        self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
+        self._ready_s = self._beat_s = time.monotonic()
+        self._asked = 0
+
+    async def render(self, unit: Unit) -> Receipt:
+        while len(list(self._told.out.glob("up-*"))) < self._told.together:
+            await asyncio.sleep(0.02)
+        numbers, (model, _, _) = {frame.index for frame in unit.frames}, unit.group
+        if model != self._model:
+            if model == self._told.lacks:
+                raise ModelError("no such model")
+            (self._told.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)  # twice is a failure
+            self._model = model
+        await asyncio.sleep(0.05)  # no frame is done, or kills, in no time
+        if numbers & self._told.kills or self._first(numbers & self._told.kills_once):
+            os._exit(1)
+        if self._first(numbers & self._told.silences_once):
+            await asyncio.Event().wait()
+        if self._first(numbers & self._told.breaks_once):
+            raise RuntimeError("the device is lost")
+        if numbers & self._told.disk_full:
+            raise OSError(28, "No space left on device")
+        while numbers & self._told.waits and not (self._told.out / "go").exists():
+            await asyncio.sleep(0.02)
+            self._beat_s = time.monotonic()
+        images = [_paint(frame) for frame in unit.frames]
+        schema = shard_schema(pa.schema([]).serialize().to_pybytes())
+        receipt = write_shard(self._ledger, unit, images, ORIGIN, schema, seconds=0.0)
+        self._ledger.commit(receipt)
+        self._frames, self._beat_s = self._frames + len(images), time.monotonic()
+        return receipt
+
+    async def progress(self) -> SimpleNamespace:
+        now = time.monotonic()
+        self._asked += 1
+        if self._asked == 2:  # the first answer, which tells that the worker is up, has reached the driver
+            (self._told.out / f"up-{os.getpid()}").touch()
+        return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=now - self._beat_s)
+
+    def _first(self, numbers: set[int]) -> bool:
+        """Whether one of these frames is met for the first time, by any painter."""
+        for number in numbers:
+            try:
+                (self._told.out / f"met-{number}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return True
+        return False
+
+
+def _paint(frame: Frame) -> Rendered:
+    image, file = Image.new("RGB", (8, 8), (frame.index, 0, 0)), io.BytesIO()
+    image.save(file, "PNG")
+    return Rendered(file.getvalue(), hashlib.sha256(image.tobytes()).hexdigest(), 0.0, blank=False)
+
+
+def make_units(count: int, frames: int, models: Sequence[str] = ("main",)) -> list[Unit]:
+    """`count` units of as many frames, which are numbered through; each model has an equal share, one after the other."""
+
+    def frame(number: int) -> Frame:
+        model = models[number * len(models) // (count * frames)]
+        key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 8, 8, 1, 1.0, "ddim", model=model)
+        return Frame("w", number, Recipe(Prompt("a"), Prompt(""), Seed(number), 8, 8, 1, 1.0, "ddim", "paint"), key)
+
+    return [
+        Unit(f"{unit:05d}", count, tuple(frame(unit * frames + place) for place in range(frames)), batch_rows=2)
+        for unit in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    """A Ray cluster whose head has two cores; tests add machines to it."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    cluster = Machines(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def render(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Receipt]]:
+    """Paint units below tmp_path with painters that are told so and so."""
+    monkeypatch.setattr("render.cluster.driver._Actor", Painter)
+    Ledger(tmp_path).create()
+
+    def run(
+        units: list[Unit],
+        force: Workforce = ONE_CPU,
+        deadline_s: float = 60.0,
+        losses: list[str] | None = None,
+        **told: Any,
+    ) -> Iterator[Receipt]:
+        watch = SimpleNamespace(frames=lambda _: None, lost=([] if losses is None else losses).append)
+        painting: Any = Painting(tmp_path, **told)
+        outstanding = Ledger(tmp_path).outstanding(iter(units))
+        with Cluster(painting, force, None, deadline_s) as cluster:
+            yield from cluster.render(outstanding, watch)
+
+    return run
+
+
+def stored(out: Path) -> list[int]:
+    """Numbers of the committed frames."""
+    Ledger(out).delete_orphans()
+    return sorted(index for _, index, _ in pixels(out))
+
+
+def tombs(out: Path) -> list[tuple[int, str]]:
+    """Number and error of the frames in quarantine."""
+    rows = [row for path in sorted(Ledger(out).folder.quarantine.iterdir()) for row in pq.read_table(path).to_pylist()]
+    return [(row["frame"], row["error"]) for row in rows]
+
+
+def test_all_is_well(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    receipts = list(render(make_units(6, 2)))
+    assert sorted(receipt.unit for receipt in receipts) == [f"{unit:05d}" for unit in range(6)]
+    assert stored(tmp_path) == list(range(12))
+
+
+def test_workers_begin_with_what_they_are_given_and_change_once(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path
+) -> None:
+    units = make_units(12, 1, ("xl", "main"))
+    assert len(list(render(units, together=2))) == 12
+    loaded = Counter(path.name.split("-")[1] for path in tmp_path.glob("loaded-*"))
+    assert len(loaded) == 2
+    assert max(loaded.values()) <= 2  # of two models, and none twice
+    assert {path.name.split("-")[2] for path in tmp_path.glob("loaded-*")} == {"xl", "main"}
+
+
+def test_a_model_that_no_worker_can_load_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    """It is not the units' fault: none is split, no frame is put in quarantine."""
+    units = make_units(8, 2, ("main", "xl"))
+    with pytest.raises(RunError, match=r"3 in a row did not start: .*no such model"):
+        list(render(units, replace(ONE_CPU, count=1), lacks="xl"))
+    assert stored(tmp_path) == list(range(8))
+    assert not tombs(tmp_path)
+    assert len(list(render(units))) == 4
+    assert stored(tmp_path) == list(range(16))
+
+
+@pytest.mark.parametrize("fault", ["kills_once", "breaks_once"])
+def test_a_worker_dies(render: Callable[..., Iterator[Receipt]], tmp_path: Path, fault: str) -> None:
+    losses: list[str] = []
+    receipts = list(render(make_units(4, 2), losses=losses, **{fault: frozenset({3})}))
+    assert len(receipts) == 4
+    (said,) = losses
+    assert len(said) < 250
+    assert ("worker process has died" if fault == "kills_once" else "the device is lost") in said
+    assert stored(tmp_path) == list(range(8))
+    assert not tombs(tmp_path)
+
+
+def test_a_frame_that_kills_ends_alone_in_quarantine(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    units = make_units(3, 4)
+    receipts = list(render(units, kills=frozenset({6})))
+    others = [number for number in range(12) if number != 6]
+    assert stored(tmp_path) == others
+    ((frame, error),) = tombs(tmp_path)
+    assert frame == 6
+    assert error.startswith("2 workers died of it")
+    assert sorted(receipt.unit for receipt in receipts) == ["00000", "00001-0", "00001-1-0", "00001-1-1", "00002"]
+    (again,) = Ledger(tmp_path).outstanding(iter(units))
+    assert (again.id, [frame.index for frame in again.frames]) == ("00001-1-0-r", [6])
+
+    (receipt,) = render(units)  # the next run tries it again, and this time it is well behaved
+    assert receipt.unit == "00001-1-0-r"
+    assert stored(tmp_path) == list(range(12))
+    assert not list(Ledger(tmp_path).outstanding(iter(units)))
+
+
+def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path
+) -> None:
+    units = make_units(1, 1)
+    for suffix in ("", "-r", "-r-r"):
+        (receipt,) = render(units, kills=frozenset({0}))
+        assert (receipt.unit, receipt.file, receipt.quarantined) == (f"00000{suffix}", None, (0,))
+    assert [frame for frame, _ in tombs(tmp_path)] == [0, 0, 0]
+
+
+def test_a_silent_worker_is_replaced(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    losses: list[str] = []
+    list(render(make_units(4, 2), deadline_s=6.0, losses=losses, silences_once=frozenset({2})))
+    assert losses == ["nothing done for 6 s"]
+    assert stored(tmp_path) == list(range(8))
+    assert not tombs(tmp_path)
+
+
+def test_workers_that_do_not_start_end_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"3 in a row did not start: .*no such model"):
+        list(render(make_units(4, 2), starts=False))
+    assert not Ledger(tmp_path).receipts()
+
+
+def test_workers_that_find_no_room_are_let_go(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of four has room. It works on until the others are given up; what they held is its own then."""
+    kill, killed, losses = ray.kill, list[Any](), list[str]()
+
+    def killing(handle: Any) -> None:
+        (tmp_path / "go").touch()
+        killed.append(handle)
+        kill(handle)
+
+    monkeypatch.setattr(ray, "kill", killing)
+    force, units = Workforce(count=4, threads=2, gpus=0.0, device="cpu"), make_units(12, 2)
+    assert len(list(render(units, force, deadline_s=8.0, losses=losses, waits=frozenset(range(24))))) == 12
+    assert stored(tmp_path) == list(range(24))
+    assert not tombs(tmp_path)
+    assert not losses
+    assert 4 <= len(killed) <= 4 + 6  # one at a time looked for room again, as its units were wanted
+
+
+def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"unit 00003: .*No space left on device"):
+        list(render(make_units(5, 2), replace(ONE_CPU, count=1), disk_full=frozenset({6})))
+    assert stored(tmp_path) == list(range(6))
+
+
+def test_more_than_the_cluster_has_is_refused(render: Callable[..., Iterator[Receipt]]) -> None:
+    with pytest.raises(RunError, match="workers: required 64 CPUs"):
+        list(render(make_units(1, 1), Workforce(None, 64, 0.0, "cpu")))
+
+
+@pytest.mark.parametrize("spare", [True, False], ids=["with a spare machine", "with no room left"])
+def test_a_machine_is_lost(
+    render: Callable[..., Iterator[Receipt]], machines: Machines, tmp_path: Path, spare: bool
+) -> None:
+    """Two workers of three cores, each on a machine of its own; one goes while both are at work."""
+    nodes = [machines.add_node(num_cpus=3, object_store_memory=100 * 2**20) for _ in range(2 + spare)]
+    machines.wait_for_nodes()
+    lost: list[Any] = []
+    try:
+        force = Workforce(count=2, threads=3, gpus=0.0, device="cpu")
+        for _ in render(make_units(8, 2), force, waits=frozenset({12, 14})):
+            if not lost:
+                lost.append(nodes.pop(0))
+                wait_until(lambda: len(list(Ledger(tmp_path).receipts())) >= 2, "two commits")
+                machines.remove_node(lost[0], allow_graceful=False)
+                (tmp_path / "go").touch()
+    finally:
+        for node in nodes:
+            machines.remove_node(node)
+    assert stored(tmp_path) == list(range(16))
+    assert not tombs(tmp_path)
+
+
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from render.cluster.driver import Cluster
+from render.job.workforce import Workforce
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, stop)
+try:
+    with Cluster(SimpleNamespace(out=Path(sys.argv[1])), Workforce(1, 1, 0.0, "cpu"), None, 60.0):
+        if sys.argv[2] == "while it runs":
+            os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("when", ["while it runs", "after its end"])
+def test_ray_leaves_the_handler_of_sigterm_alone(tmp_path: Path, when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path), when], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

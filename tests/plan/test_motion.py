@@ -1,0 +1,285 @@
+"""Walks to frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from render.core.blend import Circle, Mix, Offset, Prompt, Seed
+from render.core.recipe import Keyframe, Target, Walk
+from render.core.vocabulary import EASINGS, MOTIONS
+from render.plan.motion import EASING, Between, frame_count, frames_of, legs, recipe_at, shown_order
+
+MakeKeyframe = Callable[..., Keyframe]
+TARGET = Target("m", tile_above=512)
+
+
+def walk_of(make_keyframe: MakeKeyframe, *counts: int, name: str = "w") -> Walk:
+    """A walk whose keyframes differ in prompt, seed and guidance; `counts` are their frames."""
+    keyframes = [
+        make_keyframe(row=i + 1, prompt=f"p{i}", negative_prompt=f"n{i}", seed=i, frames=count, guidance=2.0 + i)
+        for i, count in enumerate(counts)
+    ]
+    return Walk(name, tuple(keyframes))
+
+
+def test_every_easing_has_its_curve() -> None:
+    assert (*EASING, "onsets") == EASINGS
+
+
+@pytest.mark.parametrize("name", EASING)
+def test_easing_ends(name: str) -> None:
+    assert (EASING[name](0.0), EASING[name](1.0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", EASING)
+@given(a=st.floats(0, 1), b=st.floats(0, 1))
+def test_easing_never_goes_back(name: str, a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    assert 0 <= EASING[name](low) <= EASING[name](high) + 1e-12 <= 1 + 1e-12
+
+
+@pytest.mark.parametrize(("name", "middle"), [("linear", 0.5), ("smooth", 0.5), ("ease-in", 0.25), ("ease-out", 0.75)])
+def test_easing_in_the_middle(name: str, middle: float) -> None:
+    assert EASING[name](0.5) == middle
+
+
+@pytest.mark.parametrize(
+    ("counts", "frames"),
+    [
+        ((24,), 1),  # one keyframe is one frame, whatever its count says
+        ((4, 24), 5),
+        ((1, 1), 2),
+        ((3, 2, 9), 6),
+    ],
+)
+def test_number_of_frames(make_keyframe: MakeKeyframe, counts: tuple[int, ...], frames: int) -> None:
+    walk = walk_of(make_keyframe, *counts)
+    assert [frame.index for frame in frames_of(walk, TARGET)] == list(range(frames))
+    assert frame_count(walk) == frames == sum(leg.count for leg in legs(walk))
+
+
+def test_no_keyframe_is_repeated(make_keyframe: MakeKeyframe) -> None:
+    """`linspace` with both ends in each leg would show each keyframe twice: a stall."""
+    frames = list(frames_of(walk_of(make_keyframe, 4, 3, 5), TARGET))
+    assert len({frame.recipe.key for frame in frames}) == len(frames) == 8
+
+
+def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
+    """To the key: the store shows that a still of the same prompt and seed is the same picture."""
+    walk = walk_of(make_keyframe, 4, 3, 5)
+    frames = list(frames_of(walk, TARGET))
+    for index, keyframe in zip((0, 4, 7), walk.keyframes, strict=True):
+        (still,) = frames_of(Walk("still", (keyframe,), still=True), TARGET)
+        assert frames[index].recipe == still.recipe
+        assert still.recipe.prompt == Prompt(keyframe.prompt)
+        assert still.recipe.noise == Seed(keyframe.seed)
+        assert still.recipe.guidance == keyframe.guidance
+
+
+def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None:
+    """The negative prompt as well, which is forgotten elsewhere; noise slerps with one angle whatever prompts do."""
+    a, b = walk_of(make_keyframe, 4, 1).keyframes
+    recipe = recipe_at(Between(a, b, 0.25), TARGET)
+    assert recipe.prompt == Mix("slerp", Prompt("p0"), Prompt("p1"), 0.25)
+    assert recipe.negative_prompt == Mix("slerp", Prompt("n0"), Prompt("n1"), 0.25)
+    assert recipe.noise == Mix("slerp-global", Seed(0), Seed(1), 0.25)
+    assert recipe.guidance == 2.25
+
+
+def test_easing_places_the_frames(make_keyframe: MakeKeyframe) -> None:
+    a = make_keyframe(prompt="a", easing="ease-in", interpolation="lerp")
+    b = make_keyframe(prompt="b", easing="linear")
+    frames = list(frames_of(Walk("w", (a, b)), TARGET))
+    blends = [frame.recipe.prompt for frame in frames[1:4]]
+    assert blends == [Mix("lerp", Prompt("a"), Prompt("b"), (i / 4) ** 2) for i in (1, 2, 3)]
+    assert {frame.recipe.noise for frame in frames} == {Seed(1)}  # one seed stands still
+
+
+def test_frames_carry_the_start_of_their_leg(make_keyframe: MakeKeyframe) -> None:
+    walk = walk_of(make_keyframe, 2, 2, 1)
+    rows = [(frame.walk, frame.keyframe.row) for frame in frames_of(walk, TARGET)]
+    assert rows == [("w", 1), ("w", 1), ("w", 2), ("w", 2), ("w", 3)]
+
+
+def test_neighbours_are_equally_far_apart(make_keyframe: MakeKeyframe) -> None:
+    """Linear guidance shows it: no step is skipped or doubled where legs meet."""
+    guidance = [frame.recipe.guidance for frame in frames_of(walk_of(make_keyframe, 4, 4, 1), TARGET)]
+    assert guidance == [2.0 + i / 4 for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("guidance_embeds", "scale", "embedded"),
+    [(False, [4.0, 5.0, 6.0], [None] * 3), (True, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])],
+)
+def test_guidance_is_what_the_model_takes_it_for(
+    make_keyframe: MakeKeyframe, guidance_embeds: bool, scale: list[float], embedded: list[float | None]
+) -> None:
+    """Between two network outputs, or into the network; what moves beside it is the other one."""
+    ends = make_keyframe(guidance=4.0, frames=2), make_keyframe(guidance=6.0, true_guidance=3.0)
+    frames = list(frames_of(Walk("w", ends), Target("m", guidance_embeds)))
+    assert [frame.recipe.guidance for frame in frames] == scale
+    assert [frame.recipe.embedded_guidance for frame in frames] == embedded
+    assert {frame.recipe.model for frame in frames} == {"m"}
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "above", "tiled"),
+    [(512, 512, 512, False), (512, 520, 512, True), (520, 64, 512, True), (8192, 8192, None, False)],
+)
+def test_large_frames_are_tiled(
+    make_keyframe: MakeKeyframe, width: int, height: int, above: int | None, tiled: bool
+) -> None:
+    walk = Walk("w", (make_keyframe(width=width, height=height),))
+    assert next(frames_of(walk, Target("m", tile_above=above))).recipe.tiled is tiled
+
+
+# The other motions
+
+
+def test_a_cycle_leads_back_without_a_stall(make_keyframe: MakeKeyframe) -> None:
+    walk = walk_of(make_keyframe, 3, 2, 4)
+    cycle = Walk("w", (replace(walk.keyframes[0], loop="cycle"), *walk.keyframes[1:]))
+    frames = list(frames_of(cycle, TARGET))
+    assert len({frame.recipe.key for frame in frames}) == len(frames) == frame_count(cycle) == 9
+    assert [frame.recipe for frame in frames[:6]] == [frame.recipe for frame in frames_of(walk, TARGET)]
+    assert frames[6].recipe.prompt == Mix("slerp", Prompt("p2"), Prompt("p0"), 0.25)
+    assert [round(frame.recipe.guidance, 9) for frame in frames[5:]] == [
+        4.0,
+        3.5,
+        3.0,
+        2.5,
+    ]  # and 2.0 is the first again
+
+
+def grid_of(make_keyframe: MakeKeyframe, side: int, vary_noise: bool = False) -> Walk:
+    walk = walk_of(make_keyframe, side, 1, 1, 1)
+    return Walk("g", (replace(walk.keyframes[0], motion="grid", vary_noise=vary_noise), *walk.keyframes[1:]))
+
+
+@pytest.mark.parametrize("side", [2, 3, 8])
+def test_a_grid_has_its_keyframes_at_its_corners(make_keyframe: MakeKeyframe, side: int) -> None:
+    walk = grid_of(make_keyframe, side)
+    frames = list(frames_of(walk, TARGET))
+    assert len(frames) == side**2
+    for index, keyframe in zip((0, side - 1, side**2 - side, side**2 - 1), walk.keyframes, strict=True):
+        assert frames[index].recipe == recipe_at(keyframe, TARGET)
+    assert len({frame.recipe.key for frame in frames}) == side**2
+
+
+def test_inside_a_grid_each_point_has_its_own_angles(make_keyframe: MakeKeyframe) -> None:
+    """Between the ends of its own row and column: not one angle for all of them."""
+    frame = list(frames_of(grid_of(make_keyframe, 5), TARGET))[5 * 3 + 1]
+    top, bottom = (Mix("slerp", Prompt(f"p{n}"), Prompt(f"p{n + 1}"), 0.25) for n in (0, 2))
+    assert frame.recipe.prompt == Mix("slerp", top, bottom, 0.75)
+    assert frame.recipe.guidance == 2.0 + 0.25 + 2 * 0.75
+
+
+def test_cells_of_a_grid_start_from_their_own_noise(make_keyframe: MakeKeyframe) -> None:
+    frames = frames_of(grid_of(make_keyframe, 3, vary_noise=True), TARGET)
+    assert [frame.recipe.noise for frame in frames] == [Seed(n) for n in range(9)]
+
+
+@pytest.mark.parametrize("side", [2, 3, 6])
+def test_a_grid_is_shown_from_neighbour_to_neighbour(make_keyframe: MakeKeyframe, side: int) -> None:
+    order = shown_order(grid_of(make_keyframe, side))
+    assert sorted(order) == list(range(side**2))
+    places = [divmod(index, side) for index in order]
+    assert all(abs(a - c) + abs(b - d) == 1 for (a, b), (c, d) in pairwise(places))
+
+
+@pytest.mark.parametrize(("direction", "along"), [("ones", None), ("random", 5)])
+def test_a_drift_moves_by_equal_steps(make_keyframe: MakeKeyframe, direction: str, along: int | None) -> None:
+    start = make_keyframe(motion="drift", step_size=0.25, direction=direction, seed=5, frames=4)
+    frames = list(frames_of(Walk("d", (start,)), TARGET))
+    plain = recipe_at(start, TARGET)
+    assert frames[0].recipe == plain
+    assert [frame.recipe.prompt for frame in frames[1:]] == [Offset(Prompt("a cat"), along, n / 4) for n in (1, 2, 3)]
+    assert {(frame.recipe.noise, frame.recipe.negative_prompt) for frame in frames} == {
+        (Seed(5), plain.negative_prompt)
+    }
+
+
+def test_a_circle_closes_without_a_stall(make_keyframe: MakeKeyframe) -> None:
+    """Frame n would be frame 0 again: `linspace(0, 2π, n)` shows it twice."""
+    walk = Walk("c", (make_keyframe(motion="circle", seed=1, frames=8), make_keyframe(seed=2)))
+    noises = [frame.recipe.noise for frame in frames_of(walk, TARGET)]
+    assert noises == [Seed(1), *(Circle(Seed(1), Seed(2), n / 8) for n in range(1, 8))]
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "shown", "stops"),
+    [
+        (4, 1, "latents", [0, 1, 2, 3, None]),
+        (5, 2, "latents", [0, 2, 4, None]),
+        (4, 2, "clean", [2, None]),
+        (3, 7, "latents", [0, None]),
+        (3, 7, "clean", [None]),
+    ],
+)
+def test_denoising_stops_on_its_way(
+    make_keyframe: MakeKeyframe, steps: int, every: int, shown: str, stops: list[int | None]
+) -> None:
+    """The last frame is the image itself, to the key."""
+    start = make_keyframe(motion="denoise", steps=steps, every=every, shown=shown)
+    frames = list(frames_of(Walk("d", (start,)), TARGET))
+    assert [frame.recipe.stop for frame in frames] == stops
+    assert [frame.recipe.clean for frame in frames] == [shown == "clean"] * (len(stops) - 1) + [False]
+    assert frames[-1].recipe == recipe_at(start, TARGET)
+
+
+def test_diffusing_begins_with_the_image_itself(make_keyframe: MakeKeyframe) -> None:
+    start = make_keyframe(motion="diffuse", steps=6, every=2, image="a.png", image_sha256="0")
+    recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
+    assert [recipe.skipped_steps for recipe in recipes] == [6, 4, 2, 0]
+    assert {recipe.stop for recipe in recipes} == {0}
+
+
+def test_diffusing_ends_in_noise(make_keyframe: MakeKeyframe) -> None:
+    """However many steps are left out; without the timestep that PNDM has twice."""
+    for steps, every, skipped in ((6, 4, [6, 4, 0]), (6, 100, [6, 0]), (1, 1, [1, 0])):
+        start = make_keyframe(motion="diffuse", steps=steps, every=every, scheduler="pndm", image="a.png")
+        recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
+        assert [recipe.skipped_steps for recipe in recipes] == skipped
+        assert {recipe.scheduler for recipe in recipes} == {"ddim"}
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_every_motion_has_its_legs(make_keyframe: MakeKeyframe, motion: str) -> None:
+    counts = {"line": 3, "grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}
+    keyframes = [make_keyframe(seed=n, prompt=f"p{n}", motion=motion, frames=3) for n in range(counts[motion])]
+    walk = Walk("w", tuple(keyframes))
+    frames = list(frames_of(walk, TARGET))
+    assert [frame.index for frame in frames] == list(range(frame_count(walk)))
+    assert sorted(shown_order(walk)) == list(range(len(frames)))
+
+
+def test_an_anchored_line_shares_its_first_steps(make_keyframe: MakeKeyframe) -> None:
+    a, b = walk_of(make_keyframe, 4, 1).keyframes
+    walk = Walk("w", (replace(a, anchor=0.5, steps=8), replace(b, anchor=0.5, steps=8)))
+    frames = list(frames_of(walk, TARGET))
+    stem = replace(recipe_at(Between(*walk.keyframes, 0.5), TARGET), stop=4)
+    assert {frame.recipe.stem for frame in frames} == {stem}
+    assert {frame.recipe.skipped_steps for frame in frames} == {4}
+    assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(Walk("v", (a, b)), TARGET)]
+    leg = next(legs(walk))
+    assert (leg.stem, leg.renders, leg.tied) == (4, len(frames), True)
+
+
+def test_tweens_lie_between_neighbours(make_keyframe: MakeKeyframe) -> None:
+    a, b = walk_of(make_keyframe, 2, 1).keyframes
+    walk, plain = Walk("w", (replace(a, tween=2), replace(b, tween=2))), Walk("v", (a, b))
+    frames = list(frames_of(walk, TARGET))
+    whole = [frame.recipe for frame in frames_of(plain, TARGET)]
+    assert len(frames) == frame_count(walk) == 7
+    assert [frame.recipe for frame in frames[::3]] == whole
+    assert [(f.recipe.towards, round(f.recipe.t, 9)) for f in frames[1:3]] == [
+        (whole[1], 0.333333333),
+        (whole[1], 0.666666667),
+    ]
+    assert replace(frames[4].recipe, towards=None, t=0.0) == whole[1]
