@@ -149,16 +149,15 @@ def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
     while chunk := list(islice(walks, CHUNK)):
         texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
         for walk in chunk:
-            for frame in walk.keyframes:
-                own = texts[frame.model]
-                own.setdefault(frame.prompt, frame.row)
-                own.setdefault(frame.negative_prompt, frame.row)
-            start = walk.keyframes[0]
-            if start.motion == "line" and len({(frame.steps, frame.scheduler) for frame in walk.keyframes}) > 1:
-                where = manifest.where(start.row)
+            own = texts[walk.model]
+            for keyframe in walk.keyframes:
+                own.setdefault(keyframe.prompt, keyframe.row)
+                own.setdefault(keyframe.negative_prompt, keyframe.row)
+            if len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
+                where = manifest.where(walk.start.row)
                 yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
-            if start.anchor and any(leg.stem == steps_of(leg.start) for leg in legs(walk)):
-                where = manifest.where(start.row)
+            if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):
+                where = manifest.where(walk.start.row)
                 yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
         for name, own in texts.items():
             for text, lost in models[name].lost_words(own):

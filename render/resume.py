@@ -10,7 +10,7 @@ from pathlib import Path
 
 from render.core import MAIN, StoreError, replacing, write_atomically
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
-from render.manifest import Manifest, read_frozen
+from render.manifest import Manifest, read_stored
 from render.plan import Plan
 from render.prepare import Prepared, largest_bytes
 from render.store import OutputFolder
@@ -74,7 +74,7 @@ def load_plan(out: Path) -> Plan:
 
 def stored_manifest(out: Path) -> Manifest:
     """Return the manifest of an output folder, with every default filled in."""
-    return read_frozen(OutputFolder(out).manifest)
+    return read_stored(OutputFolder(out).manifest)
 
 
 def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> JobConfig:

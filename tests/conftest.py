@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from render.core.blend import Prompt, Seed
-from render.core.recipe import Keyframe, Recipe
+from render.core.recipe import Recipe
+from render.core.walk import Keyframe, Walk
 from render.models.model import Model, resolve_model
 
 if TYPE_CHECKING:
@@ -73,12 +74,20 @@ def make_keyframe() -> Callable[..., Keyframe]:
             "frames": 4,
             "easing": "linear",
             "interpolation": "slerp",
-            "width": 64,
-            "height": 64,
             "steps": 3,
             "guidance": 3.0,
             "scheduler": "ddim",
         }
         return Keyframe(**{**default, **fields})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_walk() -> Callable[..., Walk]:
+    """A walk through some keyframes, of 64 × 64 pixels; keywords replace its fields."""
+
+    def make(*keyframes: Keyframe, **fields: Any) -> Walk:
+        return Walk(**{"name": "w", "keyframes": keyframes, "width": 64, "height": 64, **fields})
 
     return make

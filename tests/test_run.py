@@ -40,7 +40,7 @@ from render import ModelError, StoreError, open_store, run_job
 from render.cli import main
 from render.cluster.driver import _Actor
 from render.cluster.worker import Progress, Setup
-from render.core.recipe import Receipt, Unit
+from render.core.unit import Receipt, Unit
 from render.output.animations import write_file
 from render.resume import stored_manifest
 from render.run import Summary, animate_store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "COLUMNS",
     "DIFFUSION_SCHEDULERS",
     "DIRECTIONS",
     "EASINGS",
@@ -11,14 +10,10 @@ __all__ = [
     "FORMATS",
     "FPS_MAX",
     "FPS_MIN",
-    "FROZEN_ONLY",
     "GIF_FPS_MAX",
     "LCM_STEPS_MAX",
     "LOOPS",
-    "MOTIONS",
-    "OF_WALK",
     "SCHEDULERS",
-    "SHORTHANDS",
     "SHOWN",
     "STEPS_MAX",
     "STORE_COLUMNS",
@@ -27,7 +22,6 @@ __all__ = [
 EASINGS = ("linear", "smooth", "ease-in", "ease-out", "onsets")
 DIRECTIONS = ("ones", "random")
 LOOPS = ("none", "cycle")
-MOTIONS = ("line", "grid", "drift", "circle", "denoise", "diffuse")
 SHOWN = ("latents", "clean")
 DIFFUSION_SCHEDULERS = (  # for models that predict noise, or velocity on a schedule of betas
     "ddim",
@@ -48,35 +42,6 @@ SCHEDULERS = DIFFUSION_SCHEDULERS + FLOW_SCHEDULERS
 # With 999 of 1000 timesteps some schedulers' steps are no numbers, with 1000 some have no first; lcm's are some of 50.
 STEPS_MAX, LCM_STEPS_MAX = 998, 50
 FORMATS = ("png", "webp", "jpeg")
-# Columns of a manifest; those of OF_WALK are given in a walk's first row.
-OF_WALK = ("motion", "loop", "step_size", "direction", "vary_noise", "anchor", "tween", "every", "shown", "fps")
-FROZEN_ONLY = ("onset_pace", "source_row")  # columns that reading a manifest fills in
-COLUMNS = (
-    "walk",
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "images",
-    "frames",
-    "easing",
-    "interpolation",
-    "width",
-    "height",
-    "steps",
-    "guidance",
-    "scheduler",
-    "true_guidance",
-    "model",
-    *OF_WALK,
-    "image",
-    "image_sha256",
-    "strength",
-    "audio",
-    "audio_sha256",
-    "time_s",
-    *FROZEN_ONLY,
-)
-SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
 STORE_COLUMNS = (
     "image",
     "prompt",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from render.manifest.problems import Problems, show
-from render.manifest.read import Manifest, read_frozen, read_manifest
+from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
+from render.manifest.stored import Manifest, read_stored
 from render.manifest.table import RawTable, is_text, read_table
 
 __all__ = [
@@ -15,8 +16,8 @@ __all__ = [
     "RawTable",
     "SizeRule",
     "is_text",
-    "read_frozen",
     "read_manifest",
+    "read_stored",
     "read_table",
     "show",
 ]

@@ -8,47 +8,33 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from render.core import LCM_STEPS_MAX, OF_WALK, SEED_MAX, file_name_key
+from render.core import COLUMNS, LCM_STEPS_MAX, SEED_MAX, column_names, file_name_key
 from render.manifest.cells import Cells, Sheet
 from render.manifest.problems import show
+from render.plan import MOTIONS
 
 __all__ = [
-    "check_circles",
     "check_counts",
     "check_held",
-    "check_idle",
     "check_images",
+    "check_keyframes",
     "check_motions",
     "check_seeds",
     "check_steps",
     "check_times",
+    "check_unused",
     "check_walks",
-    "first_keyframes",
+    "first_rows",
 ]
 
-ONLY: dict[str, tuple[tuple[str, ...], Any]] = {  # the motions that have a use for a column, what others leave it at
-    "loop": (("line",), "none"),
-    "anchor": (("line",), 0.0),
-    "tween": (("line",), 0),
-    "step_size": (("drift",), 0.005),
-    "direction": (("drift",), "ones"),
-    "vary_noise": (("grid",), False),
-    "every": (("denoise", "diffuse"), 1),
-    "shown": (("denoise",), "latents"),
-}
-FIRST_ONLY = {  # columns of which the first row's hold for all, in these motions
-    **dict.fromkeys(("steps", "scheduler", "interpolation"), ("grid", "circle")),
-    **dict.fromkeys(("guidance", "true_guidance", "strength"), ("circle",)),
-}
-FORETELLING = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose steps tell it
-SIDE_MAX = 1000  # of a grid
-KEYFRAMES = {"grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}  # of motions that have a fixed number
+HELD = ("walk", "model", "width", "height", "audio", "audio_sha256", "audio_smooth")  # of walks, by rules of their own
+SETTINGS = set(column_names("walk")) - set(HELD)
+PREDICTS_CLEAN = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose steps give `pred_original_sample`
 
 
-def first_keyframes(walk: Cells) -> npt.NDArray[np.int64]:
+def first_rows(walk: Cells) -> npt.NDArray[np.int64]:
     """[N] the position of the first keyframe of each row's walk; a still's is its own."""
     positions = np.arange(len(walk.codes))
     start = ~walk.given
@@ -58,11 +44,11 @@ def first_keyframes(walk: Cells) -> npt.NDArray[np.int64]:
     return first
 
 
-def check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> None:
-    """Refuses walks in pieces, and walks whose names are one file's."""
+def check_walks(sheet: Sheet, walk: Cells, first_row: npt.NDArray[np.int64]) -> None:
+    """Refuse walks in pieces, and walks whose names are one file's."""
     codes, firsts = np.unique(walk.codes, return_index=True)
     first = dict(zip(codes.tolist(), firsts.tolist(), strict=True))  # position of each distinct name
-    again = walk.given & ~walk.bad & (begin == np.arange(len(begin)))
+    again = walk.given & ~walk.bad & (first_row == np.arange(len(first_row)))
     again[firsts] = False
     sheet.refuse(
         "walk",
@@ -88,18 +74,18 @@ def check_walks(sheet: Sheet, walk: Cells, begin: npt.NDArray[np.int64]) -> None
     )
 
 
-def check_held(sheet: Sheet, name: str, walk: Cells, begin: npt.NDArray[np.int64], cells: Cells) -> None:
-    """Refuses a model, width or height that changes within a walk."""
+def check_held(sheet: Sheet, name: str, walk: Cells, first_row: npt.NDArray[np.int64], cells: Cells) -> None:
+    """Refuse a model, width or height that changes within a walk."""
     held = cells.values
     sheet.refuse(
         name,
-        np.flatnonzero((held != held[begin]) & ~cells.bad & ~cells.bad[begin]),
-        lambda i: (f"{held[begin[i]]}, as the first keyframe of {show(walk.values[i])} has", str(held[i])),
+        np.flatnonzero((held != held[first_row]) & ~cells.bad & ~cells.bad[first_row]),
+        lambda i: (f"{held[first_row[i]]}, as the first keyframe of {show(walk.values[i])} has", str(held[i])),
     )
 
 
 def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
-    """Refuses a count where it has no meaning."""
+    """Refuse a count where it has no meaning."""
     images, frames = cells["images"], cells["frames"]
     odd = ~still & images.given & ~images.bad & (images.values != 1)
     _refuse(sheet, "images", odd, "1 or nothing in a walk", images)
@@ -108,7 +94,7 @@ def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Ce
 
 
 def check_steps(sheet: Sheet, steps: Cells, scheduler: Cells) -> None:
-    """Refuses more steps than lcm can take."""
+    """Refuse more steps than lcm can take."""
     many = (scheduler.values == "lcm") & (steps.values > LCM_STEPS_MAX) & ~steps.bad & ~scheduler.bad
     sheet.refuse(
         "steps",
@@ -121,134 +107,154 @@ def check_steps(sheet: Sheet, steps: Cells, scheduler: Cells) -> None:
 
 
 def check_motions(
-    sheet: Sheet, begin: npt.NDArray[np.int64], still: npt.NDArray[np.bool_], cells: dict[str, Cells]
+    sheet: Sheet, first_row: npt.NDArray[np.int64], still: npt.NDArray[np.bool_], cells: dict[str, Cells]
 ) -> None:
-    """Refuses motions without the keyframes they need, and settings of a motion where they have no meaning."""
-    motion = cells["motion"].values[begin]
-    first = begin == np.arange(len(begin))
-    for name in OF_WALK:
-        column = cells[name]
-        odd = column.given & ~column.bad & (column.values != column.values[begin])
-        _refuse(sheet, name, odd, "what its walk begins with", column)
-    for name, (only, usual) in ONLY.items():
-        odd = first & ~np.isin(motion, only) & (cells[name].values != usual)
-        _refuse(sheet, name, odd, f"nothing, but in a walk of motion {' or '.join(only)}", cells[name])
+    """Refuse motions without the keyframes they need, and settings of a motion where they have no meaning."""
+    motion = cells["motion"].values[first_row]
+    is_first = first_row == np.arange(len(first_row))
+    for column in (column for column in COLUMNS if column.name in SETTINGS):
+        own = cells[column.name]
+        odd = own.given & ~own.bad & (own.values != own.values[first_row])
+        _refuse(sheet, column.name, odd, "the value of its walk's first row, or none", own)
+        if takers := [one.name for one in MOTIONS.values() if column.name in one.takes]:
+            odd = is_first & ~np.isin(motion, takers) & (own.values != column.default)
+            _refuse(sheet, column.name, odd, f"nothing, but in a walk of motion {' or '.join(takers)}", own)
     _refuse(sheet, "motion", still & (motion != "line"), "line or nothing on a row without a walk", cells["motion"])
-    sizes = np.bincount(begin, minlength=len(begin))
+    sizes = np.bincount(first_row, minlength=len(first_row))
     counts = Cells(sizes, sizes.astype(np.int32), still)
-    for name, wanted in KEYFRAMES.items():
-        odd = first & ~still & (motion == name) & (sizes != wanted)
-        _refuse(sheet, "motion", odd, f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {name}", counts)
-    cycle = cells["loop"].values == "cycle"
-    _refuse(sheet, "loop", first & (motion == "line") & cycle & (sizes < 2), "2 keyframes or more for a cycle", counts)
+    for one in MOTIONS.values():
+        named = is_first & ~still & (motion == one.name)
+        if wanted := one.keyframes:
+            required = f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {one.name}"
+            _refuse(sheet, "motion", named & (sizes != wanted), required, counts)
+        if one.frames_range:
+            low, high = one.frames_range
+            odd = named & ((cells["frames"].values < low) | (cells["frames"].values > high))
+            _refuse(sheet, "frames", odd, f"{low} … {high} in a walk of motion {one.name}", cells["frames"])
+    cycle = is_first & (cells["loop"].values == "cycle") & (sizes < 2)
+    _refuse(sheet, "loop", cycle & np.isin(motion, _takers("loop")), "2 keyframes or more for a cycle", counts)
     strength = cells["strength"]
-    moved = (strength.values != strength.values[begin]) & (cells["anchor"].values[begin] > 0)
-    _refuse(sheet, "strength", moved & ~strength.bad, "what its anchored walk begins with", strength)
-    hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, FORETELLING)
-    required = f"one that foretells the clean image, {', '.join(FORETELLING)}"
-    _refuse(sheet, "scheduler", first & (motion == "denoise") & hidden, required, cells["scheduler"])
-    sides = cells["frames"].values
-    odd = first & (motion == "grid") & ((sides < 2) | (sides > SIDE_MAX))
-    _refuse(sheet, "frames", odd, f"2 … {SIDE_MAX} a side of a grid", cells["frames"])
+    moved = (strength.values != strength.values[first_row]) & (cells["anchor"].values[first_row] > 0)
+    _refuse(sheet, "strength", moved & ~strength.bad, "the value that its anchored walk begins with", strength)
+    hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, PREDICTS_CLEAN)
+    required = f"one that predicts the clean image, {', '.join(PREDICTS_CLEAN)}"
+    odd = is_first & hidden & np.isin(motion, _takers("shown"))
+    _refuse(sheet, "scheduler", odd, required, cells["scheduler"])
 
 
-def check_idle(
+def _takers(column: str) -> list[str]:
+    """Return the names of the motions in which a setting of walks has a meaning."""
+    return [motion.name for motion in MOTIONS.values() if column in motion.takes]
+
+
+def check_unused(
     sheet: Sheet,
-    begin: npt.NDArray[np.int64],
+    first_row: npt.NDArray[np.int64],
     still: npt.NDArray[np.bool_],
     cells: Mapping[str, Cells],
     images: Any,
 ) -> None:
-    """Refuses what a row says that would change nothing. `images` are [N]; a frozen manifest says everything."""
-    if sheet.raw.frozen:
-        return
-    motion = cells["motion"].values[begin]
-    later = begin != np.arange(len(begin))
+    """Refuse what a row says that would change nothing. `images` are [N]."""
+    motion = cells["motion"].values[first_row]
+    later = first_row != np.arange(len(first_row))
     bare = pc.equal(images, "").to_numpy(zero_copy_only=False)
 
     def refuse(name: str, odd: npt.NDArray[np.bool_], required: str) -> None:
         column = cells[name]
         _refuse(sheet, name, odd & column.given & ~column.bad, required, column)
 
-    refuse("frames", np.isin(motion, ("denoise", "diffuse")), "nothing in a motion whose steps are its frames")
-    refuse("frames", later & np.isin(motion, ("grid", "circle")), "nothing but in the first row of a grid or circle")
-    refuse("easing", motion != "line", "nothing, but in a walk of motion line")
     refuse("strength", bare, "nothing on a row without an image")
-    refuse("strength", motion == "diffuse", "nothing in a walk of motion diffuse")
     for name in ("anchor", "tween"):
         refuse(name, still & (cells[name].values != 0), "nothing on a row without a walk")
-    for name, motions in FIRST_ONLY.items():
-        other = cells[name].values != cells[name].values[begin]
-        refuse(name, later & np.isin(motion, motions) & other, "what its grid or circle begins with")
+    for name in sorted({name for one in MOTIONS.values() for name in one.ignores}):
+        ignoring = _ignoring(name)
+        users = [motion for motion in MOTIONS if motion not in ignoring]
+        where = f", but in a walk of motion {' or '.join(users)}" if len(users) == 1 else ""
+        where = where or f" in a walk of motion {' or '.join(ignoring)}"
+        refuse(name, np.isin(motion, ignoring), f"nothing{where}")
+    for one in MOTIONS.values():
+        for name in one.once:
+            refuse(name, later & (motion == one.name), f"nothing but in the first row of a {one.name}")
+        for name in one.held:
+            other = cells[name].values != cells[name].values[first_row]
+            refuse(name, later & (motion == one.name) & other, f"the value that its {one.name} begins with")
 
 
-def check_circles(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]) -> None:
-    """Refuses circles of two prompts or of one seed. The columns are [N], with their defaults."""
-    second = (motion.values[begin] == "circle") & (begin != np.arange(len(begin)))
-    for position in np.flatnonzero(second).tolist():
-        row, start = int(sheet.raw.rows[position]), int(begin[position])
-        for name in ("prompt", "negative_prompt"):
-            own = columns[name][position].as_py()
-            if own != columns[name][start].as_py():
-                sheet.problems.add(f"the {name} that its circle begins with", show(own), row=row, column=name)
-        seed = columns["seed"][position]
-        if seed == columns["seed"][start]:
-            sheet.problems.add("another seed than its circle begins with", str(seed), row=row, column="seed")
+def _ignoring(column: str) -> list[str]:
+    """Return the names of the motions in which a column of keyframes changes nothing."""
+    return [motion.name for motion in MOTIONS.values() if column in motion.ignores]
 
 
-def check_images(sheet: Sheet, begin: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:
-    """Refuses walks some of whose keyframes start from an image and some not. `images` are [N]."""
+def check_keyframes(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]) -> None:
+    """Refuse keyframes that differ, or are alike, where their motion asks for the contrary. The columns are [N]."""
+    later = first_row != np.arange(len(first_row))
+    for one in MOTIONS.values():
+        own = np.flatnonzero(later & (motion.values[first_row] == one.name))
+        for name in one.same:
+            values = np.array(columns[name].to_pylist(), object)
+            sheet.refuse(
+                name,
+                own[values[own] != values[first_row[own]]],
+                lambda i: (f"the {name} that its {one.name} begins with", show(values[i])),  # noqa: B023
+            )
+        for name in one.distinct:
+            numbers = columns[name]
+            alike = own[numbers[own] == numbers[first_row[own]]]
+            sheet.refuse(name, alike, lambda i: (f"another {name} than its {one.name} begins with", str(numbers[i])))  # noqa: B023
+
+
+def check_images(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:
+    """Refuse walks some of whose keyframes start from an image and some not, or that need one. `images` are [N]."""
     given = pc.not_equal(images, "").to_numpy(zero_copy_only=False)
     sheet.refuse(
         "image",
-        np.flatnonzero(given != given[begin]),
-        lambda i: (f"{'an' if given[begin[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
+        np.flatnonzero(given != given[first_row]),
+        lambda i: (f"{'an' if given[first_row[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
     )
-    other = pc.not_equal(images, images.take(pa.array(begin))).to_numpy(zero_copy_only=False)
-    sheet.refuse(
-        "image",
-        np.flatnonzero(given & given[begin] & other & (motion.values[begin] == "circle")),
-        lambda i: ("the image that its circle begins with", show(images[i].as_py())),
-    )
-    bare = np.flatnonzero((motion.values[begin] == "diffuse") & ~given)
-    sheet.refuse("image", bare, lambda i: ("a start image for motion diffuse", show("")), bare * 0)  # noqa: ARG005
+    for one in MOTIONS.values():
+        bare = np.flatnonzero(~given & (motion.values[first_row] == one.name) & one.needs_image)
+        required = f"a start image for motion {one.name}"
+        sheet.refuse("image", bare, lambda i: (required, show("")), bare * 0)  # noqa: ARG005, B023
 
 
 def check_times(
     sheet: Sheet,
-    begin: npt.NDArray[np.int64],
+    first_row: npt.NDArray[np.int64],
     still: npt.NDArray[np.bool_],
     cells: Mapping[str, Cells],
     audio: npt.NDArray[Any],
 ) -> None:
-    """Refuses times, sounds and onsets where they have no meaning. `audio` are paths, [N], "" where there is none."""
-    silent, line = audio[begin] == "", ~still & (cells["motion"].values[begin] == "line")
+    """Refuse times, sounds and onsets where they have no meaning. `audio` are paths, [N], "" where there is none."""
+    silent, line = audio[first_row] == "", ~still & ~np.isin(cells["motion"].values[first_row], _ignoring("time_s"))
     timed = cells["time_s"].given | cells["beat"].given
     paced = line & (cells["easing"].values == "onsets")
-    first, hasty, moved = begin == np.arange(len(begin)), np.zeros(len(begin), np.bool_), np.zeros(len(begin), np.bool_)
-    hasty[begin[paced]] = True
-    moved[begin[paced | timed]] = True
+    is_first = first_row == np.arange(len(first_row))
+    hasty, moved = np.zeros((2, len(first_row)), np.bool_)
+    hasty[first_row[paced]] = True
+    moved[first_row[paced | timed]] = True
     beside = cells["beat"].given & cells["time_s"].given
     for name in ("time_s", "beat"):
-        _refuse(sheet, name, cells[name].given & ~line, "nothing, but in a walk of motion line", cells[name])
+        _refuse(sheet, name, cells[name].given & still, "nothing on a row without a walk", cells[name])
     _refuse(sheet, "beat", beside, "nothing beside a time_s", cells["beat"])
     _refuse(sheet, "beat", cells["beat"].given & line & silent, "nothing in a walk without audio", cells["beat"])
     _refuse(sheet, "easing", paced & silent, "another one in a walk without audio", cells["easing"])
     _refuse(sheet, "fps", cells["fps"].given & still, "nothing on a row without a walk", cells["fps"])
     smooth, tween = cells["audio_smooth"], cells["tween"]
-    odd = first & ~hasty & smooth.given
+    odd = is_first & ~hasty & smooth.given
     _refuse(sheet, "audio_smooth", odd, "nothing, but in a walk of easing onsets", smooth)
-    odd = first & moved & (tween.values > 0)
+    odd = is_first & moved & (tween.values > 0)
     _refuse(sheet, "tween", odd, "0 in a walk with times or of easing onsets", tween)
     paths = replace(cells["motion"], values=audio)
     _refuse(sheet, "audio", still & (audio != ""), "nothing on a row without a walk", paths)
-    _refuse(sheet, "audio", ~still & (audio != "") & (audio != audio[begin]), "what its walk begins with", paths)
+    _refuse(
+        sheet, "audio", ~still & (audio != "") & (audio != audio[first_row]), "the value of its walk's first row", paths
+    )
 
 
 def check_seeds(
     sheet: Sheet, seeds: npt.NDArray[np.int64], more: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
 ) -> None:
-    """Refuses seeds that leave no room for `more` that follow them."""
+    """Refuse seeds that leave no room for `more` that follow them."""
     sheet.refuse(
         "seed",
         np.flatnonzero(~bad & (seeds > SEED_MAX - more)),

@@ -19,15 +19,10 @@ Fault: TypeAlias = tuple[str, str]  # what is required, what was got
 
 
 def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Fault | None]) -> tuple[Any, Any]:
-    """A column of paths below `root` and its NAME_sha256, [N], "" where there is none. Every file is opened once.
-
-    A frozen manifest has been checked, and knows the hashes: its files need not be there.
-    """
+    """Return a column of paths below `root` and its NAME_sha256, [N], "" for no file. Every file is opened once."""
     hashed = f"{name}_sha256"
     paths = sheet.column(name, "text").fill_null("").combine_chunks().dictionary_encode()
     pinned = sheet.column(hashed, "text").fill_null("")
-    if sheet.raw.frozen:
-        return paths.dictionary_decode(), pinned
     hashes: list[str] = []
     faults: dict[int, Fault] = {}
     for number, path in enumerate(paths.dictionary.to_pylist()):

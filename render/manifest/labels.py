@@ -10,24 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.core import COLUMNS, SHORTHANDS, STORE_COLUMNS
+from render.core import COLUMNS, STORE_COLUMNS, column_names
 from render.manifest.cells import empty_to_null, nearest
 from render.manifest.problems import Problems, show
 from render.manifest.table import RawTable
 
 __all__ = ["read_labels"]
 
-OWN = (*COLUMNS, *SHORTHANDS)
-ALIASES = {  # of other tools
-    "sampler": "scheduler",
-    "step": "steps",
-    "num_inference_steps": "steps",
-    "cfg": "guidance",
-    "cfg_scale": "guidance",
-    "guidance_scale": "guidance",
-    "true_cfg": "true_guidance",
-    "true_cfg_scale": "true_guidance",
-}
+ALIASES = {alias: column.name for column in COLUMNS for alias in column.aliases}  # of other programs
+OWN = column_names()
 
 
 def read_labels(raw: RawTable, problems: Problems) -> dict[str, Any]:

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from render.core import (
-    DIRECTIONS,
-    EASINGS,
+    COLUMNS,
     FLOW_SCHEDULERS,
     FPS_MAX,
     FPS_MIN,
     GIF_FPS_MAX,
-    INTERPOLATIONS,
-    LOOPS,
     MAIN,
-    MOTIONS,
     SCHEDULERS,
-    SEED_MAX,
-    SHOWN,
     STEPS_MAX,
+    Cell,
+    Choice,
+    Flag,
+    Integer,
+    Number,
 )
 from render.manifest.cells import Rule, Standard, choice, finite, flag, integer
 from render.models import SamplingDefaults
+from render.plan import MOTIONS
 
 __all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "model_rule", "rules_by_model"]
 
@@ -66,28 +66,28 @@ ANYTHING = ModelRules(SizeRule(1, 1, 2**31 - 1), SCHEDULERS, True, SamplingDefau
 
 
 def common_rules(defaults: Defaults) -> dict[str, Standard]:
-    """The columns that every model reads alike."""
+    """Return the rules of the columns that every model reads alike, with the values of empty cells."""
+    rules = {column.name: _rule(column.cell) for column in COLUMNS}
+    rules |= {"fps": _rate(defaults.fps_max), "motion": choice(tuple(MOTIONS))}
     return {
-        "seed": Standard(integer(0, SEED_MAX), defaults.seed),
-        "images": Standard(integer(1, 1_000_000), 1),
-        "frames": Standard(integer(1, 1_000_000), defaults.frames),
-        "easing": Standard(choice(EASINGS), defaults.easing),
-        "interpolation": Standard(choice(INTERPOLATIONS), defaults.interpolation),
-        "motion": Standard(choice(MOTIONS), "line"),
-        "loop": Standard(choice(LOOPS), "none"),
-        "step_size": Standard(finite(0.0), 0.005),
-        "direction": Standard(choice(DIRECTIONS), "ones"),
-        "vary_noise": Standard(flag(), False),
-        "anchor": Standard(finite(0.0, 1.0), 0.0),
-        "tween": Standard(integer(0, 1000), 0),
-        "every": Standard(integer(1, 1000), 1),
-        "shown": Standard(choice(SHOWN), "latents"),
-        "strength": Standard(finite(0.0, 1.0), 0.8),
-        "fps": Standard(_rate(defaults.fps_max), 0.0),
-        "time_s": Standard(finite(0.0), 0.0),
-        "beat": Standard(finite(0.0), 0.0),
-        "audio_smooth": Standard(finite(0.0, 1.0), 0.0),
+        column.name: Standard(rule, getattr(defaults, column.name) if column.default_of == "job" else column.default)
+        for column in COLUMNS
+        if (rule := rules[column.name])
     }
+
+
+def _rule(cell: Cell) -> Rule | None:
+    """Return the rule of a column's cells, None where it needs more than the column."""
+    match cell:
+        case Integer(low, high):
+            return integer(low, high)
+        case Number(low, high):
+            return finite(low, high)
+        case Choice(options):
+            return choice(options)
+        case Flag():
+            return flag()
+    return None
 
 
 def model_rule(names: tuple[str, ...]) -> Standard:
@@ -104,19 +104,23 @@ def rules_by_model(models: Mapping[str, ModelRules]) -> dict[str, list[Standard]
 
 def _rules(name: str, model: ModelRules) -> dict[str, Standard]:
     side = integer(model.sizes.minimum, model.sizes.maximum, model.sizes.multiple, " pixels")
-    default = model.defaults
-    rules: dict[str, tuple[Rule, Any]] = {
-        "width": (side, default.width),
-        "height": (side, default.height),
-        "steps": (integer(1, STEPS_MAX), default.steps),
-        "guidance": (finite(0.0), default.guidance),
-        "scheduler": (_schedulers(model.schedulers), default.scheduler),
-        "true_guidance": (finite(0.0) if model.guidance_embeds else _off(), 1.0),
+    rules = {
+        "width": side,
+        "height": side,
+        "steps": integer(1, STEPS_MAX),
+        "guidance": finite(0.0),
+        "scheduler": _schedulers(model.schedulers),
+        "true_guidance": finite(0.0) if model.guidance_embeds else _off(),
     }
     which = "" if name in (MAIN, "") else f" with model {name!r}"
     return {
-        column: Standard(replace(rule, required=rule.required + which), value, f"the job's default{which}")
-        for column, (rule, value) in rules.items()
+        column.name: Standard(
+            replace(rule, required=rule.required + which),
+            getattr(model.defaults, column.name) if column.default_of == "model" else column.default,
+            f"the job's default{which}",
+        )
+        for column in COLUMNS
+        if (rule := rules.get(column.name))
     }
 
 

@@ -36,7 +36,7 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
     The copies of a walk follow each other, each named `WALK POINT`; the new column `sweep` holds the point's name on
     every row. Row numbers stay those of the source, so that a still's derived seed is the same at every point.
     """
-    if SWEPT in raw.columns and (sweep.axes or not raw.frozen):
+    if SWEPT in raw.columns:
         problems.add("no column of this name: it holds the names of a sweep's points", "it", column=SWEPT)
     if not sweep.axes:
         return raw

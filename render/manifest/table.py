@@ -27,9 +27,9 @@ from render.manifest.problems import Problems, show
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CHUNK", "FROZEN", "RawTable", "is_text", "read_table"]
+__all__ = ["CHUNK", "STORED", "RawTable", "is_text", "read_table"]
 
-FROZEN = b"render.manifest"  # key of the Parquet metadata that marks a manifest whose defaults are filled in
+STORED = b"render.manifest"  # key of the Parquet metadata that marks a manifest whose defaults are filled in
 CHUNK = 4096  # rows held as Python objects at a time
 PANDAS_INDEX = re.compile(r"__index_level_[0-9]+__")  # a nameless index that pandas wrote as a column
 NOT_CSV = {
@@ -48,7 +48,7 @@ class RawTable:
     columns: dict[str, Any]  # pa.ChunkedArray by name
     rows: npt.NDArray[np.int64]  # [N] data row of each position: ragged rows are left out
     csv: bool = False
-    frozen: bool = False
+    stored: bool = False  # a manifest that a run has written, every default filled in
     broken: frozenset[str] = frozenset()  # columns with an error of their own, all of whose cells are empty here
 
 
@@ -177,8 +177,8 @@ def _from_parquet(path: Path, problems: Problems) -> RawTable:
     _check_names(names, problems)
     named = zip(names, table.columns, strict=True)
     columns = {name: column for name, column in named if not PANDAS_INDEX.fullmatch(name)}
-    frozen = FROZEN in (table.schema.metadata or {})
-    return RawTable(columns, np.arange(1, table.num_rows + 1), frozen=frozen)
+    stored = STORED in (table.schema.metadata or {})
+    return RawTable(columns, np.arange(1, table.num_rows + 1), stored=stored)
 
 
 def _from_frame(frame: pd.DataFrame, problems: Problems) -> RawTable:

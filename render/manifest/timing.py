@@ -15,10 +15,12 @@ from render.manifest.checks import check_times
 from render.manifest.files import read_files
 from render.manifest.rules import Defaults
 from render.media import Track, can_listen, sound_fault
+from render.plan import MOTIONS
 
 __all__ = ["read_times"]
 
 PACE_DIGITS = 6  # of a frame's place in its leg; machines differ below
+TIMED = [motion.name for motion in MOTIONS.values() if "time_s" not in motion.ignores]
 TOLD = ("time_s", "beat", "frames", "fps", "easing", "loop", "audio_smooth")  # columns that times come of
 FRAMES_MAX = 1_000_000  # of a leg
 LIBROSA = "librosa, which comes with nightrender[audio]"
@@ -26,39 +28,36 @@ LIBROSA = "librosa, which comes with nightrender[audio]"
 
 def read_times(
     sheet: Sheet,
-    begin: npt.NDArray[np.int64],
+    first_row: npt.NDArray[np.int64],
     still: npt.NDArray[np.bool_],
     cells: Mapping[str, Cells],
     defaults: Defaults,
 ) -> dict[str, Any]:
-    """The columns audio, audio_sha256, fps, time_s, frames and onset_pace, [N]; refuses what can't be.
+    """Return the columns audio, audio_sha256, fps, time_s, frames and onset_pace, [N]; refuse what can't be.
 
-    `fps` is 0 where the job's holds, `onset_pace` null but for legs of easing onsets. A frozen manifest has what was found
-    when it was written: its sounds are not listened to again.
+    `fps` is 0 for the job's, `onset_pace` null but for legs of easing onsets.
     """
     before = sheet.problems.total
     audio, hashes = read_files(sheet, "audio", defaults.media, sound_fault)
     columns = {name: cells[name].values.copy() for name in ("time_s", "frames")}
-    columns["fps"] = cells["fps"].values[begin]
-    if sheet.raw.frozen:
-        return {"audio": audio, "audio_sha256": hashes, **columns, "onset_pace": sheet.raw.columns["onset_pace"]}
+    columns["fps"] = cells["fps"].values[first_row]
     paths = np.array(audio.to_pylist(), object)
-    check_times(sheet, begin, still, cells, paths)
-    timed = cells["time_s"].given | cells["beat"].given
-    line = ~still & (cells["motion"].values[begin] == "line")
+    check_times(sheet, first_row, still, cells, paths)
+    line = ~still & np.isin(cells["motion"].values[first_row], TIMED)
+    timed = line & (cells["time_s"].given | cells["beat"].given)
     paced = line & (cells["easing"].values == "onsets")
     if (paced | cells["beat"].given).any() and not can_listen():
         sheet.problems.add(LIBROSA, "none", column="easing" if paced.any() else "beat")
-    pace: list[list[float] | None] = [None] * len(begin)
+    pace: list[list[float] | None] = [None] * len(first_row)
     if sheet.problems.total == before:
         bad = np.logical_or.reduce([cells[name].bad for name in TOLD])
         tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}
-        bounds = np.append(np.flatnonzero(begin == np.arange(len(begin))), len(begin))
-        for first in np.setdiff1d(begin[timed | paced | (paths != "")], begin[bad]).tolist():
+        bounds = np.append(np.flatnonzero(first_row == np.arange(len(first_row))), len(first_row))
+        for first in np.setdiff1d(first_row[timed | paced | (paths != "")], first_row[bad]).tolist():
             end = int(bounds[np.searchsorted(bounds, first) + 1])
             fps = float(cells["fps"].values[first] or defaults.fps)
             _Score(sheet, cells, columns, range(first, end), fps, tracks.get(paths[first])).write(pace)
-    own = pa.array(begin)
+    own = pa.array(first_row)
     held = {"audio": pa.array(paths, pa.large_string()).take(own), "audio_sha256": hashes.take(own)}
     return {**held, **columns, "onset_pace": pa.array(pace, pa.list_(pa.float64()))}
 

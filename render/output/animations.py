@@ -32,7 +32,7 @@ def animation_files(
     """
     folder = OutputFolder(store.path).animations
     moving = [walk for walk in walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
-    fast = [walk.name for walk in moving if walk.keyframes[0].fps > GIF_FPS_MAX]
+    fast = [walk.name for walk in moving if walk.fps > GIF_FPS_MAX]
     if fast and "gif" in config.formats:
         raise JobError(
             f"animation.formats: required none of gif, for walk {fast[0]!r} has over {GIF_FPS_MAX} fps; got gif"
@@ -47,17 +47,17 @@ def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> Non
 
     An MP4 takes the subtitles of the one before it away, whose times may be others.
     """
-    start, config = walk.keyframes[0], job.animation
+    config = job.animation
     path.parent.mkdir(exist_ok=True)
-    loop = "cycle" if closes(walk) or start.audio else config.loop
-    settings = Animation(start.fps or config.fps, loop, config.crf)
-    pixels = _Pixels(store.frames(walk.name), shown_order(walk), bool(start.audio))
+    loop = "cycle" if closes(walk) or walk.audio else config.loop
+    settings = Animation(walk.fps or config.fps, loop, config.crf)
+    pixels = _Pixels(store.frames(walk.name), shown_order(walk), bool(walk.audio))
     if path.suffix == ".srt":
         texts = captions(walk)
         write_subtitles(path, [texts[index] for index in pixels.indices], settings)
         return
-    kept = OutputFolder(store.path).sound(start.audio, start.audio_sha256)
-    sound = Sound(kept, start.time_s) if start.audio else None
+    kept = OutputFolder(store.path).sound(walk.audio, walk.audio_sha256)
+    sound = Sound(kept, walk.start.time_s) if walk.audio else None
     write_animation(path, pixels, settings, walk.name, description(walk, _told(job)), sound)
     if path.suffix == ".mp4":
         path.with_suffix(".srt").unlink(missing_ok=True)

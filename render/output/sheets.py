@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 
 from render.core import Walk
 from render.job import Axis, Sweep
-from render.output.captions import heading, only_numbers_move, origin, places
+from render.output.captions import heading, origin, places
 from render.output.layout import Pixels, Sheet
 from render.output.sheet import write_sheet
-from render.plan import frame_count
+from render.plan import frame_count, motion_of, moving_numbers
 from render.store import ImageStore, OutputFolder
 
 __all__ = ["write_sheets"]
@@ -29,11 +29,11 @@ CHART = 100, 10  # frames of a walk that compares values at most, and columns
 WIDTH = 8  # columns of images of stills at most
 MARKS = (  # of stills with equal captions, tried in turn
     "model {0.model}",
-    "{0.scheduler}",
-    "guidance {0.guidance:g}",
-    "{0.steps} steps",
-    "seed {0.seed}",
-    "row {0.row}",
+    "{0.start.scheduler}",
+    "guidance {0.start.guidance:g}",
+    "{0.start.steps} steps",
+    "seed {0.start.seed}",
+    "row {0.start.row}",
 )
 PAPER, CROSS = (224, 224, 224), (160, 160, 160)  # of a cell whose frame is not committed
 
@@ -72,7 +72,7 @@ def _sheets(
             sheet = _layout(sweep, name, points[0], cell)
             yield folder / "sweep" / f"{name}.png", _firsts(store, points), sheet
     for walk in (walk for walk in walks() if not walk.still):
-        kind = "grid" if walk.keyframes[0].motion == "grid" else "walk"
+        kind = "grid" if motion_of(walk).columns else "walk"
         if kind in kinds and walk.name in store:
             yield _of_walk(folder / kind / f"{walk.name}.png", walk, store, cell)
     for images in _rows(walks()) if "images" in kinds else ():
@@ -85,27 +85,22 @@ def _sheets(
 
 
 def _rows(walks: Iterable[Walk]) -> Iterator[list[Walk]]:
-    """The walks one by one, and together all images of a row of stills, at each point of a sweep."""
-    for _, same in groupby(walks, key=lambda walk: (walk.keyframes[0].row, _point(walk) if walk.still else walk.name)):
+    """Yield the walks one by one, and together all images of a row of stills, at each point of a sweep."""
+    for _, same in groupby(walks, key=lambda walk: (walk.start.row, walk.point if walk.still else walk.name)):
         yield list(same)
 
 
-def _point(still: Walk) -> str:
-    """The point of a sweep that a still is named after, "" without a sweep."""
-    return still.name.partition(" ")[2]
-
-
 def _swept(walks: Iterable[Walk], sweep: Sweep) -> Iterator[tuple[str, list[Walk]]]:
-    """(name, the copies at every point) of each still and walk of the manifest."""
-    rows, point = (first for first, *_ in _rows(walks)), next(sweep.names())
+    """Yield (name, the copies at every point) of each still and walk of the manifest."""
+    rows = (first for first, *_ in _rows(walks))
     while points := list(islice(rows, sweep.count)):
-        yield points[0].name.removesuffix(f" {point}"), points
+        yield points[0].base_name, points
 
 
 def _layout(sweep: Sweep, name: str, first: Walk, cell: int) -> Sheet:
     """The last group across, the others down."""
     *down, across = sweep.axes
-    prompt = "" if "prompt" in sweep.columns else first.keyframes[0].prompt
+    prompt = "" if "prompt" in sweep.columns else first.start.prompt
     return Sheet(
         columns=len(across),
         row_labels=tuple("; ".join(labels) for labels in product(*map(_labels, down))) if down else (),
@@ -124,15 +119,14 @@ def _labels(axis: Axis) -> tuple[str, ...]:
 
 def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
     """All cells of a grid, or frames evenly along a walk: a strip, or a chart of values."""
-    start, count = walk.keyframes[0], frame_count(walk)
-    grid = start.motion == "grid"
-    most, columns = (count, start.frames) if grid else CHART if only_numbers_move(walk) else (STRIP, STRIP)
+    count, table = frame_count(walk), motion_of(walk).columns
+    most, columns = (count, table(walk)) if table else CHART if moving_numbers(walk) else (STRIP, STRIP)
     shown = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
     frames = store.frames(walk.name)
     stored = {index: place for place, index in enumerate(frames.indices)}
     images = (np.asarray(frames[stored[i]].image()) if i in stored else _blank(walk) for i in shown)
     sheet = Sheet(min(columns, len(shown)), title=f"{walk.name}: {heading(walk)}", cell=cell)
-    if not grid:
+    if not table:
         texts = places(walk)
         sheet = replace(sheet, captions=tuple(texts[index] for index in shown))
     return path, images, sheet
@@ -140,26 +134,26 @@ def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
 
 def _of_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: int) -> _Planned:
     """All images of a row of stills."""
-    first, point = images[0], _point(images[0])
-    row = first.name.split(" ")[0].rpartition("-")[0]
+    first, point = images[0], images[0].point
+    row = first.base_name.rpartition("-")[0]
     title = f"{heading(first)} ({point})" if point else heading(first)
-    captions = tuple(f"seed {image.keyframes[0].seed}" for image in images)
+    captions = tuple(f"seed {image.start.seed}" for image in images)
     sheet = Sheet(min(math.isqrt(len(images) - 1) + 1, WIDTH), captions=captions, title=title, cell=cell)
     return folder / f"{f'{row} {point}'.strip()}.png", _firsts(store, images), sheet
 
 
 def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
     """The prompts, and before them what else tells stills apart that are shown side by side: there it is not cut."""
-    starts = [still.keyframes[0] for still in stills]
-    several = len({start.negative_prompt for start in starts}) > 1
+    several = len({still.start.negative_prompt for still in stills}) > 1
     labels: list[tuple[str, ...]] = []  # the prompt, and its marks
-    for still, start in zip(stills, starts, strict=True):
+    for still in stills:
+        start = still.start
         negative = f", without {start.negative_prompt}" if several and start.negative_prompt else ""
-        point = _point(still).replace("_", " ").replace("=", " ")  # that it can wrap
+        point = still.point.replace("_", " ").replace("=", " ")  # that it can wrap
         labels.append((start.prompt + negative, point))
-    labels = _told_apart(labels, [origin(start) for start in starts])
+    labels = _told_apart(labels, [origin(still.start) for still in stills])
     for mark in MARKS:
-        labels = _told_apart(labels, [mark.format(start) for start in starts])
+        labels = _told_apart(labels, [mark.format(still) for still in stills])
     for prompt, *marks in labels:
         before = ", ".join(filter(None, marks))
         yield f"{before}: {prompt}" if before else prompt
@@ -178,7 +172,7 @@ def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:
 
 def _blank(walk: Walk) -> Pixels:
     """A grey cell with a cross, which is not taken for a white picture."""
-    right, bottom = walk.keyframes[0].width - 1, walk.keyframes[0].height - 1
+    right, bottom = walk.width - 1, walk.height - 1
     canvas = Image.new("RGB", (right + 1, bottom + 1), PAPER)
     draw = ImageDraw.Draw(canvas)
     thickness = 1 + min(right, bottom) // 64

@@ -1,8 +1,17 @@
-"""plan."""
+"""From walks to frames and units: where each frame stands between its keyframes, and which frames are rendered together.
+
+Pure: no tensors, no files, no Ray. `frames.py` has the recipe of a point between keyframes, `motions/` one file a motion,
+`units.py` cuts the frames of a job into units. Promises: the same manifest and plan give the same units on every machine,
+one at a time, at any size. A motion may be added as a file; recipes of motions that are there must stay as they are, since
+their hash is the key of stored frames.
+"""
 
 from __future__ import annotations
 
-from render.plan.motion import closes, frame_count, legs, position, shown_order, skipped_steps, steps_of
+from render.plan.frames import skipped_steps, steps_of
+from render.plan.motions import MOTIONS, closes, frame_count, legs, motion_of, shown_order
+from render.plan.motions.line import moving_numbers
+from render.plan.motions.motion import prompt_of
 from render.plan.units import (
     BYTES_PER_PIXEL,
     Counts,
@@ -17,6 +26,7 @@ from render.plan.units import (
 
 __all__ = [
     "BYTES_PER_PIXEL",
+    "MOTIONS",
     "Counts",
     "Limits",
     "Plan",
@@ -26,8 +36,10 @@ __all__ = [
     "frame_count",
     "legs",
     "make_plan",
+    "motion_of",
+    "moving_numbers",
     "plan_units",
-    "position",
+    "prompt_of",
     "show_group",
     "shown_order",
     "skipped_steps",

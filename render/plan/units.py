@@ -1,4 +1,4 @@
-"""Walks to units: how many, how large, in what shape. Pure and streaming; nothing here loads torch or Ray."""
+"""Units: how many, how large, of which frames. Pure and streaming; nothing here loads torch or Ray."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from statistics import fmean
 from typing import Any
 
 from render.core import Frame, Group, Keyframe, Target, Unit, Walk
-from render.plan.motion import Leg, frames_of, legs, steps_of
+from render.plan.frames import Leg, steps_of
+from render.plan.motions import frames_of, legs
 
 __all__ = [
     "Counts",
     "Limits",
     "Plan",
-    "Run",
+    "Stretch",
     "count_walks",
     "evaluations_with_cuts",
     "make_plan",
@@ -33,7 +34,7 @@ BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the job or the machine sets for the plan."""
+    """Limits of the plan that the job or the machine sets."""
 
     batch_rows: int | None  # batch size asked for, in network inputs; None chooses by device and size
     unit_frames: int | None
@@ -42,30 +43,34 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Run:
-    """Frames that follow each other: those of a leg that are best kept together, or any number of others."""
+class Stretch:
+    """Consecutive frames of one group: those of a leg that share work, or any number of others.
+
+    An anchored leg of 24 frames whose guided stem takes 10 steps is `Stretch(24, True, 20)`: in two units it costs 20
+    network evaluations more than in one.
+    """
 
     frames: int
-    tied: bool = False
-    shared: int = 0  # evaluations that a unit takes again which cuts it
+    shares_work: bool = False  # best kept in one unit
+    redone_per_cut: int = 0  # network evaluations that a unit takes again when it begins inside
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a manifest amounts to."""
+    """Totals of a manifest."""
 
     walks: int
     stills: int
     frames: int
     pixels: int
-    evaluations: int  # rows through the network
-    by_group: dict[Group, tuple[int, int]]  # frames, rows they ask for at once
-    runs: dict[Group, list[Run]]  # its frames in order
+    evaluations: int  # inputs of the network over all steps; a guided image has two a step
+    by_group: dict[Group, tuple[int, int]]  # frames, network inputs they ask for at once
+    stretches: dict[Group, list[Stretch]]  # its frames in order
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is fixed before the first frame: with the manifest it gives every unit. JSON-ready by `to_dict`."""
+    """The choices that are fixed before the first frame; with the manifest they give every unit. `to_dict` suits JSON."""
 
     fingerprint: dict[str, str]  # what the pixels and the store's content depend on
     targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
@@ -89,7 +94,7 @@ class Plan:
 
 
 def show_group(group: Group) -> str:
-    """A group as text.
+    """Return a group as text.
 
     >>> show_group(("main", 128, 64))
     'main 128x64'
@@ -105,7 +110,7 @@ def _group(text: str) -> Group:
 
 
 def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
-    """Network calls that one frame's scheduler makes in its last so many steps, None for all that are not skipped.
+    """Return the network calls of one frame's scheduler in its last `steps` steps; None for all that are not skipped.
 
     Heun takes two a step but the last, PNDM one more in all.
     """
@@ -119,38 +124,37 @@ def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
     """Count frames, pixels and network evaluations in one pass over the walks."""
     named = stills = pixels = evaluations = 0
     by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
-    runs: dict[Group, list[Run]] = defaultdict(list)
+    stretches: dict[Group, list[Stretch]] = defaultdict(list)
     for walk in walks:
         stills += walk.still
         named += not walk.still
         for leg in legs(walk):
-            a = leg.start
-            rows, each, stem = _cost(leg, targets[a.model])
-            group = a.model, a.width, a.height
+            group = walk.model, walk.width, walk.height
+            rows, each, stem = _cost(leg, targets[walk.model])
             by_group[group][0] += leg.count
-            by_group[group][1] += math.ceil(max(1, leg.renders) * rows)
-            pixels += leg.count * a.width * a.height
-            evaluations += round(leg.renders * each + stem)
-            _add(runs[group], leg, round(leg.again * each + stem))
+            by_group[group][1] += math.ceil(max(1, leg.full_renders) * rows)
+            pixels += leg.count * walk.width * walk.height
+            evaluations += round(leg.full_renders * each + stem)
+            _add(stretches[group], leg, round(leg.redone_per_cut * each + stem))
     frames = sum(count for count, _ in by_group.values())
     sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
-    return Counts(named, stills, frames, pixels, evaluations, sizes, dict(runs))
+    return Counts(named, stills, frames, pixels, evaluations, sizes, dict(stretches))
 
 
-def _add(runs: list[Run], leg: Leg, shared: int) -> None:
-    if leg.tied or not runs or runs[-1].tied:
-        runs.append(Run(leg.count, leg.tied, shared))
+def _add(stretches: list[Stretch], leg: Leg, redone_per_cut: int) -> None:
+    if leg.shares_work or not stretches or stretches[-1].shares_work:
+        stretches.append(Stretch(leg.count, leg.shares_work, redone_per_cut))
     else:
-        runs[-1].frames += leg.count
+        stretches[-1].frames += leg.count
 
 
 def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
-    """In the mean of a leg's frames: rows asked for at once, evaluations of a render, and of what all share."""
+    """Return the means over a leg's frames: network inputs at once, evaluations of a render, and of the shared stem."""
     a = leg.start
     guided = {(k.true_guidance if target.guidance_embeds else k.guidance) > 1 for k in leg.corners}
     whole = own = evaluations_of(a)
-    if leg.stem:
-        own = evaluations_of(a, steps_of(a) - leg.stem)
+    if leg.stem_steps:
+        own = evaluations_of(a, steps_of(a) - leg.stem_steps)
     if len(guided) == 1 and not (a.image and len({k.strength for k in leg.corners}) > 1):
         rows: float = 1 + guided.pop()
         return rows, rows * own, rows * (whole - own)
@@ -161,41 +165,42 @@ def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
 
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
-    """Fix rows and unit sizes for each group of the job."""
+    """Fix batch size and unit size for each group of the job."""
     rows = {
         group: _power_of_two(min(limits.batch_rows or _rows(group, limits.gpu), asked))
         for group, (_, asked) in counts.by_group.items()
     }
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
-    units = sum(_cut(runs, unit_frames[group])[0] for group, runs in counts.runs.items())
+    units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
     return Plan(fingerprint, targets, units, rows, unit_frames)
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
-    """About the evaluations of a job whose workers begin each unit afresh: legs that a unit cuts share less."""
-    return counts.evaluations + sum(_cut(runs, plan.unit_frames[group])[1] for group, runs in counts.runs.items())
+    """Return about the network evaluations of a job: workers begin each unit afresh, so legs that a unit cuts share less."""
+    again = (_cut(stretches, plan.unit_frames[group])[1] for group, stretches in counts.stretches.items())
+    return counts.evaluations + sum(again)
 
 
-def _cut(runs: list[Run], size: int) -> tuple[int, int]:
-    """(units that `_batches` makes of the runs, evaluations that are taken again in them)."""
+def _cut(stretches: list[Stretch], size: int) -> tuple[int, int]:
+    """Return (units that `_batches` makes of the stretches, network evaluations that are taken again in them)."""
     units = held = again = 0
-    for run in runs:
-        if run.tied and held + run.frames > size and held:
+    for stretch in stretches:
+        if stretch.shares_work and held + stretch.frames > size and held:
             units, held = units + 1, 0
-        again += (-(-(held + run.frames) // size) - 1) * run.shared
-        units, held = units + (held + run.frames) // size, (held + run.frames) % size
+        again += (-(-(held + stretch.frames) // size) - 1) * stretch.redone_per_cut
+        units, held = units + (held + stretch.frames) // size, (held + stretch.frames) % size
     return units + (held > 0), again
 
 
 def _rows(group: Group, gpu: bool) -> int:
-    """Rows that keep the device busy: on a CPU little is gained past sixteen 128² images, on a GPU past 32 512² ones."""
+    """Return a batch size that keeps the device busy: a CPU gains little past 16 inputs of 128², a GPU past 32 of 512²."""
     _, width, height = group
     most, area = (64, 32 * 512**2) if gpu else (16, 16 * 128**2)
     return max(2, min(most, area // (width * height)))
 
 
 def _power_of_two(count: int) -> int:
-    """The largest up to a number: of other row counts, a row's last bits depend on its place in the batch (on a CPU)."""
+    """Return the largest up to a number: in other batch sizes the last bits depend on the place in the batch (on a CPU)."""
     return 1 << (count.bit_length() - 1)
 
 
@@ -203,37 +208,36 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
     _, width, height = group
     by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
     by_number = max(8, -(-counts.frames // UNITS_WANTED))
-    longest = max((run.frames for run in counts.runs[group] if run.tied), default=0)
+    longest = max((one.frames for one in counts.stretches[group] if one.shares_work), default=0)
     if longest > by_number:  # in equal parts, not with a small one at its end
         by_number = -(-longest // round(longest / by_number))
     return max(1, min(UNIT_FRAMES, by_size, by_number))
 
 
 def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit]:
-    """Every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
+    """Yield every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
 
     `walks` gives the walks once for every model: nothing but the units begun is held.
     """
     number = 0
     for model, target in plan.targets.items():
-        own = (walk for walk in walks() if walk.keyframes[0].model == model)
+        own = (walk for walk in walks() if walk.model == model)
         for group, frames in _batches(own, target, plan.unit_frames):
-            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.batch_rows[group])
+            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.batch_rows[group], model)
             number += 1
 
 
 def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:
-    """The frames of one model's walks, gathered by size, so many of each at a time.
+    """Yield the frames of one model's walks, gathered by group into lists of the unit's size.
 
-    The frames of a leg that share something begin a batch of their own where they would not fit behind others.
+    A leg whose frames share work begins a list of its own where it would not fit behind other frames.
     """
     gathered: dict[Group, list[Frame]] = defaultdict(list)
     for walk in walks:
-        start = walk.keyframes[0]
-        group = start.model, start.width, start.height
+        group = walk.model, walk.width, walk.height
         frames = frames_of(walk, target)
         for leg in legs(walk):
-            if leg.tied and gathered[group] and len(gathered[group]) + leg.count > sizes[group]:
+            if leg.shares_work and gathered[group] and len(gathered[group]) + leg.count > sizes[group]:
                 yield group, gathered.pop(group)
             for frame in islice(frames, leg.count):
                 gathered[group].append(frame)

@@ -178,7 +178,7 @@ def _table(
             "dtype": origin.dtype,
             "render_ms": render_ms,
         }
-        return own | dict(zip(schema.names[len(STORE_COLUMNS) :], keyframe.labels, strict=True))
+        return {**own, **keyframe.labels}
 
     return pa.Table.from_pylist([row(position, image) for position, image in done], schema)
 

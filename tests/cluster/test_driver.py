@@ -30,7 +30,9 @@ from stores import pixels, wait_until
 from render.cluster.driver import Cluster
 from render.core.blend import Prompt, Seed
 from render.core.errors import ModelError, RunError
-from render.core.recipe import Frame, Keyframe, Receipt, Recipe, Unit
+from render.core.recipe import Recipe
+from render.core.unit import Frame, Receipt, Unit
+from render.core.walk import Keyframe
 from render.job.workforce import Workforce
 from render.store.ledger import Ledger
 from render.store.shard import Origin, Rendered, shard_schema, write_shard
@@ -125,12 +127,17 @@ def make_units(count: int, frames: int, models: Sequence[str] = ("main",)) -> li
     """`count` units of as many frames, which are numbered through; each model has an equal share, one after the other."""
 
     def frame(number: int) -> Frame:
-        model = models[number * len(models) // (count * frames)]
-        key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 8, 8, 1, 1.0, "ddim", model=model)
+        key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 1, 1.0, "ddim")
         return Frame("w", number, Recipe(Prompt("a"), Prompt(""), Seed(number), 8, 8, 1, 1.0, "ddim", "paint"), key)
 
     return [
-        Unit(f"{unit:05d}", count, tuple(frame(unit * frames + place) for place in range(frames)), batch_rows=2)
+        Unit(
+            f"{unit:05d}",
+            count,
+            tuple(frame(unit * frames + place) for place in range(frames)),
+            batch_rows=2,
+            model=models[unit * len(models) // count],
+        )
         for unit in range(count)
     ]
 

@@ -27,12 +27,14 @@ import render.cluster.worker
 from render.cluster.lane import TRIES
 from render.cluster.worker import Setup, Worker
 from render.core.errors import ModelError
-from render.core.recipe import Frame, Keyframe, Receipt, Recipe, Target, Unit, Walk
+from render.core.recipe import Recipe, Target
+from render.core.unit import Frame, Receipt, Unit
 from render.core.vocabulary import STORE_COLUMNS
+from render.core.walk import Keyframe, Walk
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.models.model import Model, resolve_model
-from render.plan.motion import frames_of
+from render.plan.motions import frames_of
 from render.store.encode import ENCODINGS
 from render.store.ledger import Ledger
 
@@ -73,19 +75,19 @@ def frames(starter: Model, make_keyframe: Callable[..., Keyframe]) -> list[Frame
     """Eight frames of 64 × 64 whose steps, guidance and scheduler differ, and two of 96 × 64."""
 
     def key(row: int, **fields: Any) -> Keyframe:
-        return make_keyframe(row=row, labels=(f"g{row}",), negative_prompt="blurry", **fields)
+        return make_keyframe(row=row, labels={"group": f"g{row}"}, negative_prompt="blurry", **fields)
 
     walks = [
-        Walk("w", (key(1, seed=1, frames=3, steps=2), key(2, prompt="a dog", seed=2, steps=3))),
-        Walk("still-1", (key(3, seed=3, steps=4, guidance=1.0),), still=True),
-        Walk("v", (key(4, seed=4, frames=2, steps=2, scheduler="euler_a"), key(5, seed=5, steps=2))),
-        Walk("wide", (key(6, seed=6, frames=1, steps=2, width=96), key(7, seed=7, steps=3, width=96))),
+        Walk("w", (key(1, seed=1, frames=3, steps=2), key(2, prompt="a dog", seed=2, steps=3)), 64, 64),
+        Walk("still-1", (key(3, seed=3, steps=4, guidance=1.0),), 64, 64, still=True),
+        Walk("v", (key(4, seed=4, frames=2, steps=2, scheduler="euler_a"), key(5, seed=5, steps=2)), 64, 64),
+        Walk("wide", (key(6, seed=6, frames=1, steps=2), key(7, seed=7, steps=3)), 96, 64),
     ]
     return [frame for walk in walks for frame in frames_of(walk, Target(starter.fingerprint))]
 
 
-def make_unit(number: int, frames: Sequence[Frame], rows: int = ROWS) -> Unit:
-    return Unit(f"{number:05d}", 99, tuple(frames), rows)
+def make_unit(number: int, frames: Sequence[Frame], rows: int = ROWS, model: str = "main") -> Unit:
+    return Unit(f"{number:05d}", 99, tuple(frames), rows, model)
 
 
 def units_of(frames: Sequence[Frame], size: int) -> list[Unit]:
@@ -143,10 +145,6 @@ def test_a_worker_loads_its_own_renderer(starter: Model, ledger: Ledger, frames:
     assert (row["device"].endswith(", 1 thread"), row["dtype"], row["model"]) == (True, "float32", "starter")
 
 
-def of_model(frame: Frame, model: str) -> Frame:
-    return replace(frame, keyframe=replace(frame.keyframe, model=model))
-
-
 @pytest.fixture
 def two_models(starter: Model, sibling: Path) -> dict[str, Model]:
     return {"main": starter, "soft": resolve_model(str(sibling), None, Path.cwd())}
@@ -183,7 +181,7 @@ def test_one_model_is_held_at_a_time(
     names = ["main", "soft", "main"]
     monkeypatch.setattr(render.cluster.worker, "Renderer", load)
     worker = make_worker(models=two_models)
-    units = [make_unit(n, [of_model(f, name) for f in frames[n : n + 2]]) for n, name in enumerate(names)]
+    units = [make_unit(n, frames[n : n + 2], model=name) for n, name in enumerate(names)]
     futures = [worker.submit(unit) for unit in units]
     gate.set()
     receipts = [future.result(100) for future in futures]
@@ -198,7 +196,7 @@ def test_a_model_that_cannot_be_loaded_reaches_every_future(
 ) -> None:
     gate = start_together(renderer, monkeypatch)
     worker = make_worker(models={"main": starter, "gone": replace(starter, id="/gone")})
-    futures = [worker.submit(make_unit(n, [of_model(f, "gone") for f in frames[n : n + 1]])) for n in (1, 2)]
+    futures = [worker.submit(make_unit(n, frames[n : n + 1], model="gone")) for n in (1, 2)]
     first = worker.submit(make_unit(0, frames[:1]))
     gate.set()
     for future in futures:
@@ -285,7 +283,7 @@ def test_every_frame_is_stored_once(ledger: Ledger, make_worker: MakeWorker, fra
             assert (row["walk"], row["frame"], row["key"]) == (frame.walk, frame.index, frame.recipe.key)
             assert (row["prompt"], row["negative_prompt"]) == (frame.keyframe.prompt, "blurry")
             assert (row["step"], row["cfg"]) == (frame.recipe.steps, frame.recipe.guidance)
-            assert (row["group"], row["batch_rows"]) == (frame.keyframe.labels[0], ROWS)
+            assert (row["group"], row["batch_rows"]) == (frame.keyframe.labels["group"], ROWS)
             with Image.open(io.BytesIO(row["image"]["bytes"])) as picture:
                 assert picture.size == (row["width"], row["height"]) == unit.group[1:]
                 assert hashlib.sha256(np.asarray(picture).tobytes()).hexdigest() == row["sha256"]
@@ -432,7 +430,7 @@ def test_every_batch_is_a_sign_of_life(
         return run(rows, count)
 
     monkeypatch.setattr(renderer, "run", slow)
-    still = Walk("still", (make_keyframe(steps=30, guidance=1.0, labels=("g",)),), still=True)
+    still = Walk("still", (make_keyframe(steps=30, guidance=1.0, labels={"group": "g"}),), 64, 64, still=True)
     render_units(worker, [make_unit(0, list(frames_of(still, Target(starter.fingerprint))))])
     assert len(silences) == 30
     assert max(silences[1:]) < 0.5  # of 1.5 seconds and more

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Mix, Offset, Prompt, Seed, mix
 from render.core.errors import InputError, JobError, ManifestError, ModelError, StoreError
-from render.core.recipe import MAIN, PIXELS_VERSION, SEED_MAX, Frame, Keyframe, Receipt, Recipe, Unit, canonical_json
+from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, canonical_json
+from render.core.unit import Frame, Receipt, Unit
 from render.core.vocabulary import SCHEDULERS
+from render.core.walk import MAIN, Keyframe
 
 LITERAL = Recipe(
     prompt=Mix("slerp", Prompt("a cät"), Prompt('a "dog"'), 0.25),
@@ -155,7 +157,7 @@ def test_receipt_round_trip(receipt: Receipt) -> None:
 
 
 def unit_of(count: int) -> Unit:
-    keyframe = Keyframe(1, "a", "", 1, 1, "linear", "slerp", 64, 96, 20, 3.0, "ddim")
+    keyframe = Keyframe(1, "a", "", 1, 1, "linear", "slerp", 20, 3.0, "ddim")
     return Unit("00007", 128, tuple(Frame("w", i, LITERAL, keyframe) for i in range(count)), 4)
 
 

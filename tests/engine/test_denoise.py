@@ -16,8 +16,9 @@ from torch import Tensor
 
 from render.cluster.lane import Lane
 from render.core.blend import Mix, Prompt, Seed, mix
-from render.core.recipe import Keyframe, Recipe
+from render.core.recipe import Recipe
 from render.core.vocabulary import DIFFUSION_SCHEDULERS
+from render.core.walk import Keyframe
 from render.engine.denoise import NoiseSource, Row, begin, denoise, pack_rows
 from render.engine.interpolate import slerp
 from render.engine.renderer import Renderer

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from render.core.digests import file_name_key
 from render.core.errors import JobError, ManifestError
-from render.core.recipe import MAIN
 from render.core.vocabulary import DIFFUSION_SCHEDULERS
+from render.core.walk import MAIN
 from render.job.sweep import NAME_BYTES, Sweep, parse_sweep
 from render.manifest.cells import WALK_NAME
 from render.manifest.problems import Problems

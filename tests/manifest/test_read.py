@@ -20,14 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import render.manifest.read
+from render.core.columns import COLUMNS
 from render.core.errors import ManifestError
-from render.core.recipe import SEED_MAX, Keyframe, Walk
-from render.core.vocabulary import COLUMNS, DIFFUSION_SCHEDULERS, FLOW_SCHEDULERS, FROZEN_ONLY
+from render.core.recipe import SEED_MAX
+from render.core.vocabulary import DIFFUSION_SCHEDULERS, FLOW_SCHEDULERS
+from render.core.walk import Keyframe, Walk
 from render.job.sweep import parse_sweep
-from render.manifest.read import Manifest, read_frozen, read_manifest
+from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
+from render.manifest.stored import Manifest, read_stored
 from render.models.families import SamplingDefaults
-from render.plan.motion import frame_count
+from render.plan.motions import frame_count
 
 DEFAULTS = Defaults("blurry", 24, "linear", "slerp", 42, Path())
 SIZES = SizeRule(multiple=8, minimum=16, maximum=1024)
@@ -90,34 +93,21 @@ def error(path: Path, source: str | bytes | Cells | pa.Table) -> str:
 
 def test_empty_cells_take_the_defaults(path: Path) -> None:
     manifest = csv(path, "prompt,seed\na dog,7\n")
-    keyframe = Keyframe(1, "a dog", "blurry", 7, 1, "linear", "slerp", 64, 128, 20, 3.0, "ddim")
-    assert list(manifest.walks()) == [Walk("still-000001", (keyframe,), still=True)]
+    keyframe = Keyframe(1, "a dog", "blurry", 7, 1, "linear", "slerp", 20, 3.0, "ddim")
+    assert list(manifest.walks()) == [Walk("still-000001", (keyframe,), 64, 128, still=True)]
     assert (manifest.name, manifest.row_count) == ("m", 1)
 
 
 def test_every_column_is_read(path: Path) -> None:
     cells = "w, a dog ,bad,5,1,9,,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
     cells += "latents,24,,,,,,"
-    columns = [name for name in COLUMNS if name not in FROZEN_ONLY]
+    columns = [column.name for column in COLUMNS if column.stored and not column.by_reader]
     path.write_text(f"{','.join(columns)}\n{cells}\n")
-    settings = (
-        9,
-        "linear",
-        "slerp-global",
-        32,
-        48,
-        11,
-        7.5,
-        "flow-dpm++2m",
-        2.5,
-        "flux",
-        "drift",
-        "none",
-        0.5,
-        "random",
-    )
-    keyframe = Keyframe(1, " a dog ", "bad", 5, *settings, False, fps=24.0)
-    assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [Walk("w", (keyframe,))]
+    keyframe = Keyframe(1, " a dog ", "bad", 5, 9, "linear", "slerp-global", 11, 7.5, "flow-dpm++2m", 2.5)
+    settings = {"motion": "drift", "step_size": 0.5, "direction": "random", "fps": 24.0}
+    assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [
+        Walk("w", (keyframe,), 32, 48, model="flux", **settings)
+    ]
 
 
 def test_rows_of_one_walk_are_its_keyframes_in_order(path: Path) -> None:
@@ -215,7 +205,7 @@ def test_one_table_reads_alike_from_every_file(path: Path, source: Any) -> None:
     assert manifest.fingerprint == expected.fingerprint
     assert manifest.label_schema == expected.label_schema
     row = keyframes(manifest)[0]
-    assert (row.seed, row.prompt, row.labels) == (2**62 + 1, 'a "dog", wet', ("animal", 1, 0.5, True))
+    assert (row.seed, row.prompt, (*row.labels.values(),)) == (2**62 + 1, 'a "dog", wet', ("animal", 1, 0.5, True))
 
 
 def test_a_dataframe_reads_as_its_file(path: Path) -> None:
@@ -253,7 +243,7 @@ def test_the_fingerprint_is_stable(path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Another one would refuse to resume what an older version began."""
     expected = "2bf1fd7d695088a9a617887cc422c680037a4b728b5da6b0d00b0716e0aa7cec"
     assert parquet(path, TABLE).fingerprint == expected
-    monkeypatch.setattr(render.manifest.read, "CHUNK", 3)
+    monkeypatch.setattr(render.manifest.stored, "CHUNK", 3)
     assert parquet(path, TABLE).fingerprint == expected
 
 
@@ -424,7 +414,8 @@ def test_text_that_is_an_integer(path: Path, column: str, cell: str) -> None:
     elif column == "images":
         assert len(keyframes(csv(path, f"prompt,images\np,{cell}\n"))) == 24
     else:
-        assert getattr(keyframes(csv(path, f"prompt,{column}\np,{cell}\n"))[0], column) == 24
+        (still,) = csv(path, f"prompt,{column}\np,{cell}\n").walks()
+        assert getattr(still.start if hasattr(still.start, column) else still, column) == 24
 
 
 @pytest.mark.parametrize(
@@ -601,7 +592,8 @@ def errors_of_three(path: Path, text: str) -> list[str]:
 def test_empty_cells_take_the_defaults_of_the_row_s_model(path: Path) -> None:
     path.write_text("prompt,model,width,guidance\na,flow,,\na,,,\na,flux,,2\na,flow,32,\na,main,32,\n")
     manifest = read_manifest(path, DEFAULTS, THREE)
-    assert [(k.model, k.width, k.height, k.steps, k.guidance, k.scheduler) for k in keyframes(manifest)] == [
+    found = [(walk.model, walk.width, walk.height, walk.start) for walk in manifest.walks()]
+    assert [(*place, k.steps, k.guidance, k.scheduler) for *place, k in found] == [
         ("flow", 96, 96, 8, 5.0, "flow-euler"),
         ("main", 64, 128, 20, 3.0, "ddim"),
         ("flux", 256, 256, 4, 2.0, "flow-euler"),
@@ -691,7 +683,7 @@ def test_models_that_change_in_a_walk(path: Path) -> None:
 def test_labels_of_csv_are_typed_by_content(path: Path, cells: list[str], kind: Any, values: list[Any]) -> None:
     manifest = csv(path, "prompt,tag\n" + "".join(f"p,{cell}\n" for cell in cells))
     assert pa.ipc.read_schema(pa.py_buffer(manifest.label_schema)) == pa.schema([("tag", kind)])
-    assert [k.labels for k in keyframes(manifest)] == [(value,) for value in values]
+    assert [[*k.labels.values()] for k in keyframes(manifest)] == [[value] for value in values]
 
 
 LABELS = [
@@ -723,7 +715,7 @@ def test_labels_of_parquet_keep_type_and_value(path: Path, label: pa.Array) -> N
     kind = pa.string() if kind in (pa.large_string(), pa.null()) else kind
     schema = pa.ipc.read_schema(pa.py_buffer(manifest.label_schema))
     assert schema == pa.schema([("tag", kind)])
-    (value,) = keyframes(manifest)[0].labels
+    (value,) = keyframes(manifest)[0].labels.values()
     assert repr(value) == repr(label.to_pylist()[0])
     assert repr(pa.array([value], schema.field("tag").type).to_pylist()) == repr([value])  # as the store will do
 
@@ -742,8 +734,8 @@ def test_labels_of_pandas_types(tmp_path: Path) -> None:
         when=pd.to_datetime(["2020-01-01", None]).as_unit("s"),
         rank=[1.0, None],
     )
-    assert keyframes(manifest)[1].labels[0] == "b"
-    assert keyframes(manifest)[1].labels[2:] == (None, None)
+    first, _, *rest = keyframes(manifest)[1].labels.values()
+    assert (first, rest) == ("b", [None, None])
     assert_frozen(manifest, tmp_path / "frozen.parquet")
 
 
@@ -779,7 +771,7 @@ def test_labels_that_look_like_columns(path: Path, name: str, nearest: str | Non
 
 @pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "split", "caption", "Größe", "walker_type"])
 def test_labels_that_do_not(path: Path, name: str) -> None:
-    assert keyframes(csv(path, f"prompt,{name}\np,1\n"))[0].labels == (1,)
+    assert keyframes(csv(path, f"prompt,{name}\np,1\n"))[0].labels == {name: 1}
 
 
 @pytest.mark.parametrize(
@@ -837,7 +829,7 @@ def assert_frozen(manifest: Manifest, path: Path) -> None:
     manifest.write(path)
     other = replace(OTHER_MODELS["main"], schedulers=DIFFUSION_SCHEDULERS + FLOW_SCHEDULERS, guidance_embeds=True)
     others = dict.fromkeys(manifest.models, other)
-    for again in (read_manifest(path, OTHERS, others), read_frozen(path)):
+    for again in (read_manifest(path, OTHERS, others), read_stored(path)):
         assert repr(list(again.walks())) == repr(list(manifest.walks()))
         assert again.fingerprint == manifest.fingerprint
         assert again.label_schema == manifest.label_schema
@@ -852,7 +844,7 @@ def test_what_another_version_wrote_is_refused(path: Path) -> None:
     with pytest.raises(
         ManifestError, match="required a stored manifest of this version; got one without fps, source_row"
     ):
-        read_frozen(target)
+        read_stored(target)
 
 
 @pytest.mark.parametrize("negative", ["", "blurry", "two\r\nlines"])
@@ -864,7 +856,7 @@ def test_what_is_written_needs_no_defaults(path: Path, negative: str) -> None:
     assert_frozen(manifest, path.with_name("frozen.parquet"))
 
 
-@pytest.mark.parametrize("column", FROZEN_ONLY)
+@pytest.mark.parametrize("column", [column.name for column in COLUMNS if column.by_reader])
 def test_what_only_a_written_manifest_may_hold(path: Path, column: str) -> None:
     required = "no column of this name: it is filled in when the manifest is read"
     assert errors(path, f"prompt,{column}\na,1\n".encode()) == [f"column '{column}': required {required}; got it"]
@@ -880,7 +872,7 @@ def test_rows_of_a_sweep_are_those_of_the_source(path: Path) -> None:
     assert stills[4:] == [f"still-000004 {point}" for point in points]
     assert [k.row for k in keyframes(manifest)] == [1, 1, 1, 1, 2, 3, 2, 3, 4, 4]
     assert_frozen(manifest, path.with_name("frozen.parquet"))
-    with pytest.raises(ManifestError, match="column 'sweep': required no column of this name"):
+    with pytest.raises(ManifestError, match="required a table as it was before a run read it, for a sweep"):
         read_manifest(path.with_name("frozen.parquet"), DEFAULTS, MODELS, sweep)
 
 
@@ -905,7 +897,7 @@ def test_rows_beyond_one_chunk(path: Path) -> None:
     count = 10_000
     columns = {"walk": ["long"] * count, "prompt": [f"p{i}" for i in range(count)], "n": list(range(count))}
     (walk,) = parquet(path, columns).walks()
-    assert [(k.row, k.prompt, k.labels) for k in walk.keyframes] == [(i + 1, f"p{i}", (i,)) for i in range(count)]
+    assert [(k.row, k.prompt, k.labels) for k in walk.keyframes] == [(i + 1, f"p{i}", {"n": i}) for i in range(count)]
     columns["walk"] = [None] * count
     text = "prompt,n\n" + "".join(f"p{i},{i}\n" for i in range(count))
     manifest = csv(path, text)
@@ -919,7 +911,7 @@ def test_the_first_manifest() -> None:
     assert (walk.name, [k.prompt for k in walk.keyframes]) == ("dog-to-cat", ["3d dog face", "3d cat face"])
     assert (frame_count(walk), {k.seed for k in walk.keyframes}, walk.keyframes[0].easing) == (25, {7}, "smooth")
     assert len({still.keyframes[0].seed for still in stills}) == len(stills) == 6
-    assert {k.labels for k in keyframes(manifest)} == {("animal",), ("food",), ("vehicle",)}
+    assert {(*k.labels.values(),) for k in keyframes(manifest)} == {("animal",), ("food",), ("vehicle",)}
 
 
 # --- properties ---
@@ -974,14 +966,14 @@ MOVING = "walk,prompt,seed,frames,motion,loop,step_size,direction,vary_noise\n"
 def test_the_first_keyframe_speaks_for_the_walk(path: Path) -> None:
     grid = "g,a,1,3,grid,,,,yes\ng,b,,,grid,,,,YES\ng,c,,,,,,,\ng,d,,,,,,,1\n"
     first, cycle = csv(path, MOVING + grid + "z,a,1,2,,cycle,,,\nz,b,,,,,,,\n").walks()
-    assert {(k.motion, k.vary_noise, k.loop) for k in first.keyframes} == {("grid", True, "none")}
+    assert (first.motion, first.vary_noise, first.loop, cycle.loop) == ("grid", True, "none", "cycle")
     assert (frame_count(first), frame_count(cycle)) == (9, 2 + 24)
 
 
 @pytest.mark.parametrize("flags", [[True, None, None, None], ["true", None, None, None]])
 def test_flags_of_parquet(path: Path, flags: list[object]) -> None:
     manifest = parquet(path, {"walk": ["g"] * 4, "prompt": list("abcd"), "motion": ["grid"] * 4, "vary_noise": flags})
-    assert next(manifest.walks()).keyframes[3].vary_noise is True
+    assert next(manifest.walks()).vary_noise is True
 
 
 @pytest.mark.parametrize(
@@ -992,9 +984,14 @@ def test_flags_of_parquet(path: Path, flags: list[object]) -> None:
         ("w,a,1,3,circle,,,,\n", 1, "motion", "2 keyframes for motion circle; got 1"),
         ("w,a,1,3,circle,,,,\nw,b,2,,,,,,\n", 2, "prompt", "the prompt that its circle begins with; got"),
         ("w,a,1,3,circle,,,,\nw,a,1,,,,,,\n", 2, "seed", "another seed than its circle begins with; got 1"),
-        ("w,a,1,1,grid,,,,\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n", 1, "frames", "2 … 1000 a side of a grid; got 1"),
+        (
+            "w,a,1,1,grid,,,,\nw,b,,,,,,,\nw,c,,,,,,,\nw,d,,,,,,,\n",
+            1,
+            "frames",
+            "2 … 1000 in a walk of motion grid; got 1",
+        ),
         ("w,a,1,3,spiral,,,,\n", 1, "motion", "one of line, grid, drift, circle, denoise, diffuse; got 'spiral'"),
-        ("w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n", 2, "motion", "what its walk begins with; got drift"),
+        ("w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n", 2, "motion", "the value of its walk's first row, or none; got drift"),
         (",a,1,,drift,,,,\n", 1, "motion", "line or nothing on a row without a walk; got drift"),
         ("w,a,1,3,,cycle,,,\n", 1, "loop", "2 keyframes or more for a cycle; got 1"),
         ("w,a,1,3,drift,cycle,,,\n", 1, "loop", "nothing, but in a walk of motion line; got cycle"),
@@ -1021,9 +1018,9 @@ def test_motions_without_what_they_need(path: Path, rows: str, row: int, column:
 
 def test_settings_of_denoising(path: Path) -> None:
     rows = "walk,prompt,motion,every,shown,scheduler\n"
-    assert next(csv(path, rows + "w,a,denoise,5,clean,euler\n").walks()).keyframes[0].every == 5
+    assert next(csv(path, rows + "w,a,denoise,5,clean,euler\n").walks()).every == 5
     for row, column, required in (
-        ("w,a,denoise,5,clean,unipc", "scheduler", "one that foretells the clean image, ddim, euler, .*; got unipc"),
+        ("w,a,denoise,5,clean,unipc", "scheduler", "one that predicts the clean image, ddim, euler, .*; got unipc"),
         ("w,a,drift,5,,", "every", "nothing, but in a walk of motion denoise or diffuse; got 5"),
         ("w,a,denoise,0,,", "every", "an integer, 1 … 1000; got '0'"),
         ("w,a,denoise,,dirty,", "shown", "one of latents, clean; got 'dirty'"),
@@ -1038,14 +1035,19 @@ IDLE = "walk,prompt,seed,motion,frames,easing,strength,anchor,tween,guidance,neg
 @pytest.mark.parametrize(
     ("rows", "row", "column", "required"),
     [
-        ("w,a,1,denoise,10,,,,,,\n", 1, "frames", "nothing in a motion whose steps are its frames; got 10"),
+        ("w,a,1,denoise,10,,,,,,\n", 1, "frames", "nothing in a walk of motion denoise or diffuse; got 10"),
         ("w,a,1,grid,4,,,,,,\nw,b,1,,5,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n", 2, "frames", "nothing but in the first"),
-        ("w,a,1,grid,1001,,,,,,\nw,b,1,,,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n", 1, "frames", "2 … 1000 a side of a"),
+        (
+            "w,a,1,grid,1001,,,,,,\nw,b,1,,,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n",
+            1,
+            "frames",
+            "2 … 1000 in a walk of m",
+        ),
         ("w,a,1,drift,4,smooth,,,,,\n", 1, "easing", "nothing, but in a walk of motion line; got smooth"),
         (",a,1,,,,0.5,,,,\n", 1, "strength", "nothing on a row without an image; got 0.5"),
         (",a,1,,,,,0.5,,,\n", 1, "anchor", "nothing on a row without a walk; got 0.5"),
         (",a,1,,,,,,2,,\n", 1, "tween", "nothing on a row without a walk; got 2"),
-        ("w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n", 2, "guidance", "what its grid or circle begins with; got 5.0"),
+        ("w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n", 2, "guidance", "the value that its circle begins with; got 5.0"),
         (
             "w,a,1,circle,9,,,,,,\nw,a,2,,,,,,,,dark\n",
             2,
@@ -1066,12 +1068,12 @@ def test_a_circle_and_a_grid_take_their_first_row_s(path: Path, name: str, value
     rows = f"walk,prompt,seed,motion,frames,{name}\nw,a,1,circle,9,\nw,a,2,,,{value}\n"
     got = {"guidance": "9.0"}.get(name, value)
     (line,) = errors(path, rows)
-    assert line.startswith(f"row 2, column {name!r}: required what its grid or circle begins with; got {got}")
+    assert line.startswith(f"row 2, column {name!r}: required the value that its circle begins with; got {got}")
     rows = f"walk,prompt,seed,motion,frames,{name}\nw,a,1,grid,4,\nw,b,2,,,\nw,c,2,,,{value}\nw,d,2,,,\n"
     if name == "guidance":
         assert csv(path, rows)  # moves
     else:
-        assert errors(path, rows)[0].startswith(f"row 3, column {name!r}: required what its grid or circle begins")
+        assert errors(path, rows)[0].startswith(f"row 3, column {name!r}: required the value that its grid begins with")
 
 
 def test_what_would_change_nothing_may_be_empty_or_the_same(path: Path) -> None:
@@ -1086,8 +1088,12 @@ def test_a_folder_is_read_as_one_table(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("walk,prompt,frames\nw,1st,3\nw,2nd,\n")
     (tmp_path / "a.csv").write_text("prompt,seed,kind\ndog,5,animal\n")
     still, walk = read_manifest(tmp_path, DEFAULTS, MODELS).walks()
-    assert (still.name, still.keyframes[0].seed, still.keyframes[0].labels) == ("still-000001", 5, ("animal",))
-    assert (walk.name, frame_count(walk), [k.labels for k in walk.keyframes]) == ("w", 4, [(None,), (None,)])
+    assert (still.name, still.keyframes[0].seed, [*still.keyframes[0].labels.values()]) == (
+        "still-000001",
+        5,
+        ["animal"],
+    )
+    assert (walk.name, frame_count(walk), [[*k.labels.values()] for k in walk.keyframes]) == ("w", 4, [[None], [None]])
 
 
 def test_errors_of_a_folder_name_the_file_and_its_row(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import render.manifest.timing
 from render import ManifestError, open_store, plan_job, run_job
 from render.core.blend import Mix
 from render.core.errors import JobError
-from render.core.recipe import Keyframe, Recipe, Target, Walk
-from render.manifest.read import read_frozen
+from render.core.recipe import Recipe, Target
+from render.core.walk import Walk
+from render.manifest.stored import read_stored
 from render.media.onsets import Track
-from render.plan.motion import frames_of
+from render.plan.motions import frames_of
 from render.prepare import Prepared
 from render.run import animate_store
 from render.verify import verify_store
@@ -47,10 +48,6 @@ def plan(folder: Path, text: str, *overrides: str) -> Prepared:
     return plan_job(manifest(folder, text), *SMALL, *overrides)
 
 
-def keyframes(prepared: Prepared) -> list[Keyframe]:
-    return [keyframe for walk in prepared.manifest.walks() for keyframe in walk.keyframes]
-
-
 def places(walk: Walk) -> list[float]:
     """Where each frame stands: the leg's number, and how far it has got in it."""
     prompts = [keyframe.prompt for keyframe in walk.keyframes]
@@ -66,27 +63,28 @@ def test_seconds_become_frames_on_the_films_grid(folder: Path) -> None:
     """Rounding does not add up: keyframe n stands at the frame nearest to its time."""
     text = "walk,prompt,time_s,frames\nw,a,1,\nw,b,1.33,\nw,c,1.66,5\nw,d,,\nw,e,5.01,\n"
     prepared = plan(folder, text, "animation.fps=10", "sampling.frames=8")
-    found = keyframes(prepared)
+    (walk,) = prepared.manifest.walks()
+    found = walk.keyframes
     assert [keyframe.frames for keyframe in found[:-1]] == [3, 4, 5, 28]
     assert [keyframe.time_s for keyframe in found] == pytest.approx([1.0, 1.3, 1.7, 2.2, 5.0])
-    assert {keyframe.fps for keyframe in found} == {10.0}
+    assert walk.fps == 10.0
     assert prepared.counts.frames == 41
 
 
 def test_a_walks_own_rate_counts(folder: Path) -> None:
     """It is fixed with the walk: another `animation.fps` later can't take its frames out of step."""
     text = "walk,prompt,time_s,fps,frames\nw,a,,25,\nw,b,2,,\nv,a,,24,3\nv,b,,,\nu,a,,,3\nu,b,,,\n"
-    found = keyframes(plan(folder, text, "animation.fps=12"))
-    assert [(keyframe.fps, keyframe.frames) for keyframe in found[::2]] == [(25, 50), (24, 3), (0, 3)]
+    walks = plan(folder, text, "animation.fps=12").manifest.walks()
+    assert [(walk.fps, walk.start.frames) for walk in walks] == [(25, 50), (24, 3), (0, 3)]
 
 
 def test_beats_stand_where_they_are_heard(folder: Path) -> None:
     beats = Track(folder / "drums.flac").beats
     text = "walk,prompt,audio,beat\nw,a,drums.flac,0\nw,b,,2.5\nw,c,drums.flac,4\n"
-    found = keyframes(plan(folder, text, "animation.fps=50"))
+    (walk,) = plan(folder, text, "animation.fps=50").manifest.walks()
     expected = [beats[0], (beats[2] + beats[3]) / 2, beats[4]]
-    assert [keyframe.time_s for keyframe in found] == pytest.approx(expected, abs=0.5 / 50)
-    assert {keyframe.audio for keyframe in found} == {"drums.flac"}
+    assert [keyframe.time_s for keyframe in walk.keyframes] == pytest.approx(expected, abs=0.5 / 50)
+    assert walk.audio == "drums.flac"
 
 
 def test_onsets_set_the_pace(folder: Path) -> None:
@@ -121,7 +119,7 @@ def test_what_is_written_needs_no_sound(folder: Path, tmp_path: Path, monkeypatc
     prepared.manifest.write(tmp_path / "frozen.parquet")
     (folder / "drums.flac").unlink()
     monkeypatch.setattr(render.manifest.timing, "Track", None)
-    frozen = read_frozen(tmp_path / "frozen.parquet")
+    frozen = read_stored(tmp_path / "frozen.parquet")
     assert list(frozen.walks()) == list(prepared.manifest.walks())
     assert frozen.fingerprint == prepared.manifest.fingerprint
 
@@ -147,7 +145,7 @@ LINE = "w,a,,{},,drums.flac,{},{},{},{},{}\n"
     ("rows", "told"),
     [
         (",a,,,,drums.flac,,,,,", "row 1, column 'audio': required nothing on a row without a walk; got drums.flac"),
-        (",a,,,,,1,,,,", "row 1, column 'time_s': required nothing, but in a walk of motion line; got 1.0"),
+        (",a,,,,,1,,,,", "row 1, column 'time_s': required nothing on a row without a walk; got 1.0"),
         (",a,,,,,,,,,9", "row 1, column 'fps': required nothing on a row without a walk; got 9.0"),
         ("w,a,drift,3,,,1,,,,", "row 1, column 'time_s': required nothing, but in a walk of motion line; got 1.0"),
         ("w,a,,,,,,1,,,", "row 1, column 'beat': required nothing in a walk without audio; got 1.0"),
@@ -167,7 +165,10 @@ LINE = "w,a,,{},,drums.flac,{},{},{},{},{}\n"
         ("w,a,,3,,drums.flac,,,,,60", "column 'fps': required 0.1 … 50, or 0 for the job's (50 is the most that"),
         ("w,a,,3,,words.txt,,,,,", "row 1, column 'audio': required a sound file; got 'words.txt' (InvalidDataError"),
         ("w,a,,3,,../m.flac,,,,,", "row 1, column 'audio': required a path inside"),
-        ("w,a,,3,,,,,,,\nw,b,,,,drums.flac,,,,,", "row 2, column 'audio': required what its walk begins with; got"),
+        (
+            "w,a,,3,,,,,,,\nw,b,,,,drums.flac,,,,,",
+            "row 2, column 'audio': required the value of its walk's first row; got",
+        ),
         (
             "w,a,,,,drums.flac,2,,,,\nw,b,,,,,2.01,,,,",
             "row 2, column 'time_s': required 1 … 1000000 frames of 1/12 s after the keyframe before; got 2.01, 0",

@@ -191,7 +191,9 @@ def test_a_circle_has_one_image(folder: Path) -> None:
 def test_the_strength_of_an_anchored_walk_stays(folder: Path) -> None:
     """Its stem has one; what moves behind it would not show."""
     text = "walk,prompt,image,anchor,strength,frames\nw,a,red.png,0.5,0.2,4\nw,b,red.png,,0.9,\n"
-    with pytest.raises(ManifestError, match="row 2, column 'strength': required what its anchored walk begins with"):
+    with pytest.raises(
+        ManifestError, match="row 2, column 'strength': required the value that its anchored walk begins with"
+    ):
         plan_job(manifest(folder, text))
 
 

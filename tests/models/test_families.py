@@ -29,7 +29,8 @@ from torch import Tensor
 
 import render.engine.renderer
 from render.core.blend import Image, Prompt, Seed, mix
-from render.core.recipe import Keyframe, Recipe
+from render.core.recipe import Recipe
+from render.core.walk import Keyframe
 from render.engine.denoise import pack_rows
 from render.engine.renderer import Renderer
 from render.models.model import Changes, Model, resolve_model

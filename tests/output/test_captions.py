@@ -6,23 +6,27 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 
 from render.core.blend import Circle, Mix, Offset, Prompt
-from render.core.recipe import Keyframe, Target, Walk
-from render.core.vocabulary import MOTIONS
+from render.core.columns import column_names
+from render.core.recipe import Target
+from render.core.walk import Keyframe, Walk
 from render.output.captions import captions, description, heading, places
-from render.plan.motion import EASING, frame_count, frames_of
+from render.plan.frames import EASING
+from render.plan.motions import MOTIONS, frame_count, frames_of
 
 GUIDANCES = (("3", "1.5"), ("4", "1.33"), ("5", "1.17"), ("6", "1"))  # at thirds of the way
 MakeKeyframe = Callable[..., Keyframe]
-KEYFRAMES = {"line": 3, "grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}
 
 
 def walk_of(make_keyframe: MakeKeyframe, motion: str = "line", **fields: object) -> Walk:
-    keyframes = [make_keyframe(prompt="ABCD"[n], seed=n, motion=motion, **fields) for n in range(KEYFRAMES[motion])]
-    return Walk("w", tuple(keyframes))
+    """A walk of prompts A, B …; its own fields and those of all its keyframes."""
+    own: dict[str, Any] = {name: fields.pop(name) for name in column_names("walk") if name in fields}
+    keyframes = [make_keyframe(prompt="ABCD"[n], seed=n, **fields) for n in range(MOTIONS[motion].keyframes or 3)]
+    return Walk("w", tuple(keyframes), 64, 64, motion=motion, **own)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_settings_are_told_where_nothing_else_moves(
     make_keyframe: MakeKeyframe, first: dict[str, object], last: dict[str, object], texts: list[str]
 ) -> None:
     a, b = (make_keyframe(prompt="A", frames=3, **fields) for fields in (first, last))
-    walk = Walk("w", (replace(a, row=3, labels=("x",)), b))
+    walk = Walk("w", (replace(a, row=3, labels={"kind": "x"}), b), 64, 64)
     assert places(walk) == texts
     if "t = 0.33" not in texts:
         assert captions(walk) == [f"A  {text}" for text in texts]
@@ -93,7 +97,7 @@ def test_settings_are_told_where_nothing_else_moves(
 
 def test_the_last_keyframe_needs_no_pace(make_keyframe: MakeKeyframe) -> None:
     a = make_keyframe(prompt="A", frames=2, easing="onsets", onset_pace=(0.0, 0.7))
-    assert captions(Walk("w", (a, make_keyframe(prompt="B", easing="onsets"))))[1:] == ["A → B  t = 0.70", "B"]
+    assert captions(Walk("w", (a, make_keyframe(prompt="B", easing="onsets")), 64, 64))[1:] == ["A → B  t = 0.70", "B"]
 
 
 def test_heading(make_keyframe: MakeKeyframe) -> None:
@@ -102,7 +106,7 @@ def test_heading(make_keyframe: MakeKeyframe) -> None:
     assert heading(walk_of(make_keyframe, "drift")) == "A"
     assert heading(walk_of(make_keyframe, "diffuse", image="a.png")) == "a.png"
     still = make_keyframe(prompt="A", image="a.png", steps=20, strength=0.65)
-    assert heading(Walk("still-000001", (still,), still=True)) == "A, from a.png at step 7 of 20"
+    assert heading(Walk("still-000001", (still,), 64, 64, still=True)) == "A, from a.png at step 7 of 20"
 
 
 def test_a_grid_tells_corners_and_place(make_keyframe: MakeKeyframe) -> None:
@@ -125,11 +129,11 @@ def test_odd_prompts(
     make_keyframe: MakeKeyframe, prompts: tuple[str, str], seeds: tuple[int, int], middle: str
 ) -> None:
     a, b = (make_keyframe(prompt=prompt, seed=seed, frames=2) for prompt, seed in zip(prompts, seeds, strict=True))
-    assert captions(Walk("w", (a, b)))[1] == middle
+    assert captions(Walk("w", (a, b), 64, 64))[1] == middle
 
 
 @pytest.mark.parametrize("easing", EASING)
-@pytest.mark.parametrize("motion", MOTIONS[:4])
+@pytest.mark.parametrize("motion", list(MOTIONS)[:4])
 def test_a_text_tells_what_the_recipe_holds(make_keyframe: MakeKeyframe, motion: str, easing: str) -> None:
     walk = walk_of(make_keyframe, motion, frames=5, easing=easing, step_size=0.5)
     texts = captions(walk)
@@ -163,5 +167,5 @@ def test_description(make_keyframe: MakeKeyframe) -> None:
         "seeds": [0, 1, 2],
         "job": job,
     }
-    walk = replace(walk, keyframes=tuple(replace(keyframe, model="other") for keyframe in walk.keyframes))
+    walk = replace(walk, model="other")
     assert json.loads(description(walk, job))["model"] == "OWNER/NAME"

@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from render.core.blend import Circle, Mix, Offset, Prompt, Seed
-from render.core.recipe import Keyframe, Target, Walk
-from render.core.vocabulary import EASINGS, MOTIONS
-from render.plan.motion import EASING, Between, frame_count, frames_of, legs, recipe_at, shown_order
+from render.core.recipe import Target
+from render.core.vocabulary import EASINGS
+from render.core.walk import Keyframe, Walk
+from render.plan.frames import EASING, Between, recipe_at
+from render.plan.motions import MOTIONS, frame_count, frames_of, legs, shown_order
 
 MakeKeyframe = Callable[..., Keyframe]
 TARGET = Target("m", tile_above=512)
 
 
-def walk_of(make_keyframe: MakeKeyframe, *counts: int, name: str = "w") -> Walk:
+def walk_of(make_keyframe: MakeKeyframe, *counts: int, **fields: Any) -> Walk:
     """A walk whose keyframes differ in prompt, seed and guidance; `counts` are their frames."""
     keyframes = [
         make_keyframe(row=i + 1, prompt=f"p{i}", negative_prompt=f"n{i}", seed=i, frames=count, guidance=2.0 + i)
         for i, count in enumerate(counts)
     ]
-    return Walk(name, tuple(keyframes))
+    return Walk("w", tuple(keyframes), 64, 64, **fields)
 
 
 def test_every_easing_has_its_curve() -> None:
@@ -75,7 +78,7 @@ def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
     walk = walk_of(make_keyframe, 4, 3, 5)
     frames = list(frames_of(walk, TARGET))
     for index, keyframe in zip((0, 4, 7), walk.keyframes, strict=True):
-        (still,) = frames_of(Walk("still", (keyframe,), still=True), TARGET)
+        (still,) = frames_of(Walk("still", (keyframe,), 64, 64, still=True), TARGET)
         assert frames[index].recipe == still.recipe
         assert still.recipe.prompt == Prompt(keyframe.prompt)
         assert still.recipe.noise == Seed(keyframe.seed)
@@ -84,8 +87,8 @@ def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
 
 def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None:
     """The negative prompt as well, which is forgotten elsewhere; noise slerps with one angle whatever prompts do."""
-    a, b = walk_of(make_keyframe, 4, 1).keyframes
-    recipe = recipe_at(Between(a, b, 0.25), TARGET)
+    walk = walk_of(make_keyframe, 4, 1)
+    recipe = recipe_at(walk, Between(*walk.keyframes, 0.25), TARGET)
     assert recipe.prompt == Mix("slerp", Prompt("p0"), Prompt("p1"), 0.25)
     assert recipe.negative_prompt == Mix("slerp", Prompt("n0"), Prompt("n1"), 0.25)
     assert recipe.noise == Mix("slerp-global", Seed(0), Seed(1), 0.25)
@@ -95,7 +98,7 @@ def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None
 def test_easing_places_the_frames(make_keyframe: MakeKeyframe) -> None:
     a = make_keyframe(prompt="a", easing="ease-in", interpolation="lerp")
     b = make_keyframe(prompt="b", easing="linear")
-    frames = list(frames_of(Walk("w", (a, b)), TARGET))
+    frames = list(frames_of(Walk("w", (a, b), 64, 64), TARGET))
     blends = [frame.recipe.prompt for frame in frames[1:4]]
     assert blends == [Mix("lerp", Prompt("a"), Prompt("b"), (i / 4) ** 2) for i in (1, 2, 3)]
     assert {frame.recipe.noise for frame in frames} == {Seed(1)}  # one seed stands still
@@ -122,7 +125,7 @@ def test_guidance_is_what_the_model_takes_it_for(
 ) -> None:
     """Between two network outputs, or into the network; what moves beside it is the other one."""
     ends = make_keyframe(guidance=4.0, frames=2), make_keyframe(guidance=6.0, true_guidance=3.0)
-    frames = list(frames_of(Walk("w", ends), Target("m", guidance_embeds)))
+    frames = list(frames_of(Walk("w", ends, 64, 64), Target("m", guidance_embeds)))
     assert [frame.recipe.guidance for frame in frames] == scale
     assert [frame.recipe.embedded_guidance for frame in frames] == embedded
     assert {frame.recipe.model for frame in frames} == {"m"}
@@ -135,7 +138,7 @@ def test_guidance_is_what_the_model_takes_it_for(
 def test_large_frames_are_tiled(
     make_keyframe: MakeKeyframe, width: int, height: int, above: int | None, tiled: bool
 ) -> None:
-    walk = Walk("w", (make_keyframe(width=width, height=height),))
+    walk = Walk("w", (make_keyframe(),), width, height)
     assert next(frames_of(walk, Target("m", tile_above=above))).recipe.tiled is tiled
 
 
@@ -144,7 +147,7 @@ def test_large_frames_are_tiled(
 
 def test_a_cycle_leads_back_without_a_stall(make_keyframe: MakeKeyframe) -> None:
     walk = walk_of(make_keyframe, 3, 2, 4)
-    cycle = Walk("w", (replace(walk.keyframes[0], loop="cycle"), *walk.keyframes[1:]))
+    cycle = replace(walk, loop="cycle")
     frames = list(frames_of(cycle, TARGET))
     assert len({frame.recipe.key for frame in frames}) == len(frames) == frame_count(cycle) == 9
     assert [frame.recipe for frame in frames[:6]] == [frame.recipe for frame in frames_of(walk, TARGET)]
@@ -158,8 +161,7 @@ def test_a_cycle_leads_back_without_a_stall(make_keyframe: MakeKeyframe) -> None
 
 
 def grid_of(make_keyframe: MakeKeyframe, side: int, vary_noise: bool = False) -> Walk:
-    walk = walk_of(make_keyframe, side, 1, 1, 1)
-    return Walk("g", (replace(walk.keyframes[0], motion="grid", vary_noise=vary_noise), *walk.keyframes[1:]))
+    return walk_of(make_keyframe, side, 1, 1, 1, motion="grid", vary_noise=vary_noise)
 
 
 @pytest.mark.parametrize("side", [2, 3, 8])
@@ -168,7 +170,7 @@ def test_a_grid_has_its_keyframes_at_its_corners(make_keyframe: MakeKeyframe, si
     frames = list(frames_of(walk, TARGET))
     assert len(frames) == side**2
     for index, keyframe in zip((0, side - 1, side**2 - side, side**2 - 1), walk.keyframes, strict=True):
-        assert frames[index].recipe == recipe_at(keyframe, TARGET)
+        assert frames[index].recipe == recipe_at(walk, keyframe, TARGET)
     assert len({frame.recipe.key for frame in frames}) == side**2
 
 
@@ -195,9 +197,10 @@ def test_a_grid_is_shown_from_neighbour_to_neighbour(make_keyframe: MakeKeyframe
 
 @pytest.mark.parametrize(("direction", "along"), [("ones", None), ("random", 5)])
 def test_a_drift_moves_by_equal_steps(make_keyframe: MakeKeyframe, direction: str, along: int | None) -> None:
-    start = make_keyframe(motion="drift", step_size=0.25, direction=direction, seed=5, frames=4)
-    frames = list(frames_of(Walk("d", (start,)), TARGET))
-    plain = recipe_at(start, TARGET)
+    start = make_keyframe(seed=5, frames=4)
+    walk = Walk("d", (start,), 64, 64, motion="drift", step_size=0.25, direction=direction)
+    frames = list(frames_of(walk, TARGET))
+    plain = recipe_at(walk, start, TARGET)
     assert frames[0].recipe == plain
     assert [frame.recipe.prompt for frame in frames[1:]] == [Offset(Prompt("a cat"), along, n / 4) for n in (1, 2, 3)]
     assert {(frame.recipe.noise, frame.recipe.negative_prompt) for frame in frames} == {
@@ -207,7 +210,7 @@ def test_a_drift_moves_by_equal_steps(make_keyframe: MakeKeyframe, direction: st
 
 def test_a_circle_closes_without_a_stall(make_keyframe: MakeKeyframe) -> None:
     """Frame n would be frame 0 again: `linspace(0, 2π, n)` shows it twice."""
-    walk = Walk("c", (make_keyframe(motion="circle", seed=1, frames=8), make_keyframe(seed=2)))
+    walk = Walk("c", (make_keyframe(seed=1, frames=8), make_keyframe(seed=2)), 64, 64, motion="circle")
     noises = [frame.recipe.noise for frame in frames_of(walk, TARGET)]
     assert noises == [Seed(1), *(Circle(Seed(1), Seed(2), n / 8) for n in range(1, 8))]
 
@@ -226,16 +229,17 @@ def test_denoising_stops_on_its_way(
     make_keyframe: MakeKeyframe, steps: int, every: int, shown: str, stops: list[int | None]
 ) -> None:
     """The last frame is the image itself, to the key."""
-    start = make_keyframe(motion="denoise", steps=steps, every=every, shown=shown)
-    frames = list(frames_of(Walk("d", (start,)), TARGET))
+    walk = Walk("d", (make_keyframe(steps=steps),), 64, 64, motion="denoise", every=every, shown=shown)
+    frames = list(frames_of(walk, TARGET))
     assert [frame.recipe.stop for frame in frames] == stops
     assert [frame.recipe.clean for frame in frames] == [shown == "clean"] * (len(stops) - 1) + [False]
-    assert frames[-1].recipe == recipe_at(start, TARGET)
+    assert frames[-1].recipe == recipe_at(walk, walk.start, TARGET)
 
 
 def test_diffusing_begins_with_the_image_itself(make_keyframe: MakeKeyframe) -> None:
-    start = make_keyframe(motion="diffuse", steps=6, every=2, image="a.png", image_sha256="0")
-    recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
+    start = make_keyframe(steps=6, image="a.png", image_sha256="0")
+    walk = Walk("d", (start,), 64, 64, motion="diffuse", every=2)
+    recipes = [frame.recipe for frame in frames_of(walk, TARGET)]
     assert [recipe.skipped_steps for recipe in recipes] == [6, 4, 2, 0]
     assert {recipe.stop for recipe in recipes} == {0}
 
@@ -243,37 +247,37 @@ def test_diffusing_begins_with_the_image_itself(make_keyframe: MakeKeyframe) -> 
 def test_diffusing_ends_in_noise(make_keyframe: MakeKeyframe) -> None:
     """However many steps are left out; without the timestep that PNDM has twice."""
     for steps, every, skipped in ((6, 4, [6, 4, 0]), (6, 100, [6, 0]), (1, 1, [1, 0])):
-        start = make_keyframe(motion="diffuse", steps=steps, every=every, scheduler="pndm", image="a.png")
-        recipes = [frame.recipe for frame in frames_of(Walk("d", (start,)), TARGET)]
+        start = make_keyframe(steps=steps, scheduler="pndm", image="a.png")
+        walk = Walk("d", (start,), 64, 64, motion="diffuse", every=every)
+        recipes = [frame.recipe for frame in frames_of(walk, TARGET)]
         assert [recipe.skipped_steps for recipe in recipes] == skipped
         assert {recipe.scheduler for recipe in recipes} == {"ddim"}
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_every_motion_has_its_legs(make_keyframe: MakeKeyframe, motion: str) -> None:
-    counts = {"line": 3, "grid": 4, "drift": 1, "circle": 2, "denoise": 1, "diffuse": 1}
-    keyframes = [make_keyframe(seed=n, prompt=f"p{n}", motion=motion, frames=3) for n in range(counts[motion])]
-    walk = Walk("w", tuple(keyframes))
+    keyframes = [make_keyframe(seed=n, prompt=f"p{n}", frames=3) for n in range(MOTIONS[motion].keyframes or 3)]
+    walk = Walk("w", tuple(keyframes), 64, 64, motion=motion)
     frames = list(frames_of(walk, TARGET))
     assert [frame.index for frame in frames] == list(range(frame_count(walk)))
     assert sorted(shown_order(walk)) == list(range(len(frames)))
 
 
 def test_an_anchored_line_shares_its_first_steps(make_keyframe: MakeKeyframe) -> None:
-    a, b = walk_of(make_keyframe, 4, 1).keyframes
-    walk = Walk("w", (replace(a, anchor=0.5, steps=8), replace(b, anchor=0.5, steps=8)))
+    plain = walk_of(make_keyframe, 4, 1)
+    walk = replace(plain, keyframes=tuple(replace(keyframe, steps=8) for keyframe in plain.keyframes), anchor=0.5)
     frames = list(frames_of(walk, TARGET))
-    stem = replace(recipe_at(Between(*walk.keyframes, 0.5), TARGET), stop=4)
+    stem = replace(recipe_at(walk, Between(*walk.keyframes, 0.5), TARGET), stop=4)
     assert {frame.recipe.stem for frame in frames} == {stem}
     assert {frame.recipe.skipped_steps for frame in frames} == {4}
-    assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(Walk("v", (a, b)), TARGET)]
+    assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(plain, TARGET)]
     leg = next(legs(walk))
-    assert (leg.stem, leg.renders, leg.tied) == (4, len(frames), True)
+    assert (leg.stem_steps, leg.full_renders, leg.shares_work) == (4, len(frames), True)
 
 
 def test_tweens_lie_between_neighbours(make_keyframe: MakeKeyframe) -> None:
-    a, b = walk_of(make_keyframe, 2, 1).keyframes
-    walk, plain = Walk("w", (replace(a, tween=2), replace(b, tween=2))), Walk("v", (a, b))
+    plain = walk_of(make_keyframe, 2, 1)
+    walk = replace(plain, tween=2)
     frames = list(frames_of(walk, TARGET))
     whole = [frame.recipe for frame in frames_of(plain, TARGET)]
     assert len(frames) == frame_count(walk) == 7

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from render.core.recipe import Keyframe, Target, Walk
-from render.plan.motion import frames_of
+from render.core.columns import column_names
+from render.core.recipe import Target
+from render.core.walk import Keyframe, Walk
+from render.plan.motions import frames_of
 from render.plan.units import (
     UNIT_BYTES,
     UNIT_FRAMES,
     Counts,
     Limits,
     Plan,
-    Run,
+    Stretch,
     count_walks,
     evaluations_of,
     evaluations_with_cuts,
@@ -41,7 +43,7 @@ GPU = Limits(batch_rows=None, unit_frames=None, gpu=True, format="png")
 
 
 def plan_for(walks: list[Walk], limits: Limits = CPU) -> Plan:
-    targets = {name: TARGETS[name] for name in dict.fromkeys(walk.keyframes[0].model for walk in walks)}
+    targets = {name: TARGETS[name] for name in dict.fromkeys(walk.model for walk in walks)}
     return make_plan(count_walks(walks, targets), limits, {"manifest": "abc"}, targets)
 
 
@@ -62,18 +64,15 @@ def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
                 frames=draw(st.integers(1, 12)),
                 easing="linear",
                 interpolation="slerp",
-                width=width,
-                height=height,
                 steps=3,
                 guidance=draw(st.sampled_from([0.0, 1.0, 1.5, 7.0])),
                 scheduler="ddim",
                 true_guidance=draw(st.sampled_from([1.0, 2.0])) if TARGETS[model].guidance_embeds else 1.0,
-                model=model,
-                **shares,
             )
             for k in range(draw(st.integers(1, 4)))
         )
-        return Walk(f"w{index}", keyframes, still=len(keyframes) == 1 and draw(st.booleans()))
+        still = len(keyframes) == 1 and draw(st.booleans())
+        return Walk(f"w{index}", keyframes, width, height, still, model=model, **shares)
 
     walks = [walk(index) for index in range(draw(st.integers(1, 5)))]
     rows, unit_frames = draw(st.none() | st.integers(1, 20)), draw(st.none() | st.integers(1, 9))
@@ -89,14 +88,14 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     placed = sorted((frame.walk, frame.index) for unit in units for frame in unit.frames)
     asked = dict.fromkeys(plan.batch_rows, 0)
     for unit in units:
-        assert {(f.keyframe.model, f.recipe.width, f.recipe.height) for f in unit.frames} == {unit.group}
+        assert {(unit.model, f.recipe.width, f.recipe.height) for f in unit.frames} == {unit.group}
         assert {frame.recipe.model for frame in unit.frames} == {TARGETS[unit.group[0]].fingerprint}
         assert 0 < len(unit.frames) <= plan.unit_frames[unit.group]
         assert unit.batch_rows == plan.batch_rows[unit.group]
         assert unit.of == plan.units
         asked[unit.group] += sum(2 if frame.recipe.guided else 1 for frame in unit.frames)
 
-    expected = [(f.walk, f.index) for walk in walks for f in frames_of(walk, TARGETS[walk.keyframes[0].model])]
+    expected = [(f.walk, f.index) for walk in walks for f in frames_of(walk, TARGETS[walk.model])]
     assert placed == sorted(expected)
     assert [unit.id for unit in units] == [f"{number:05d}" for number in range(plan.units)]
     assert [model for model, _ in groupby(unit.group[0] for unit in units)] == list(plan.targets)
@@ -109,16 +108,16 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
 
 
 def test_frames_keep_the_manifest_s_order(make_keyframe: MakeKeyframe) -> None:
-    walks = [Walk(f"w{i}", (make_keyframe(width=64 + 64 * (i % 2)),), still=True) for i in range(40)]
+    walks = [Walk(f"w{i}", (make_keyframe(),), 64 + 64 * (i % 2), 64, still=True) for i in range(40)]
     units = list(plan_units(lambda: walks, plan_for(walks)))
     for width in (64, 128):
         names = [frame.walk for unit in units if unit.group == ("main", width, 64) for frame in unit.frames]
-        assert names == [walk.name for walk in walks if walk.keyframes[0].width == width]
+        assert names == [walk.name for walk in walks if walk.width == width]
 
 
 def test_units_come_model_by_model(make_keyframe: MakeKeyframe) -> None:
     """Of walks that alternate, and in the order in which the models first appear."""
-    walks = [Walk(f"w{i}", (make_keyframe(model=("xl", "main")[i % 2]),), still=True) for i in range(6)]
+    walks = [Walk(f"w{i}", (make_keyframe(),), 64, 64, still=True, model=("xl", "main")[i % 2]) for i in range(6)]
     plan = plan_for(walks, Limits(None, 2, False, "png"))
     units = list(plan_units(lambda: walks, plan))
     assert [(unit.group[0], [frame.walk for frame in unit.frames]) for unit in units] == [
@@ -141,7 +140,7 @@ def test_units_come_model_by_model(make_keyframe: MakeKeyframe) -> None:
     ],
 )
 def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: int | None, rows: int) -> None:
-    walks = [Walk(f"w{i}", (make_keyframe(guidance=guidance),), still=True) for i in range(count)]
+    walks = [Walk(f"w{i}", (make_keyframe(guidance=guidance),), 64, 64, still=True) for i in range(count)]
     assert plan_for(walks, Limits(limit, None, False, "png")).batch_rows == {("main", 64, 64): rows}
 
 
@@ -159,7 +158,7 @@ def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: i
     ],
 )
 def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, side: int, rows: int) -> None:
-    walk = Walk("w", (make_keyframe(width=side, height=side, frames=200), make_keyframe(width=side, height=side)))
+    walk = Walk("w", (make_keyframe(frames=200), make_keyframe()), side, side)
     assert plan_for([walk], limits).batch_rows == {("main", side, side): rows}
 
 
@@ -176,8 +175,8 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
 )
 def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, limits: Limits, size: int) -> None:
     group = ("main", side, side)
-    runs = {group: [Run(frames)]}
-    counts = Counts(0, frames, frames, frames * side * side, frames, {group: (frames, frames)}, runs)
+    stretches = {group: [Stretch(frames)]}
+    counts = Counts(0, frames, frames, frames * side * side, frames, {group: (frames, frames)}, stretches)
     plan = make_plan(counts, limits, {}, TARGETS)
     assert plan.unit_frames == {group: size}
     assert plan.units == -(-frames // size)
@@ -186,10 +185,10 @@ def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, l
 
 def test_counts(make_keyframe: MakeKeyframe) -> None:
     walks = [
-        Walk("moving", (make_keyframe(frames=3, guidance=1.0), make_keyframe(guidance=1.0))),
-        Walk("still", (make_keyframe(width=128, scheduler="heun", steps=4),), still=True),
-        Walk("embedded", (make_keyframe(model="flux", guidance=3.5, scheduler="flow-heun"),), still=True),
-        Walk("true", tuple(make_keyframe(model="flux", frames=4, true_guidance=scale) for scale in (0.0, 2.0))),
+        Walk("moving", (make_keyframe(frames=3, guidance=1.0), make_keyframe(guidance=1.0)), 64, 64),
+        Walk("still", (make_keyframe(scheduler="heun", steps=4),), 128, 64, still=True),
+        Walk("embedded", (make_keyframe(guidance=3.5, scheduler="flow-heun"),), 64, 64, still=True, model="flux"),
+        Walk("true", tuple(make_keyframe(frames=4, true_guidance=s) for s in (0.0, 2.0)), 64, 64, model="flux"),
     ]
     assert count_walks(walks, TARGETS) == Counts(
         walks=2,
@@ -198,15 +197,15 @@ def test_counts(make_keyframe: MakeKeyframe) -> None:
         pixels=10 * 64 * 64 + 128 * 64,
         evaluations=4 * 3 + 2 * 7 + 5 + 7 * 3,
         by_group={("main", 64, 64): (4, 4), ("main", 128, 64): (1, 2), ("flux", 64, 64): (6, 8)},
-        runs={("main", 64, 64): [Run(4)], ("main", 128, 64): [Run(1)], ("flux", 64, 64): [Run(6)]},
+        stretches={("main", 64, 64): [Stretch(4)], ("main", 128, 64): [Stretch(1)], ("flux", 64, 64): [Stretch(6)]},
     )
 
 
 def test_legs_that_share_stay_together_where_they_can(make_keyframe: MakeKeyframe) -> None:
     """Units of ten: a leg of six begins a new one behind six others, one of 25 begins a new one and is cut."""
-    first = [Walk(f"s{n}", (make_keyframe(),), still=True) for n in range(6)]
-    short = Walk("short", tuple(make_keyframe(frames=6, anchor=0.5, steps=4, seed=n) for n in range(2)))
-    long = Walk("long", tuple(make_keyframe(frames=25, anchor=0.5, steps=4, seed=n) for n in range(2)))
+    first = [Walk(f"s{n}", (make_keyframe(),), 64, 64, still=True) for n in range(6)]
+    short = Walk("short", tuple(make_keyframe(frames=6, steps=4, seed=n) for n in range(2)), 64, 64, anchor=0.5)
+    long = Walk("long", tuple(make_keyframe(frames=25, steps=4, seed=n) for n in range(2)), 64, 64, anchor=0.5)
     limits = Limits(None, 10, False, "png")
     plan = plan_for([*first, short, long], limits)
     sizes = [[frame.walk for frame in unit.frames] for unit in plan_units(lambda: iter([*first, short, long]), plan)]
@@ -224,9 +223,10 @@ def test_legs_that_share_stay_together_where_they_can(make_keyframe: MakeKeyfram
 
 def test_no_unit_of_one_frame_ends_a_leg(make_keyframe: MakeKeyframe) -> None:
     walks = [
-        Walk(f"w{n}", tuple(make_keyframe(frames=8, anchor=0.5, seed=seed) for seed in range(2))) for n in range(3)
+        Walk(f"w{n}", tuple(make_keyframe(frames=8, seed=seed) for seed in range(2)), 64, 64, anchor=0.5)
+        for n in range(3)
     ]
-    long = [Walk("w", tuple(make_keyframe(frames=41, tween=1, seed=seed) for seed in range(2)))]
+    long = [Walk("w", tuple(make_keyframe(frames=41, seed=seed) for seed in range(2)), 64, 64, tween=1)]
     for some, sizes in ((walks, [9, 9, 9]), (long, [9] * 9 + [2])):
         plan = plan_for(some, Limits(None, None, False, "png"))
         assert [len(unit.frames) for unit in plan_units(lambda some=some: iter(some), plan)] == sizes  # type: ignore[misc]
@@ -237,8 +237,8 @@ def test_what_moves_is_counted_frame_by_frame(make_keyframe: MakeKeyframe) -> No
     keyframes = [
         make_keyframe(frames=4, steps=10, image="a.png", strength=s, guidance=g) for s, g in ((0.2, 0), (1, 4))
     ]
-    recipes = [frame.recipe for frame in frames_of(Walk("w", tuple(keyframes)), TARGETS["main"])]
-    counts = count_walks([Walk("w", tuple(keyframes))], TARGETS)
+    recipes = [frame.recipe for frame in frames_of(Walk("w", tuple(keyframes), 64, 64), TARGETS["main"])]
+    counts = count_walks([Walk("w", tuple(keyframes), 64, 64)], TARGETS)
     assert counts.evaluations == sum((1 + recipe.guided) * (10 - recipe.skipped_steps) for recipe in recipes)
     assert counts.by_group["main", 64, 64] == (5, sum(1 + recipe.guided for recipe in recipes))
 
@@ -253,8 +253,10 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
     pndm = {"anchor": 1.0, "scheduler": "pndm"}
     for fields in ({}, {"anchor": 0.6}, {"tween": 2}, both, heun, pndm, {"easing": "onsets"}, denoising):
         pace: Any = {"onset_pace": (0.0, 0.5, 0.5, 0.5)} if "easing" in fields else {}
-        keyframes = [make_keyframe(seed=n, frames=4, steps=5, **fields, **pace) for n in range(3)]
-        walk = Walk("w", tuple(keyframes[:1] if "motion" in fields else keyframes))
+        own = {name: fields[name] for name in fields if name in column_names("walk")}
+        rest = {name: fields[name] for name in fields if name not in own}
+        keyframes = [make_keyframe(seed=n, frames=4, steps=5, **rest, **pace) for n in range(3)]
+        walk = Walk("w", tuple(keyframes[:1] if "motion" in fields else keyframes), 64, 64, **own)
         recipes = [frame.recipe for frame in frames_of(walk, TARGETS["main"])]
         renderer.forget()
         renderer.prepare(recipes)
@@ -290,8 +292,8 @@ def test_evaluations(make_keyframe: MakeKeyframe, scheduler: str, steps: int, ca
 
 def test_plan_through_json(make_keyframe: MakeKeyframe) -> None:
     walks = [
-        Walk("a", (make_keyframe(),), still=True),
-        Walk("b", (make_keyframe(width=128, model="flux"),), still=True),
+        Walk("a", (make_keyframe(),), 64, 64, still=True),
+        Walk("b", (make_keyframe(),), 128, 64, still=True, model="flux"),
     ]
     plan = plan_for(walks)
     assert [show_group(group) for group in plan.batch_rows] == ["main 64x64", "flux 128x64"]
@@ -300,7 +302,7 @@ def test_plan_through_json(make_keyframe: MakeKeyframe) -> None:
 
 def test_units_stream(make_keyframe: MakeKeyframe) -> None:
     """The first unit is there before the second walk is read."""
-    walk = Walk("w", (make_keyframe(frames=100), make_keyframe()))
+    walk = Walk("w", (make_keyframe(frames=100), make_keyframe()), 64, 64)
     plan = plan_for([walk, walk])
 
     def source() -> Iterator[Walk]:

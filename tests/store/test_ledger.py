@@ -13,10 +13,12 @@ import pytest
 from render.core.atomic import partial
 from render.core.blend import Prompt, Seed
 from render.core.errors import StoreError
-from render.core.recipe import Frame, Keyframe, Receipt, Recipe, Unit
+from render.core.recipe import Recipe
+from render.core.unit import Frame, Receipt, Unit
+from render.core.walk import Keyframe
 from render.store.ledger import Ledger
 
-KEYFRAME = Keyframe(1, "p", "", 1, 1, "linear", "slerp", 64, 64, 2, 1.0, "ddim")
+KEYFRAME = Keyframe(1, "p", "", 1, 1, "linear", "slerp", 2, 1.0, "ddim")
 
 
 @pytest.fixture

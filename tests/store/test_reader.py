@@ -23,8 +23,10 @@ import render.store.reader
 import render.store.shard
 from render.core.blend import Prompt, Seed
 from render.core.errors import StoreError
-from render.core.recipe import Frame, Keyframe, Recipe, Unit
+from render.core.recipe import Recipe
+from render.core.unit import Frame, Unit
 from render.core.vocabulary import STORE_COLUMNS
+from render.core.walk import Keyframe
 from render.store.encode import encode_image
 from render.store.ledger import Ledger
 from render.store.reader import ImageStore, StoredFrame, open_store
@@ -37,7 +39,7 @@ WALK, OTHER, STILL = "ball", "o'ther é", "still-00001"
 
 
 def make_frame(walk: str, index: int) -> Frame:
-    keyframe = Keyframe(1, f"of {walk}", "", index, 1, "linear", "slerp", SIZE, SIZE, 2, 1.0, "ddim", labels=("g",))
+    keyframe = Keyframe(1, f"of {walk}", "", index, 1, "linear", "slerp", 2, 1.0, "ddim", labels={"group": "g"})
     recipe = Recipe(Prompt(keyframe.prompt), Prompt(""), Seed(index), SIZE, SIZE, 2, 1.0, "ddim", "m")
     return Frame(walk, index, recipe, keyframe)
 

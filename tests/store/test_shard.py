@@ -21,8 +21,10 @@ from PIL import Image
 import render.store.shard
 from render.core.blend import Prompt, Seed, mix
 from render.core.errors import StoreError
-from render.core.recipe import Frame, Keyframe, Recipe, Unit
+from render.core.recipe import Recipe
+from render.core.unit import Frame, Unit
 from render.core.vocabulary import STORE_COLUMNS
+from render.core.walk import Keyframe
 from render.store.encode import ENCODINGS, encode_image
 from render.store.ledger import Ledger
 from render.store.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
@@ -65,8 +67,8 @@ def make_pixels(seed: int, size: int = 8) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
 
 
-def make_unit(frames: int = 3, labels: tuple[Any, ...] = ()) -> Unit:
-    keyframe = Keyframe(1, "a dog", "blurry", 5, frames, "linear", "slerp", 8, 8, 2, 3.0, "ddim", labels=labels)
+def make_unit(frames: int = 3, labels: dict[str, Any] | None = None) -> Unit:
+    keyframe = Keyframe(1, "a dog", "blurry", 5, frames, "linear", "slerp", 2, 3.0, "ddim", labels=labels or {})
     recipes = [
         Recipe(
             prompt=mix("slerp", Prompt("a dog"), Prompt("a cat"), n / frames),
@@ -186,8 +188,8 @@ def test_the_features_are_those_that_datasets_derives() -> None:
 def test_a_label_keeps_type_and_value(ledger: Ledger, tmp_path: Path, name: str) -> None:
     kind, value = LABELS[name]
     schema = shard_schema(labels_of(pa.schema([(name, kind)])))
-    unit = make_unit(2, (value,))
-    unit = replace(unit, frames=(unit.frames[0], replace(make_unit(2, (None,)).frames[1])))
+    unit = make_unit(2, {name: value})
+    unit = replace(unit, frames=(unit.frames[0], replace(make_unit(2, {name: None}).frames[1])))
     receipt = write_shard(ledger, unit, [make_image(n) for n in range(2)], ORIGIN, schema, 1.0)
     path = ledger.folder.data / str(receipt.file)
     table = pq.ParquetFile(path).read()

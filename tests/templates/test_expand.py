@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.core.errors import JobError, ManifestError
-from render.core.recipe import MAIN
 from render.core.vocabulary import DIFFUSION_SCHEDULERS
+from render.core.walk import MAIN
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
 from render.models.families import SamplingDefaults
@@ -266,7 +266,7 @@ def test_a_csv_becomes_a_manifest(tmp_path: Path, folder: Path) -> None:
     ]
     manifest = read_manifest(tmp_path / "m.parquet", DEFAULTS, MODELS)
     keyframes = [walk.keyframes[0] for walk in manifest.walks()]
-    assert [(k.prompt, k.labels[0]) for k in keyframes] == [(row["prompt"], row["template"]) for row in rows]
+    assert [(k.prompt, k.labels["template"]) for k in keyframes] == [(row["prompt"], row["template"]) for row in rows]
     assert [k.seed for k in keyframes[:2]] == [5, 5]
 
 
@@ -276,7 +276,7 @@ def test_csv_and_parquet_read_alike(tmp_path: Path, ending: str) -> None:
     frame.to_parquet(tmp_path / "t.parquet")
     expand_templates(tmp_path / "t.parquet", tmp_path / f"m.{ending}", Expansion("combinatorial"))
     walks = list(read_manifest(tmp_path / f"m.{ending}", DEFAULTS, MODELS).walks())
-    found = [(k.prompt, k.steps, *k.labels) for (k,) in (walk.keyframes for walk in walks)]
+    found = [(k.prompt, k.steps, *k.labels.values()) for (k,) in (walk.keyframes for walk in walks)]
     template = 'say "{hi|bye}",\nplease'
     words = ["hi", "bye"]
     ages: list[tuple[int, float | None]] = [(10, 1.5), (20, None)]

@@ -1,0 +1,260 @@
+"""The columns of a manifest, one entry each.
+
+Everything that is known of a column follows from its entry: its place in the stored manifest, the rule for its cells, the
+value of empty ones, the table in docs/manifest.md, and that it is no label. `name` is also the field of `Keyframe` or
+`Walk` that holds the value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, TypeAlias
+
+from render.core.blend import INTERPOLATIONS
+from render.core.recipe import SEED_MAX
+from render.core.vocabulary import DIRECTIONS, EASINGS, LOOPS, SHOWN
+from render.core.walk import MAIN
+
+__all__ = ["COLUMNS", "Cell", "Choice", "Column", "Flag", "Integer", "Number", "Other", "column_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Integers from `low` to `high`."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Finite numbers from `low` to `high`."""
+
+    low: float
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Yes or no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Cells whose rule needs more than the column: the model, the job, files, other rows."""
+
+
+Cell: TypeAlias = Integer | Number | Choice | Flag | Other
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a manifest."""
+
+    name: str
+    cell: Cell  # what its cells may hold
+    of: Literal["keyframe", "walk", "still"]  # whose value it is; a walk's stands in its first row
+    meaning: str  # Markdown, for docs/manifest.md
+    _: KW_ONLY
+    default: Any = None  # of empty cells, where neither job nor model has one
+    default_of: Literal["column", "job", "model"] = "column"  # who says what empty cells take
+    stored: bool = True  # in the stored manifest; False for what others stand for once it is read
+    by_reader: bool = False  # filled in when a manifest is read; no table may bring it
+    aliases: tuple[str, ...] = ()  # names that other programs have for it
+
+
+COLUMNS = (
+    Column(
+        "walk",
+        Other(),
+        "walk",
+        "name of the walk: a safe file name of at most 120 bytes, with the point of a sweep; its keyframes stand on "
+        "consecutive rows. A row without one is a still",
+    ),
+    Column("prompt", Other(), "keyframe", "what to draw; moves along a walk. The only column that is required"),
+    Column(
+        "negative_prompt",
+        Other(),
+        "keyframe",
+        "what not to draw; moves along a walk, too",
+        default_of="job",
+    ),
+    Column(
+        "seed",
+        Integer(0, SEED_MAX),
+        "keyframe",
+        "0 … 2⁶³-1. In a walk an empty one holds the seed before it, the first one the job's; a still without one gets its "
+        "own from the job's seed and its row",
+        default_of="job",
+    ),
+    Column("images", Integer(1, 1_000_000), "still", "images of a still, with consecutive seeds", default=1),
+    Column(
+        "frames",
+        Integer(1, 1_000_000),
+        "keyframe",
+        "frames from this keyframe up to, not including, the next. The last keyframe gives one",
+        default_of="job",
+    ),
+    Column(
+        "easing",
+        Choice(EASINGS),
+        "keyframe",
+        "pace of the leg that starts here: `linear`, `smooth`, `ease-in`, `ease-out`, or `onsets` of the walk's sound",
+        default_of="job",
+    ),
+    Column(
+        "interpolation",
+        Choice(INTERPOLATIONS),
+        "keyframe",
+        "of prompts, for the leg that starts here: `slerp` (one angle a token, the default), `slerp-global` (one angle) or "
+        "`lerp`. Noise always slerps",
+        default_of="job",
+    ),
+    Column("width", Other(), "walk", "pixels, a multiple of what the model asks for", default_of="model"),
+    Column("height", Other(), "walk", "pixels, likewise", default_of="model"),
+    Column(
+        "steps",
+        Other(),
+        "keyframe",
+        "sampling steps, at most 998, 50 with `lcm`. A leg has those of the keyframe that it starts from",
+        default_of="model",
+        aliases=("step", "num_inference_steps"),
+    ),
+    Column(
+        "guidance",
+        Other(),
+        "keyframe",
+        "guidance scale; moves along a walk. 1 and below is off",
+        default_of="model",
+        aliases=("cfg", "cfg_scale", "guidance_scale"),
+    ),
+    Column(
+        "scheduler",
+        Other(),
+        "keyframe",
+        "one of those below that fit the model. A leg has that of the keyframe that it starts from",
+        default_of="model",
+        aliases=("sampler",),
+    ),
+    Column(
+        "true_guidance",
+        Other(),
+        "keyframe",
+        "of a model whose `guidance` is an input of its network (FLUX.1-dev): classifier-free guidance beside it, which "
+        "moves, too; 1, the default, is off",
+        default=1.0,
+        aliases=("true_cfg", "true_cfg_scale"),
+    ),
+    Column("model", Other(), "walk", "`main`, the job's `model`, or a key of its `models`", default=MAIN),
+    Column("motion", Other(), "walk", "course of the walk: one of the motions below", default="line"),
+    Column(
+        "loop",
+        Choice(LOOPS),
+        "walk",
+        "`none`, or `cycle`, which adds the leg from the last keyframe back to the first",
+        default="none",
+    ),
+    Column(
+        "step_size",
+        Number(0.0),
+        "walk",
+        "amount by which each frame moves each number of the embeddings",
+        default=0.005,
+    ),
+    Column(
+        "direction",
+        Choice(DIRECTIONS),
+        "walk",
+        "that they move in: `ones`, or a `random` one of the walk's seed",
+        default="ones",
+    ),
+    Column("vary_noise", Flag(), "walk", "yes or no: each cell starts from its own noise", default=False),
+    Column(
+        "anchor",
+        Number(0.0, 1.0),
+        "walk",
+        "0 … 1, the part of the steps that is denoised once, half way between the keyframes, and shared by all frames of a "
+        "leg; each goes on with its own. What keeps still is steadier, and the steps are saved: taken once in each unit "
+        "that holds some of the frames, so a larger `store.unit_frames` saves more",
+        default=0.0,
+    ),
+    Column(
+        "tween",
+        Integer(0, 1000),
+        "walk",
+        "number of frames between neighbours that are only decoded, from a slerp of both final latents",
+        default=0,
+    ),
+    Column("every", Integer(1, 1000), "walk", "steps from frame to frame", default=1),
+    Column(
+        "shown",
+        Choice(SHOWN),
+        "walk",
+        "`latents` as they are, or the `clean` image x̂₀ that the step predicts",
+        default="latents",
+    ),
+    Column(
+        "fps", Other(), "walk", "frames per second of the walk's animations; empty or 0 takes the job's", default=0.0
+    ),
+    Column(
+        "image",
+        Other(),
+        "keyframe",
+        "a start image: a path inside the job's folder of `media`; all keyframes of a walk have one, or none. It is turned "
+        "upright, what is transparent becomes white, and it takes the row's size",
+    ),
+    Column("image_sha256", Other(), "keyframe", "hash of that file; checked where it is given"),
+    Column(
+        "strength",
+        Number(0.0, 1.0),
+        "keyframe",
+        "0 … 1, the part of the start image that is noised away, and of the steps that are taken; moves along, but not in "
+        "an anchored walk",
+        default=0.8,
+    ),
+    Column("audio", Other(), "walk", "a sound file inside the job's folder of `media`, which goes into the walk's MP4"),
+    Column("audio_sha256", Other(), "walk", "hash of that file; checked where it is given"),
+    Column(
+        "time_s",
+        Number(0.0),
+        "keyframe",
+        "the second at which the keyframe stands, in place of the `frames` before it; of the first one, where in the sound "
+        "the walk begins",
+        default=0.0,
+    ),
+    Column(
+        "beat",
+        Number(0.0),
+        "keyframe",
+        "the same, counted in beats of the walk's sound from 0",
+        default=0.0,
+        stored=False,
+    ),
+    Column(
+        "audio_smooth",
+        Number(0.0, 1.0),
+        "walk",
+        "0 … 1, part of an even pace in that of `onsets`",
+        default=0.0,
+        stored=False,
+    ),
+    Column("onset_pace", Other(), "keyframe", "position of each frame between its keyframes", by_reader=True),
+    Column("source_row", Other(), "keyframe", "row of the table that it was read from", by_reader=True),
+)
+
+
+def column_names(of: str | None = None, stored: bool | None = None) -> tuple[str, ...]:
+    """Return the names of the columns in order: all, or those of keyframes, walks or stills, or those that are stored."""
+    return tuple(
+        column.name
+        for column in COLUMNS
+        if (of is None or column.of == of) and (stored is None or column.stored == stored)
+    )

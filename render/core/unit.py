@@ -1,0 +1,79 @@
+"""Frames, the units that they are rendered in, and the receipts of those."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
+
+from render.core.recipe import Recipe, canonical_json
+from render.core.walk import MAIN, Keyframe
+
+__all__ = ["Frame", "Group", "Receipt", "Unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A recipe with its place."""
+
+    walk: str
+    index: int  # from 0
+    recipe: Recipe
+    keyframe: Keyframe  # the start of the frame's leg: its prompt, seed and labels go into the store's columns
+
+
+Group: TypeAlias = tuple[str, int, int]  # (model, width, height): frames of one group share units
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A fixed list of frames of one model and shape: the grain of scheduling, retry, file and commit.
+
+    `id` is the unit's slot in the commit ledger: its number, then `-0`/`-1` for each bisection and `-r` for each retry
+    of quarantined frames.
+    """
+
+    id: str
+    of: int  # number of units in the plan, for the file's name
+    frames: tuple[Frame, ...]
+    batch_rows: int  # batch size, counted in network inputs
+    model: str = MAIN  # name of the model in the job
+
+    @property
+    def group(self) -> Group:
+        """The model's name in the job, width and height in pixels, of every frame."""
+        recipe = self.frames[0].recipe
+        return self.model, recipe.width, recipe.height
+
+    def part(self, suffix: str, positions: Iterable[int]) -> Unit:
+        """The unit of some of this one's frames, with a ledger slot below this one's."""
+        return replace(self, id=f"{self.id}-{suffix}", frames=tuple(self.frames[p] for p in positions))
+
+    def halves(self) -> tuple[Unit, Unit]:
+        middle = len(self.frames) // 2
+        return self.part("0", range(middle)), self.part("1", range(middle, len(self.frames)))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a unit; as JSON it is the unit's commit record."""
+
+    unit: str
+    file: str | None  # shard below data/, None where every frame is in quarantine
+    frames: int  # in the shard
+    size_bytes: int
+    sha256: str  # of the shard file
+    seconds: float
+    batch_rows: int
+    blank: tuple[int, ...] = ()  # positions in the unit of frames of a single colour
+    quarantined: tuple[int, ...] = ()  # positions in the unit of frames that failed; the rest is in the shard
+
+    def to_json(self) -> str:
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Receipt:
+        fields = json.loads(text)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
