@@ -12,8 +12,9 @@ import pytest
 import render
 from render.cli import _parser
 from render.core.blend import INTERPOLATIONS
-from render.core.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS, STORE_COLUMNS
+from render.core.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS
 from render.job.config import JobConfig, load_job
+from render.store.columns import STORE_COLUMNS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -40,7 +40,6 @@ from render.core.vocabulary import (
     SHORTHANDS,
     SHOWN,
     STEPS_MAX,
-    STORE_COLUMNS,
 )
 
 __all__ = [
@@ -67,7 +66,6 @@ __all__ = [
     "SHORTHANDS",
     "SHOWN",
     "STEPS_MAX",
-    "STORE_COLUMNS",
     "Blend",
     "Circle",
     "Frame",

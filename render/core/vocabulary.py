@@ -1,4 +1,4 @@
-"""The words that manifests, jobs and stores use. Standard library only."""
+"""The words that manifests and jobs use. Standard library only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ __all__ = [
     "SHORTHANDS",
     "SHOWN",
     "STEPS_MAX",
-    "STORE_COLUMNS",
 ]
 
 EASINGS = ("linear", "smooth", "ease-in", "ease-out", "onsets")
@@ -77,28 +76,5 @@ COLUMNS = (
     *FROZEN_ONLY,
 )
 SHORTHANDS = ("beat", "audio_smooth")  # columns that others of them stand for once a manifest is read
-STORE_COLUMNS = (
-    "image",
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "step",
-    "cfg",
-    "sampler",
-    "width",
-    "height",
-    "timestamp",
-    "key",
-    "walk",
-    "frame",
-    "recipe",
-    "sha256",
-    "model",
-    "revision",
-    "batch_rows",
-    "device",
-    "dtype",
-    "render_ms",
-)
 FPS_MIN, FPS_MAX = 0.1, 240.0  # frames per second of an animation
 GIF_FPS_MAX = 50  # a delay of 2 centiseconds; browsers play shorter ones as 10

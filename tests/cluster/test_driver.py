@@ -32,8 +32,10 @@ from render.core.blend import Prompt, Seed
 from render.core.errors import ModelError, RunError
 from render.core.recipe import Frame, Keyframe, Receipt, Recipe, Unit
 from render.job.workforce import Workforce
+from render.store.columns import Origin
+from render.store.encode import Rendered
 from render.store.ledger import Ledger
-from render.store.shard import Origin, Rendered, shard_schema, write_shard
+from render.store.shard import shard_schema, write_shard
 
 pytest_plugins = ["stores"]
 

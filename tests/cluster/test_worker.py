@@ -28,11 +28,11 @@ from render.cluster.lane import TRIES
 from render.cluster.worker import Setup, Worker
 from render.core.errors import ModelError
 from render.core.recipe import Frame, Keyframe, Receipt, Recipe, Target, Unit, Walk
-from render.core.vocabulary import STORE_COLUMNS
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.models.model import Model, resolve_model
 from render.plan.motion import frames_of
+from render.store.columns import STORE_COLUMNS
 from render.store.encode import ENCODINGS
 from render.store.ledger import Ledger
 

@@ -22,10 +22,10 @@ import render.store.shard
 from render.core.blend import Prompt, Seed, mix
 from render.core.errors import StoreError
 from render.core.recipe import Frame, Keyframe, Recipe, Unit
-from render.core.vocabulary import STORE_COLUMNS
-from render.store.encode import ENCODINGS, encode_image
+from render.store.columns import STORE_COLUMNS, Origin
+from render.store.encode import ENCODINGS, Rendered, encode_image
 from render.store.ledger import Ledger
-from render.store.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
+from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 ORIGIN = Origin("starter", "abc", "CPU, 1 thread", "float32", "png")
 NO_LABELS = pa.schema([])
