@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.core import GIF_FPS_MAX, JobError, Walk
-from render.job import AnimationConfig, JobConfig
+from render.job import AnimationConfig, JobConfig, as_written
 from render.media import Sound
 from render.output.animate import Animation, write_animation
 from render.output.captions import captions, description
@@ -58,21 +57,21 @@ def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> Non
         return
     kept = OutputFolder(store.path).sound(start.audio, start.audio_sha256)
     sound = Sound(kept, start.time_s) if start.audio else None
-    write_animation(path, pixels, settings, walk.name, description(walk, _told(job)), sound)
+    write_animation(path, pixels, settings, walk.name, description(walk, _public_keys(job)), sound)
     if path.suffix == ".mp4":
         path.with_suffix(".srt").unlink(missing_ok=True)
 
 
-def _told(job: JobConfig) -> dict[str, Any]:
-    """The job as its animations tell it, which may go far: not what it ran on, and of files and folders the names alone."""
+def _public_keys(job: JobConfig) -> dict[str, Any]:
+    """Return the keys of a job that are fit to be published in a file: no workers, no folders, of paths only the names."""
 
-    def told(name: str, value: Any) -> Any:
-        return Path(value).name if name in {"manifest", "id", "path"} and Path(value).is_absolute() else value
+    def public(key: str, value: Any) -> Any:
+        return Path(value).name if key in {"manifest", "id", "path"} and Path(value).is_absolute() else value
 
-    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {name: told(name, value) for name, value in pairs if name not in {"output", "media", "workers"}}
+    def section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: public(key, value) for key, value in pairs if key not in {"output", "media", "workers"}}
 
-    return asdict(job, dict_factory=fields)
+    return as_written(job, section)
 
 
 class _Pixels:
