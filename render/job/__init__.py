@@ -10,6 +10,7 @@ same job. Nothing here loads torch, Ray or pyarrow.
 
 from __future__ import annotations
 
+from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS, CRF_MAX
 from render.job.config import load_job
 from render.job.keys import AnimationConfig, JobConfig, ModelConfig, as_written, to_yaml
 from render.job.settings import check_section
@@ -17,6 +18,9 @@ from render.job.sweep import UNSWEPT, Axis, Sweep, Value
 from render.job.workforce import Workforce, choose_workforce, uses_gpu
 
 __all__ = [
+    "ANIMATION_FORMATS",
+    "ANIMATION_LOOPS",
+    "CRF_MAX",
     "UNSWEPT",
     "AnimationConfig",
     "Axis",

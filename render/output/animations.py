@@ -1,4 +1,4 @@
-"""Which animations an output folder gets, and what they carry."""
+"""List and write the animations of an output folder, with subtitles, titles and comments."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["animation_files", "write_file"]
 def animation_files(
     store: ImageStore, walks: Callable[[], Iterable[Walk]], config: AnimationConfig
 ) -> list[tuple[Path, Walk]]:
-    """The files below OUT/animations, with the walk of each: of all that have more than one frame, some of it committed.
+    """List the files below OUT/animations with their walks: walks of several frames, some of them committed.
 
-    Raises JobError for a walk whose own rate is too high for a GIF.
+    Raises JobError for a walk whose own `fps` is too high for a GIF.
     """
     folder = OutputFolder(store.path).animations
     moving = [walk for walk in walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
@@ -42,9 +42,10 @@ def animation_files(
 
 
 def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> None:
-    """Write one of them. Walks that close play round and round, and those with a sound from its start to its end.
+    """Write one of the files that `animation_files` lists.
 
-    An MP4 takes the subtitles of the one before it away, whose times may be others.
+    A walk that ends where it began, or that has a sound, is played forward again and again (`cycle`), whatever the job's
+    loop. Writing an MP4 deletes older subtitles beside it, whose times may differ.
     """
     start, config = walk.keyframes[0], job.animation
     path.parent.mkdir(exist_ok=True)
@@ -75,16 +76,16 @@ def _public_keys(job: JobConfig) -> dict[str, Any]:
 
 
 class _Pixels:
-    """The frames of a walk as arrays `[H, W, 3]`, in the order in which they are shown, decoded as they are asked for.
+    """Frames of a walk as arrays uint8 `[H, W, 3]`, in the order of playing, decoded on demand.
 
-    Where a frame is missing the next follows at once, or the one before stays where a sound has to be `kept_time` with.
+    A frame that is not committed is skipped. With `keep_time` (for a sound) the frame before it is shown instead.
     """
 
-    def __init__(self, frames: Frames, order: list[int], kept_time: bool) -> None:
+    def __init__(self, frames: Frames, order: list[int], keep_time: bool) -> None:
         places = {index: place for place, index in enumerate(frames.indices)}
-        there = [index for index in order if index in places]
-        held = accumulate(order, lambda last, index: index if index in places else last, initial=there[0])
-        self.indices = list(held)[1:] if kept_time else there
+        stored = [index for index in order if index in places]
+        held = accumulate(order, lambda last, index: index if index in places else last, initial=stored[0])
+        self.indices = list(held)[1:] if keep_time else stored
         self._frames, self._order = frames, [places[index] for index in self.indices]
 
     def __len__(self) -> int:
