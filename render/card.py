@@ -1,4 +1,4 @@
-"""The dataset card of an output folder: what lies in it, how it was made, how to open it."""
+"""Write the dataset card of an output folder: its content, how it was made, how to open it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from string import Template
 
 from render.core import write_atomically
 from render.prepare import Prepared
-from render.store import OutputFolder
+from render.store import STORE_TABLE, OutputFolder
 
 __all__ = ["write_card"]
 
@@ -39,26 +39,17 @@ store.frame("$example").image()
 select walk, frame, prompt, seed from '$out/data/*.parquet';
 ```
 
-| column | what it holds |
-|---|---|
-| `image` | the picture: `bytes` and a `path` to name it by |
-| `prompt`, `negative_prompt`, `seed` | of the keyframe that the frame starts from |
-| `step`, `cfg`, `sampler`, `width`, `height` | sampling steps, guidance scale, scheduler, size in pixels |
-| `walk`, `frame` | the walk's or still's name, and the frame's place in it from 0 |
-| `recipe` | JSON of everything that fixes the pixels, the point between the keyframes included |
-| `key` | the recipe's hash |
-| `sha256` | of the pixels as uint8 RGB before encoding |
-| `model`, `revision` | which model |
-| `batch_rows`, `device`, `dtype` | what the last bits depend on besides |
-| `timestamp`, `render_ms` | when it was made, and the time a frame of its shard took |
+| column | type | meaning |
+|---|---|---|
+$columns
 
-Further columns are labels of the manifest. Animations of the walks are in `animations/`. The folder `.run/` holds job,
-manifest, plan and commit records; the same command resumes the job from them.
+Further columns are labels: columns of the manifest that nightrender does not use itself. Animations of the walks are in
+`animations/`. The folder `.run/` holds job, manifest, plan and commit records; the same command resumes the job from them.
 """)
 
 
 def write_card(prepared: Prepared) -> None:
-    """Write `README.md` of the output folder, which also tells `datasets` what to load."""
+    """Write OUT/README.md; its YAML header lists the files that `datasets.load_dataset` reads."""
     job, counts = prepared.job, prepared.counts
     text = CARD.substitute(
         name=job.output.name,
@@ -67,6 +58,7 @@ def write_card(prepared: Prepared) -> None:
         stills=counts.stills,
         manifest=job.manifest.name,
         models=_models(prepared),
+        columns="\n".join(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in STORE_TABLE),
         out=job.output.name,
         example=next(prepared.manifest.walks()).name,
     )
@@ -74,12 +66,12 @@ def write_card(prepared: Prepared) -> None:
 
 
 def _models(prepared: Prepared) -> str:
-    """Which models, each with its name in the job where there are several."""
+    """Name the models by id and fingerprint; of several, each also by its name in the job."""
     several = len(prepared.models) > 1
-    told = [
+    names = [
         f"`{model.id}`"
         + (f" at `{model.revision}`" if model.revision else "")
         + f" ({f'`{name}`, ' if several else ''}fingerprint `{model.fingerprint}`)"
         for name, model in prepared.models.items()
     ]
-    return f"model{'s' if several else ''} {' and '.join(told)}"
+    return f"model{'s' if several else ''} {' and '.join(names)}"

@@ -15,7 +15,7 @@ from render.core import (
     ModelError,
     Target,
 )
-from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, parse_sweep, uses_gpu
+from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
 from render.manifest import Defaults, Manifest, ModelRules, SizeRule, read_manifest
 from render.models import Changes, Model, SamplingDefaults, resolve_model
 from render.plan import (
@@ -63,8 +63,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
-    sweep = parse_sweep(job.sweep, job.sweep_limit)
-    manifest = read_manifest(job.manifest, _defaults(job), rules, sweep)
+    manifest = read_manifest(job.manifest, _defaults(job), rules, job.sweep)
     models = resolve_models(job, manifest.models, weights)
     targets = {
         name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
@@ -76,7 +75,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
     plan = replace(plan, threads=workforce.threads)
-    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)), sweep.count)
+    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)), job.sweep.count)
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:

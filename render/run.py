@@ -13,7 +13,7 @@ from typing import Protocol
 
 from render.card import write_card
 from render.core import RunError, Unit
-from render.job import JobConfig, load_job, parse_sweep
+from render.job import JobConfig, load_job
 from render.manifest import Manifest
 from render.output import UNWRITABLE, animation_files, write_file, write_sheets
 from render.plan import plan_units
@@ -184,5 +184,5 @@ def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report, fail
 
 def _sheets(manifest: Manifest, job: JobConfig, store: ImageStore, failed: list[str]) -> tuple[Path, ...]:
     """Write the sheets; what could not be written is added to `failed`."""
-    sweep, config = parse_sweep(job.sweep, job.sweep_limit), job.sheets
-    return tuple(write_sheets(store, manifest.walks, sweep, config.kinds, config.cell, partial(_noted, failed)))
+    config = job.sheets
+    return tuple(write_sheets(store, manifest.walks, job.sweep, config.kinds, config.cell, partial(_noted, failed)))

@@ -18,7 +18,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
     "templates": {"core", "manifest"},
     "cluster": {"core", "engine", "job", "models", "store"},
     "engine": {"core", "media", "models"},
-    "manifest": {"core", "job", "media", "models", "plan"},
+    "manifest": {"core", "job", "media", "models", "plan", "store"},
     "plan": {"core"},
     "store": {"core"},
     "models": {"core", "starter"},

@@ -12,8 +12,11 @@ import pytest
 import render
 from render.cli import _parser
 from render.core.blend import INTERPOLATIONS
-from render.core.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS, STORE_COLUMNS
-from render.job.config import JobConfig, load_job
+from render.core.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS
+from render.job.config import load_job
+from render.job.keys import JobConfig
+from render.job.sweep import Sweep
+from render.store.columns import STORE_COLUMNS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -50,7 +53,7 @@ def test_the_readme_names_every_column_and_choice(word: str) -> None:
 
 def _keys(prefix: str, value: object) -> list[str]:
     fields = getattr(value, "__dataclass_fields__", None)
-    if fields is None:
+    if fields is None or isinstance(value, Sweep):
         return [prefix]
     return [key for name in fields for key in _keys(f"{prefix}.{name}".lstrip("."), getattr(value, name))]
 

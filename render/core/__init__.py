@@ -22,7 +22,6 @@ from render.core.vocabulary import (
     LCM_STEPS_MAX,
     SCHEDULERS,
     STEPS_MAX,
-    STORE_COLUMNS,
 )
 from render.core.walk import MAIN, Keyframe, Walk
 
@@ -43,7 +42,6 @@ __all__ = [
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
-    "STORE_COLUMNS",
     "Blend",
     "Cell",
     "Choice",

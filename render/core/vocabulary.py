@@ -1,4 +1,4 @@
-"""The words that manifests, jobs and stores use. Standard library only."""
+"""The words that manifests and jobs use. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ __all__ = [
     "SCHEDULERS",
     "SHOWN",
     "STEPS_MAX",
-    "STORE_COLUMNS",
 ]
 
 EASINGS = ("linear", "smooth", "ease-in", "ease-out", "onsets")
@@ -42,28 +41,5 @@ SCHEDULERS = DIFFUSION_SCHEDULERS + FLOW_SCHEDULERS
 # With 999 of 1000 timesteps some schedulers' steps are no numbers, with 1000 some have no first; lcm's are some of 50.
 STEPS_MAX, LCM_STEPS_MAX = 998, 50
 FORMATS = ("png", "webp", "jpeg")
-STORE_COLUMNS = (
-    "image",
-    "prompt",
-    "negative_prompt",
-    "seed",
-    "step",
-    "cfg",
-    "sampler",
-    "width",
-    "height",
-    "timestamp",
-    "key",
-    "walk",
-    "frame",
-    "recipe",
-    "sha256",
-    "model",
-    "revision",
-    "batch_rows",
-    "device",
-    "dtype",
-    "render_ms",
-)
 FPS_MIN, FPS_MAX = 0.1, 240.0  # frames per second of an animation
 GIF_FPS_MAX = 50  # a delay of 2 centiseconds; browsers play shorter ones as 10

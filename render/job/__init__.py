@@ -1,13 +1,26 @@
-"""job."""
+"""The job: one YAML file with `key=value` overrides → a frozen `JobConfig`, checked key by key.
+
+Come in by `load_job`; `as_written` and `to_yaml` lead back to the keys of a job file. A new key is a field of a section
+in `keys.py`, and its range an entry of BOUNDS in `bounds.py`.
+
+Promises: every unknown key, wrong type and value out of range is told at once, each with its place. A JobConfig holds
+parsed values: paths are absolute, LoRAs and the sweep need no further reading. `to_yaml` writes a file that loads to the
+same job. Nothing here loads torch, Ray or pyarrow.
+"""
 
 from __future__ import annotations
 
-from render.job.config import AnimationConfig, JobConfig, ModelConfig, load_job, to_yaml
+from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS, CRF_MAX
+from render.job.config import load_job
+from render.job.keys import AnimationConfig, JobConfig, ModelConfig, as_written, to_yaml
 from render.job.settings import check_section
-from render.job.sweep import UNSWEPT, Axis, Sweep, Value, parse_sweep
+from render.job.sweep import UNSWEPT, Axis, Sweep, Value
 from render.job.workforce import Workforce, choose_workforce, uses_gpu
 
 __all__ = [
+    "ANIMATION_FORMATS",
+    "ANIMATION_LOOPS",
+    "CRF_MAX",
     "UNSWEPT",
     "AnimationConfig",
     "Axis",
@@ -16,10 +29,10 @@ __all__ = [
     "Sweep",
     "Value",
     "Workforce",
+    "as_written",
     "check_section",
     "choose_workforce",
     "load_job",
-    "parse_sweep",
     "to_yaml",
     "uses_gpu",
 ]

@@ -1,28 +1,38 @@
-"""The values that job keys may take."""
+"""Bound the values of job keys: for each key what is required, in words and as a check."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from render.core import EASINGS, FORMATS, FPS_MAX, FPS_MIN, INTERPOLATIONS, SCHEDULERS, SEED_MAX, STEPS_MAX
 
-__all__ = ["BOUNDS", "POINTS_MAX"]
+__all__ = ["ANIMATION_FORMATS", "ANIMATION_LOOPS", "BOUNDS", "CRF_MAX", "POINTS_MAX"]
 
 POINTS_MAX = 1_000_000  # of a sweep, whatever a job asks for
+ANIMATION_FORMATS = ("gif", "mp4", "webp", "apng")
+ANIMATION_LOOPS = ("none", "bounce", "cycle")
+CRF_MAX = 51  # worst quality of an MP4, from 0, which is lossless
+SHEET_KINDS = ("sweep", "grid", "walk", "images", "still")
+
+Bound: TypeAlias = tuple[str, Callable[[Any], bool]]  # (what is required, its check)
 
 
-def _among(*choices: str) -> tuple[str, Callable[[Any], bool]]:
+def _among(*choices: str) -> Bound:
     return f"one of {', '.join(choices)}", lambda value: value in choices
 
 
-def _between(low: float, high: float) -> tuple[str, Callable[[Any], bool]]:
+def _list_of(*choices: str) -> Bound:
+    return f"a list of {', '.join(choices)}", lambda value: set(value) <= set(choices)
+
+
+def _between(low: float, high: float) -> Bound:
     text = f"a number from {low:g} to {high:g}" if high < math.inf else f"a finite number from {low:g}"
     return text, lambda value: math.isfinite(value) and low <= value <= high
 
 
-BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+BOUNDS: dict[str, Bound] = {
     "output": ("a folder that every worker can reach by this path", lambda value: ":/" not in str(value)),  # no URL
     "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
     "model.clip_skip": _between(1, 100),
@@ -44,17 +54,11 @@ BOUNDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "workers.device": _among("auto", "cpu", "cuda"),
     "store.format": _among(*FORMATS),
     "store.unit_frames": _between(1, 100_000),
-    "animation.formats": (
-        "a list of gif, mp4, webp, apng",
-        lambda value: set(value) <= {"gif", "mp4", "webp", "apng"},
-    ),
+    "animation.formats": _list_of(*ANIMATION_FORMATS),
     "animation.fps": _between(FPS_MIN, FPS_MAX),
-    "animation.loop": _among("none", "bounce", "cycle"),
-    "animation.crf": _between(0, 51),
-    "sheets.kinds": (
-        "a list of sweep, grid, walk, images, still",
-        lambda value: set(value) <= {"sweep", "grid", "walk", "images", "still"},
-    ),
+    "animation.loop": _among(*ANIMATION_LOOPS),
+    "animation.crf": _between(0, CRF_MAX),
+    "sheets.kinds": _list_of(*SHEET_KINDS),
     "sheets.cell": _between(32, 1024),
     "sweep_limit": _between(1, POINTS_MAX),
 }

@@ -1,153 +1,35 @@
-"""The job: one YAML file, checked key by key. OmegaConf stays in this module; frozen dataclasses leave it."""
+"""Read a job, one YAML file, and check it key by key. OmegaConf stays in this module; frozen dataclasses leave it."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from render.core import MAIN, JobError
+from render.core import GIF_FPS_MAX, MAIN, JobError
 from render.job.bounds import BOUNDS, POINTS_MAX
+from render.job.keys import JobConfig, LoraConfig, ModelConfig
 from render.job.settings import hide_signs, leaves, override, read_yaml, show_signs
-from render.job.sweep import parse_sweep
+from render.job.sweep import UNSWEPT, parse_sweep
 
-__all__ = [
-    "AnimationConfig",
-    "JobConfig",
-    "LoraConfig",
-    "ModelConfig",
-    "SamplingConfig",
-    "SheetsConfig",
-    "StoreConfig",
-    "WorkersConfig",
-    "load_job",
-    "to_yaml",
-]
+__all__ = ["load_job"]
 
-
-LISTS = {"animation.formats": "[gif]", "sheets.kinds": "[walk]", "loras": "[{path: a.safetensors}]"}  # with examples
+LISTS = {"animation.formats": "[gif]", "sheets.kinds": "[walk]", "loras": "[{path: a.safetensors}]"}  # key: example
 MODELS_KEY = re.compile(r"models\.([^.]*)")
 MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-@dataclass(frozen=True)
-class LoraConfig:
-    """A change to a model's weights."""
-
-    path: Path = Path()  # a safetensors file, relative to the job file
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A model, and how it is used."""
-
-    id: str = "starter"  # `starter`, a diffusers folder (relative to the job file) or a hub id OWNER/NAME
-    revision: str | None = None  # branch, tag or commit of a hub model
-    loras: tuple[LoraConfig, ...] = ()
-    clip_skip: int | None = None  # last layers of the CLIP encoders that are left out
-    tile_above: int | None = 2048  # pixels a side, above which the autoencoder works in tiles; null: never
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """What empty manifest cells take; null takes what suits the model."""
-
-    negative_prompt: str = ""
-    frames: int = 24  # from a keyframe to the next
-    easing: str = "linear"
-    interpolation: str = "slerp"
-    width: int | None = None  # pixels
-    height: int | None = None  # pixels
-    steps: int | None = None
-    guidance: float | None = None
-    scheduler: str | None = None
-
-
-@dataclass(frozen=True)
-class WorkersConfig:
-    """On what the frames are rendered; null is chosen from the machine."""
-
-    count: int | None = None  # actors
-    cpus: int | None = None  # CPU cores a worker, also its torch threads
-    gpus: float | None = None  # GPUs a worker
-    batch_rows: int | None = None  # batch size counted in network inputs: a guided image takes two
-    address: str | None = None  # of a Ray cluster (`auto` inside one); null starts a local Ray
-    deadline_s: float = 900.0  # a worker that gets nothing done for so long is replaced
-    dtype: str = "auto"  # auto, float32 or bfloat16; auto is bfloat16 where the device is fast at it
-    device: str = "auto"  # auto, cpu or cuda
-
-
-@dataclass(frozen=True)
-class StoreConfig:
-    """How frames are stored."""
-
-    format: str = "png"  # png, webp (lossless) or jpeg (quality 95)
-    unit_frames: int | None = None  # frames a shard at most; null: by size and number of the frames
-
-
-@dataclass(frozen=True)
-class AnimationConfig:
-    """How walks become files."""
-
-    formats: tuple[str, ...] = ("gif", "mp4")  # and webp, apng: lossless
-    subtitles: bool = False  # NAME.srt beside NAME.mp4
-    fps: float = 12.0
-    loop: str = "bounce"  # none, bounce or cycle
-    crf: int = 18  # MP4 quality, 0 (best) … 51
-
-
-@dataclass(frozen=True)
-class SheetsConfig:
-    """Which contact sheets are written."""
-
-    kinds: tuple[str, ...] = ("sweep", "grid", "walk")  # and images: all of each row; still: the first
-    cell: int = 256  # pixels of an image's longer side; larger ones are reduced
-
-
-@dataclass(frozen=True)
-class JobConfig:
-    """One job: which manifest, which models, where to, on what."""
-
-    manifest: Path = Path(MISSING)  # relative to the job file
-    output: Path = Path(
-        MISSING
-    )  # relative to the current folder; out/NAME after the job file or manifest where missing
-    media: Path | None = None  # folder of start images and sounds, relative to the job file; the manifest's where null
-    seed: int = 0  # of walks and stills without one
-    model: ModelConfig = field(default_factory=ModelConfig)
-    models: dict[str, ModelConfig] = field(default_factory=dict)  # further ones, for the manifest's column `model`
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    workers: WorkersConfig = field(default_factory=WorkersConfig)
-    store: StoreConfig = field(default_factory=StoreConfig)
-    animation: AnimationConfig = field(default_factory=AnimationConfig)
-    sheets: SheetsConfig = field(default_factory=SheetsConfig)
-    sweep: tuple[Any, ...] = ()  # groups: columns with their values, zipped; the groups are multiplied
-    sweep_limit: int = 10_000  # points of the sweep at most
-
-    @property
-    def media_root(self) -> Path:
-        """The folder that start images and sounds lie in."""
-        return self.media or (self.manifest if self.manifest.is_dir() else self.manifest.parent)
-
-    @property
-    def all_models(self) -> dict[str, ModelConfig]:
-        """Every model by its name in the manifest."""
-        return {MAIN: self.model, **self.models}
-
-
 def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
-    """Read a job file, or take a manifest with defaults, and apply `key=value` overrides in order.
+    """Read a job file, or take a manifest with all defaults, and apply `key=value` overrides in their order.
 
-    Raises JobError that lists every unknown key, wrong type and value out of range, each with where it stands.
+    Raises JobError with every unknown key, wrong type and value out of range, each with its place.
     """
     if target.suffix in {".yaml", ".yml"}:
         settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
@@ -168,10 +50,12 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
     sources = {key: where for where, key, _ in settings}
     if "manifest" not in sources:
         errors.append(f"{target}: key 'manifest': required a path, got none")
-    errors += [*_range_errors(config, sources), *_lora_errors(config, sources)]
-    sweep = {key: value for _, key, value in settings}.get("sweep")
+    errors += _range_errors(config, sources)
+    loras = _parse_loras(config, sources, errors)
+    limit = config.sweep_limit if 1 <= config.sweep_limit <= POINTS_MAX else POINTS_MAX
+    sweep = UNSWEPT
     try:
-        parse_sweep(sweep, config.sweep_limit if 1 <= config.sweep_limit <= POINTS_MAX else POINTS_MAX)
+        sweep = parse_sweep({key: value for _, key, value in settings}.get("sweep"), limit)
     except JobError as error:
         errors.append(f"{sources['sweep']}: {error}")
     if errors:
@@ -179,20 +63,11 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
     job = show_signs(OmegaConf.to_object(config))
     assert isinstance(job, JobConfig)
     output = job.output if "output" in sources else Path("out") / target.stem
-    return _resolve_paths(replace(job, output=output, sweep=tuple(sweep or ())), target)
-
-
-def to_yaml(job: JobConfig) -> str:
-    """The whole job as YAML, every default written out."""
-
-    def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {name: str(value) if isinstance(value, Path) else value for name, value in pairs}
-
-    return yaml.safe_dump(asdict(job, dict_factory=plain), allow_unicode=True, sort_keys=False)
+    return _resolve_paths(replace(job, output=output, sweep=sweep), loras, target)
 
 
 def _keys(config: DictConfig, wanted: str) -> list[str]:
-    """Every key of the config, those of a model that `wanted` names for the first time included."""
+    """Return all keys of the config, and the keys of the model that `wanted` belongs to even if that model is new."""
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     known = [key for key, _ in leaves({str(k): v for k, v in plain.items()})]
@@ -205,7 +80,7 @@ def _keys(config: DictConfig, wanted: str) -> list[str]:
 
 
 def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
-    """The config with one key set; `sweep`, which may hold anything, is left out. Raises JobError: required, got."""
+    """Return the config with one key set, except `sweep`, which has a parser of its own. Raises JobError: required, got."""
     known = _keys(config, key)
     if key.startswith("sweep."):
         raise JobError(f"required a list of groups as the value of 'sweep', got {key!r}")
@@ -226,8 +101,8 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     try:
         merged = OmegaConf.merge(config, nested)
     except (OmegaConfBaseException, TypeError) as error:
-        said = show_signs(str(error).splitlines()[0])
-        raise JobError(f"required another type, got {value!r} ({said})") from error
+        reason = show_signs(str(error).splitlines()[0])
+        raise JobError(f"required another type, got {value!r} ({reason})") from error
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -245,23 +120,30 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
             yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {value!r}{hint}"
     animation = config.animation
-    if "gif" in animation.formats and animation.fps > 50:
-        where = sources.get("animation.fps", "job")
-        yield f"{where}: key 'animation.fps': required at most 50 for GIF (browsers slow faster ones); got {animation.fps}"
+    if "gif" in animation.formats and animation.fps > GIF_FPS_MAX:
+        where, required = (
+            sources.get("animation.fps", "job"),
+            f"at most {GIF_FPS_MAX} for GIF (browsers slow faster ones)",
+        )
+        yield f"{where}: key 'animation.fps': required {required}; got {animation.fps}"
 
 
-def _lora_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
-    for model in ("model", *(f"models.{name}" for name in config.models)):
-        key = f"{model}.loras"
+def _parse_loras(config: DictConfig, sources: dict[str, str], errors: list[str]) -> dict[str, list[LoraConfig]]:
+    """Parse the LoRAs of every model, by its name in the manifest. Adds what is wrong to `errors`."""
+    found: dict[str, list[LoraConfig]] = {}
+    for name in (MAIN, *config.models):
+        key = "model.loras" if name == MAIN else f"models.{name}.loras"
+        found[name] = []
         for value in show_signs(OmegaConf.to_container(OmegaConf.select(config, key))):
             try:
-                _lora(value)
+                found[name].append(_parse_lora(value))
             except JobError as error:
-                yield f"{sources.get(key, 'job')}: key {key!r}: {error}"
+                errors.append(f"{sources.get(key, 'job')}: key {key!r}: {error}")
+    return found
 
 
-def _lora(value: Any) -> LoraConfig:
-    """One of a model's `loras`, which come as they were written. Raises JobError."""
+def _parse_lora(value: Any) -> LoraConfig:
+    """Parse one entry of a model's `loras`. Raises JobError."""
     if not isinstance(value, dict):
         raise JobError(f"required path and weight of a LoRA, got {value!r}")
     config: DictConfig = OmegaConf.structured(LoraConfig)
@@ -276,23 +158,22 @@ def _lora(value: Any) -> LoraConfig:
     return lora
 
 
-def _resolve_paths(job: JobConfig, target: Path) -> JobConfig:
-    """Make paths independent of where the job file lies."""
+def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: Path) -> JobConfig:
+    """Give the models their LoRAs, and make all paths absolute; job files have them relative to themselves."""
     base = target.parent.absolute()
     return replace(
         job,
         manifest=(base / job.manifest).resolve(),
         output=job.output.absolute(),
         media=(base / job.media).resolve() if job.media else None,
-        model=_locate(job.model, base),
-        models={name: _locate(model, base) for name, model in job.models.items()},
+        model=_locate(job.model, loras[MAIN], base),
+        models={name: _locate(model, loras[name], base) for name, model in job.models.items()},
     )
 
 
-def _locate(model: ModelConfig, base: Path) -> ModelConfig:
-    """A folder wins over a hub id of the same spelling."""
+def _locate(model: ModelConfig, loras: Iterable[LoraConfig], base: Path) -> ModelConfig:
+    """Resolve the paths of a model; an existing folder wins over a hub id of the same spelling."""
     local = base / Path(model.id).expanduser()
     name = str(local.resolve()) if model.id != "starter" and local.is_dir() else model.id
-    loras = [_lora(value) for value in model.loras]
     found = tuple(replace(lora, path=(base / lora.path.expanduser()).resolve()) for lora in loras)
     return replace(model, id=name, loras=found)

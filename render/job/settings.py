@@ -1,4 +1,4 @@
-"""Job files and overrides as dotted keys with values; and their text, that OmegaConf would read more into."""
+"""Read job files and overrides as dotted keys with values; hide from OmegaConf text that it would interpret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from render.core import JobError, special_kind
 
 __all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
 
-WHOLE = "sweep"  # the key whose value is one, a mapping too
+WHOLE = "sweep"  # the key whose value is not split into further keys, even when it is a mapping
 STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
 HIDE = str.maketrans(STAND_INS)
 SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
@@ -34,7 +34,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of every leaf of a nested mapping."""
+    """Yield dotted key and value of every leaf of a nested mapping."""
     for key, value in tree.items():
         if isinstance(value, dict) and value and f"{prefix}{key}" != WHOLE:
             yield from leaves(value, f"{prefix}{key}.")
@@ -53,7 +53,7 @@ def override(text: str) -> tuple[str, Any]:
 
 
 def hide_signs(value: Any) -> Any:
-    """A value with stand-ins for the signs of `${…}` and `???`, so that they are text. Raises JobError for a stand-in.
+    """Replace `$` and `?` by stand-ins, so that OmegaConf takes `${…}` and `???` as text. Raises JobError for a stand-in.
 
     >>> show_signs(hide_signs(["${x}", {"path": "???"}]))
     ['${x}', {'path': '???'}]
@@ -68,7 +68,7 @@ def hide_signs(value: Any) -> Any:
 
 
 def show_signs(value: Any) -> Any:
-    """The value that was hidden, or one made of it: a path, a tuple, a dataclass."""
+    """Undo hide_signs, in values that were made of hidden ones too: paths, tuples, dataclasses."""
     if isinstance(value, str):
         return value.translate(SHOW)
     if isinstance(value, Path):
@@ -83,7 +83,7 @@ def show_signs(value: Any) -> Any:
 
 
 def check_section(overrides: Sequence[str], section: str) -> None:
-    """Raises JobError for every override of a key outside a section: all else is as it was when the images were made."""
+    """Raise JobError for overrides outside one section: all other keys stay as they were when the images were made."""
     others = [text for text in overrides if not override(text)[0].startswith(f"{section}.")]
     if others:
         raise JobError("\n".join(f"override {text!r}: required a key of {section}.*, got another" for text in others))

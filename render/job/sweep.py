@@ -1,4 +1,4 @@
-"""The job's `sweep`: groups of columns, zipped within a group and multiplied over the groups. Standard library only."""
+"""Parse the job's `sweep`: groups of columns, zipped within a group, multiplied over the groups. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from functools import cached_property
 from itertools import count, product
@@ -18,19 +18,19 @@ __all__ = ["LIMIT", "UNSWEPT", "Axis", "Sweep", "Value", "parse_sweep"]
 
 Value: TypeAlias = str | int | float
 
-LIMIT = 10_000  # points of a sweep, where the job does not say
-NAME_BYTES = 80  # of a point's name; a walk's name before it has what is left of a file name
-LABEL_BYTES = 24  # a longer value is named by its position
+LIMIT = 10_000  # points of a sweep, unless the job sets another limit
+NAME_BYTES = 80  # of a point's name; the rest of the file name is left to the walk's own
+LABEL_BYTES = 24  # a longer value is named by its number
 COLUMN_BYTES = 40
 TAKEN = {"walk": "walks are named after the points", "sweep": "it holds the points' names"}
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
-EXACT = Context(prec=200)  # the numbers below need 2 × 40 + 60 digits at most
-DIGITS = 40  # before the point, and behind it
+EXACT = Context(prec=200)  # digits; ranges need at most 2 × 40 + 60
+DIGITS = 40  # of a range's numbers, before the point and behind it
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A group: columns that change together, along one direction of a contact sheet."""
+    """One group of a sweep: columns that change together, along one direction of a contact sheet."""
 
     columns: tuple[str, ...]
     values: tuple[tuple[Value, ...], ...]  # one tuple a point, in the columns' order
@@ -40,22 +40,22 @@ class Axis:
 
     @property
     def name(self) -> str:
-        """The axis' title: its columns."""
+        """Title of the axis: its columns."""
         return ", ".join(self.columns)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """One text a point, for a row or column of a sheet: `0.25`, or `#2` where a value is no name."""
+        """Labels of the points on a sheet: `0.25`, or `#2` when a value can't stand in a file name."""
         return tuple(", ".join(marks[1] for marks in point) for point in self._marks)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """One text a point, for file names: `guidance=0.25`, or `prompt#2` where a value is no name."""
+        """Names of the points in file names: `guidance=0.25`, or `prompt#2` when the value can't stand in one."""
         return tuple(" ".join(marks[0] for marks in point) for point in self._marks)
 
     @cached_property
     def _marks(self) -> list[tuple[tuple[str, str], ...]]:
-        """(name, label) of every column, for every point."""
+        """Pairs (name, label): of every point, one for each column."""
         by_column = [_marks(column, self._of(index)) for index, column in enumerate(self.columns)]
         return list(zip(*by_column, strict=True))
 
@@ -65,7 +65,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points of all groups, the last group's fastest.
+    """Parsed sweep: the product of its groups, the last group varying fastest.
 
     >>> sweep = parse_sweep([{"guidance": "0..0.5..0.25"}, {"seed": [3, 4]}])
     >>> sweep.count, list(sweep.names())[:3]
@@ -74,25 +74,26 @@ class Sweep:
     {'guidance': 0.0, 'seed': 3}
     """
 
-    axes: tuple[Axis, ...] = ()  # on a sheet: the first gives the rows, the second the columns
+    axes: tuple[Axis, ...] = ()  # on a sheet the last runs across, the others down
+    written: tuple[Any, ...] = field(default=(), compare=False)  # the groups in the user's own spelling
 
     @property
     def count(self) -> int:
-        """How many points there are: 1 without a group."""
+        """Number of points: 1 without a group."""
         return math.prod(len(axis) for axis in self.axes)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the manifest that are set."""
+        """Manifest columns that the sweep sets."""
         return tuple(column for axis in self.axes for column in axis.columns)
 
     def points(self) -> Iterator[dict[str, Value]]:
-        """The value of every column, point by point."""
+        """Yield the points, each as column → value."""
         for point in product(*(axis.values for axis in self.axes)):
             yield dict(zip(self.columns, (value for values in point for value in values), strict=True))
 
     def names(self) -> Iterator[str]:
-        """A text for every point that can be part of a file name; no two name the same file."""
+        """Yield a name for every point that can be part of a file name; no two lead to the same file."""
         longest = sum(max(len(name.encode()) for name in axis.names) + 1 for axis in self.axes) - 1
         if longest > NAME_BYTES:
             return (f"point#{number}" for number in range(1, self.count + 1))
@@ -103,10 +104,10 @@ UNSWEPT = Sweep()
 
 
 def parse_sweep(value: object, limit: int = LIMIT, where: str = "sweep") -> Sweep:
-    """The job's list of groups, each a mapping of columns to a list, a range or a single value.
+    """Parse the job's list of groups, each a mapping of columns to a list, a range or a single value.
 
-    A text with `..` is a range: `0..9`, `1..10..0.5`, both ends included. Raises JobError with everything that is
-    wrong, or when there are more points than `limit`.
+    A text with `..` is a range: `0..9`, `1..10..0.5`, both ends included. Raises JobError with all errors at once, also
+    for more points than `limit`.
     """
     problems: list[str] = []
     if value is not None and not isinstance(value, list | tuple):
@@ -114,7 +115,7 @@ def parse_sweep(value: object, limit: int = LIMIT, where: str = "sweep") -> Swee
     groups = value or ()
     axes = [_axis(group, limit, f"{where}[{index}]", problems) for index, group in enumerate(groups)]
     problems += _columns_twice(groups, where)
-    sweep = Sweep(tuple(axis for axis in axes if axis is not None))
+    sweep = Sweep(tuple(axis for axis in axes if axis is not None), written=tuple(groups))
     if not problems and sweep.axes and sweep.count > limit:
         sizes = " × ".join(str(len(axis)) for axis in sweep.axes)
         problems.append(_over(limit, where, f"{sweep.count:,} points ({sizes})"))
@@ -124,7 +125,7 @@ def parse_sweep(value: object, limit: int = LIMIT, where: str = "sweep") -> Swee
 
 
 def _axis(group: object, limit: int, where: str, problems: list[str]) -> Axis | None:
-    """A group, None where a column of it is wrong."""
+    """Parse a group. Adds what is wrong to `problems` and returns None then."""
     if not isinstance(group, dict) or not group:
         got = "an empty group" if isinstance(group, dict) else _show(group)
         problems.append(f"{where}: required columns with their values, as {{guidance: 1..9}}; got {got}")
@@ -154,7 +155,7 @@ def _axis(group: object, limit: int, where: str, problems: list[str]) -> Axis | 
 
 
 def _name_fault(name: object) -> str | None:
-    """What is wrong with a column's name."""
+    """Return why a column can't have this name, None if it can."""
     if not isinstance(name, str) or not _is_file_name(name, COLUMN_BYTES):
         return f"required a column's name, fit for a file name and at most {COLUMN_BYTES} bytes; got {_show(name)}"
     return f"required a column other than {name!r}: {TAKEN[name]}; got it" if name in TAKEN else None
@@ -169,7 +170,7 @@ def _columns_twice(groups: Sequence[object], where: str) -> Iterator[str]:
 
 
 def _values(cells: object, limit: int, where: str) -> tuple[Value, ...]:
-    """A column's values. Raises JobError with all that are none."""
+    """Parse the values of a column. Raises JobError with every value that is wrong."""
     if isinstance(cells, str) and ".." in cells:
         return _range(cells, limit, where)
     values: Sequence[Any] = cells if isinstance(cells, list | tuple) else [cells]
@@ -192,7 +193,7 @@ def _is_value(cell: object) -> bool:
 
 
 def _range(text: str, limit: int, where: str) -> tuple[Value, ...]:
-    """The numbers of `first..last` or `first..last..step`, counted in decimals: 0..0.3..0.1 holds 0.1, 0.2 and 0.3.
+    """Count the numbers of `first..last` or `first..last..step` in decimals: 0..0.3..0.1 holds 0.1, 0.2 and 0.3.
 
     >>> _range("1..2..0.25", 10, "here"), _range("3..1..-1", 10, "here")
     ((1.0, 1.25, 1.5, 1.75, 2.0), (3, 2, 1))
@@ -228,7 +229,10 @@ def _over(limit: int, where: str, got: str) -> str:
 
 
 def _marks(column: str, values: Sequence[Value]) -> list[tuple[str, str]]:
-    """(`guidance=0.25`, `0.25`) of every value, or (`prompt#2`, `#2`) of all where one is no name."""
+    """Pair name and label of every value: (`guidance=0.25`, `0.25`).
+
+    If one of the values can't stand in a file name, all are numbered: (`prompt#2`, `#2`).
+    """
     distinct = list(dict.fromkeys(values))
     texts = {value: str(value) for value in distinct}
     folded = {file_name_key(text) for text in texts.values()}
@@ -239,7 +243,7 @@ def _marks(column: str, values: Sequence[Value]) -> list[tuple[str, str]]:
 
 
 def _is_file_name(text: str, size_bytes: int) -> bool:
-    """Whether it can stand in `column=text` inside a file's name, and at its end."""
+    """Check that a text can stand in `column=text` inside and at the end of a file name."""
     outside = text != text.strip() or not text or any(part in text for part in ("/", "\\", "..", "="))
     if outside or any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
         return False

@@ -1,4 +1,4 @@
-"""What this machine has, without torch: cores, memory, GPUs; and how many workers of what size that makes."""
+"""Choose number and size of the workers by this machine's cores, memory and GPUs. Loads no torch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from render.job.config import JobConfig
+from render.job.keys import JobConfig
 
 __all__ = ["Workforce", "choose_workforce", "uses_gpu"]
 
-WORKER_BYTES = 10**9  # of a worker beside its weights: libraries, activations, images on their way
+WORKER_BYTES = 10**9  # memory of a worker beside its weights: libraries, activations, images being written
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
 class Workforce:
-    """Workers of a run."""
+    """Number and size of the workers of a run."""
 
     count: int | None  # None: as many as the cluster has room for
     threads: int  # CPU cores and torch threads of each
@@ -25,17 +25,17 @@ class Workforce:
 
 
 def uses_gpu(job: JobConfig) -> bool:
-    """Whether the workers of a job get GPUs: as it says, and where it says nothing, if this machine has one."""
+    """Decide whether the job's workers get GPUs: as the job says, by default if this machine has one."""
     if job.workers.device != "auto":
         return job.workers.device == "cuda"
     return gpu_count() > 0 if job.workers.gpus is None else job.workers.gpus > 0
 
 
 def choose_workforce(job: JobConfig, weights_bytes: int, units: int) -> Workforce:
-    """What the job says, and where it says nothing what suits the machine and the number of units.
+    """Choose the workers: what the job sets, and otherwise what suits this machine and the number of units.
 
-    With GPUs one worker each. Without, one worker a core as far as memory goes: two threads of one worker get less done
-    than two workers of one thread. A worker holds one of the models at a time.
+    With GPUs: one worker a GPU. Without: one worker a core as far as memory goes, since two workers of one thread get
+    more done than one worker of two. A worker holds one model at a time; `weights_bytes` is the size of the largest.
     """
     workers, cores, gpu = job.workers, len(os.sched_getaffinity(0)), uses_gpu(job)
     gpus = (1.0 if workers.gpus is None else workers.gpus) if gpu else 0.0
@@ -48,7 +48,7 @@ def choose_workforce(job: JobConfig, weights_bytes: int, units: int) -> Workforc
 
 
 def gpu_count() -> int:
-    """NVIDIA GPUs that this process may use."""
+    """Count the NVIDIA GPUs that this process may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in {"", "-1"}])
@@ -56,7 +56,7 @@ def gpu_count() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory of the machine, or of the control group this process is in."""
+    """Return the memory of this machine, or less if the process's control group (cgroup) has a lower limit."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.core import COLUMNS, STORE_COLUMNS, column_names
+from render.core import COLUMNS, column_names
 from render.manifest.cells import empty_to_null, nearest
 from render.manifest.problems import Problems, show
 from render.manifest.table import RawTable
+from render.store import STORE_COLUMNS
 
 __all__ = ["read_labels"]
 

@@ -1,4 +1,12 @@
-"""output."""
+"""Output: committed frames → animations (GIF, MP4, WebP, APNG), subtitles and contact sheets.
+
+Come in by `animation_files` and `write_file`, which list and write the files of walks, and by `write_sheets`. Everything
+here can be deleted and written anew from the store. A new animation format is an encoding in `animate.py`.
+
+Promises: frames are read one by one, so memory does not grow with the length of a walk. A file appears whole or not at
+all; an animation is decoded and its frames and times are checked before it takes its name. What goes wrong with one file
+is one of UNWRITABLE, and stops no other file. Text says the same on sheets, in subtitles and in files' titles.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Ordered images → GIF, MP4, WebP and APNG walks, streamed: memory does not grow with the length.
+"""Write ordered images as GIF, MP4, WebP or APNG, frame by frame: memory does not grow with the length.
 
-imageio opens the files and sets up the encoders, through its PyAV plugin: its Pillow plugin, and Pillow's own
-`save_all`, hold every frame until the file is closed. WebP has a writer of its own for the same reason. A finished file
-is decoded before it takes its name.
+imageio opens the files through its PyAV plugin: its Pillow plugin and Pillow's own `save_all` hold every frame until the
+file is closed. For the same reason WebP has a writer of our own. A finished file is decoded before it takes its name.
 """
 
 from __future__ import annotations
@@ -20,29 +19,28 @@ from typing import Any, Protocol, TypeAlias
 import av
 import imageio.v3 as iio
 import numpy as np
-import numpy.typing as npt
 from imageio.plugins.pyav import PyAVPlugin
 
 from render.core import FPS_MAX, FPS_MIN, GIF_FPS_MAX, cpu_has, replacing
+from render.job import ANIMATION_FORMATS, ANIMATION_LOOPS, CRF_MAX
 from render.media import Sound, SoundTrack, sound_seconds
-from render.output.gif import centiseconds, copy_with_comment, palette_picture, shared_palette
-from render.output.webp import milliseconds, read_webp, write_webp
+from render.output.gif import choose_palette, copy_with_comment, picture_maker
+from render.output.pixels import Pixels, check_pixels
+from render.output.webp import read_webp, write_webp
 
-__all__ = ["FORMATS", "LOOPS", "UNWRITABLE", "Animation", "Frames", "Pixels", "loop_order", "write_animation"]
+__all__ = ["UNWRITABLE", "Animation", "Frames", "loop_order", "write_animation"]
 
-LOOPS = ("none", "bounce", "cycle")
-FORMATS = ("gif", "mp4", "webp", "apng")
-CRF_RANGE = (0, 51)
 THREADS = 2  # of the encoder and the decoder; x264's output depends on it, so it is not the machine's core count
 SOUND_SLACK_S = Fraction(1, 10)
-UNWRITABLE = (OSError, RuntimeError, av.FFmpegError)  # what goes wrong with one file, and may go well with the next
-PALETTE_FRAMES = 32  # frames a palette is drawn from, at most
+UNWRITABLE = (OSError, RuntimeError, av.FFmpegError)  # errors of one file, after which the next may still succeed
+PALETTE_FRAMES = 32  # frames that a palette is chosen from, at most
+CENTISECOND, MILLISECOND = 100, 1000  # ticks a second: of a GIF, of a WebP
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+Span: TypeAlias = tuple[Fraction, Fraction]  # start and end of a frame in seconds
 
 
 class Frames(Protocol):
-    """The images of a walk: uint8 `[H, W, 3]` of one size, read by index in neighbouring order, up or down."""
+    """Images of a walk, uint8 `[H, W, 3]` of one size; indices are asked for in order, up or down."""
 
     def __len__(self) -> int: ...
 
@@ -51,23 +49,23 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Animation:
-    """How a walk is played and encoded. Raises ValueError for a value out of range."""
+    """Settings of playing and encoding. Raises ValueError for a value out of range."""
 
     fps: float = 12.0  # 0.1 … 240, for a GIF at most GIF_FPS_MAX
-    loop: str = "bounce"  # one of LOOPS
-    crf: int = 18  # quality of an MP4, 0 … 51, less is better; 0 is lossless, in a profile that few browsers play
+    loop: str = "bounce"  # one of ANIMATION_LOOPS
+    crf: int = 18  # quality of an MP4, 0 (lossless, but few browsers play it) … 51 (worst)
 
     def __post_init__(self) -> None:
         if not FPS_MIN <= self.fps <= FPS_MAX:
             raise ValueError(f"fps: required {FPS_MIN:g} to {FPS_MAX:g}, got {self.fps!r}")
-        if self.loop not in LOOPS:
-            raise ValueError(f"loop: required one of {', '.join(LOOPS)}, got {self.loop!r}")
-        if not CRF_RANGE[0] <= self.crf <= CRF_RANGE[1]:
-            raise ValueError(f"crf: required {CRF_RANGE[0]} to {CRF_RANGE[1]}, got {self.crf!r}")
+        if self.loop not in ANIMATION_LOOPS:
+            raise ValueError(f"loop: required one of {', '.join(ANIMATION_LOOPS)}, got {self.loop!r}")
+        if not 0 <= self.crf <= CRF_MAX:
+            raise ValueError(f"crf: required 0 to {CRF_MAX}, got {self.crf!r}")
 
     @property
     def rate(self) -> Fraction:
-        """The frames per second that are written: `fps` as a fraction with a denominator up to 1001.
+        """Frames per second in the file: `fps` as a fraction with a denominator up to 1001.
 
         >>> Animation(fps=29.97).rate, Animation(fps=30000 / 1001).rate
         (Fraction(2997, 100), Fraction(30000, 1001))
@@ -76,7 +74,7 @@ class Animation:
 
 
 def loop_order(count: int, loop: str) -> list[int]:
-    """The indices of a file's frames. `bounce` goes there and back, without showing either end twice.
+    """List the frame indices that a file shows in order. `bounce` goes there and back, without showing either end twice.
 
     >>> loop_order(4, "bounce"), loop_order(4, "cycle")
     ([0, 1, 2, 3, 2, 1], [0, 1, 2, 3])
@@ -88,17 +86,19 @@ def loop_order(count: int, loop: str) -> list[int]:
 def write_animation(
     path: Path, frames: Frames, settings: Animation, title: str = "", comment: str = "", sound: Sound | None = None
 ) -> None:
-    """Write `path`, one of FORMATS by its suffix, from images uint8 [H, W, 3]; it appears whole and checked, or not at all.
+    """Write images uint8 [H, W, 3] in the format of `path`'s suffix; the file appears whole and checked, or not at all.
 
     `bounce` and `cycle` repeat for ever, `none` plays once; MP4 has no such flag. WebP and APNG are lossless. An odd
-    side of an MP4 grows by one pixel, a repeat of the edge. MP4 carries title, comment and sound, GIF the comment. Raises
-    ValueError for settings or frames that can't be written, and RuntimeError where the file does not decode to the
-    frames and times that were asked for.
+    side of an MP4 grows by one pixel, a repeat of the edge. MP4 carries title, comment and sound, GIF the comment.
+    Raises ValueError for settings or frames that can't be written, and RuntimeError when the file decodes to other
+    frames or times.
     """
     order = loop_order(len(frames), settings.loop)
     kind = path.suffix.removeprefix(".")
-    if kind not in FORMATS:
-        raise ValueError(f"{path}: required a name that ends in .{' or .'.join(FORMATS)}, got {path.suffix!r}")
+    if kind not in ANIMATION_FORMATS:
+        raise ValueError(
+            f"{path}: required a name that ends in .{' or .'.join(ANIMATION_FORMATS)}, got {path.suffix!r}"
+        )
     if not order:
         raise ValueError(f"{path}: required at least one frame, got none")
     if kind == "gif" and settings.rate > GIF_FPS_MAX:
@@ -114,29 +114,34 @@ def write_animation(
         if kind == "gif" and comment:
             with replacing(temporary) as commented:
                 copy_with_comment(temporary, commented, comment)
-        _check(_spans(temporary), encoding.time, len(order), temporary)
+        _check(_spans(temporary), encoding.start_s, len(order), temporary)
         if heard_s:
             _check_sound(temporary, heard_s)
 
 
 def _write_webp(path: Path, images: Iterator[Pixels], settings: Animation, count: int) -> None:
-    def time(number: int) -> Fraction:
-        return milliseconds(number / settings.rate)
+    def start_s(number: int) -> Fraction:
+        return _round(number / settings.rate, MILLISECOND)
 
-    write_webp(path, images, time, forever=settings.loop != "none")
-    _check(read_webp(path), time, count, path)
+    write_webp(path, images, start_s, forever=settings.loop != "none")
+    _check(read_webp(path), start_s, count, path)
+
+
+def _round(time_s: Fraction, ticks_per_s: int) -> Fraction:
+    """Round a time, half up. Starts are rounded, not durations: errors don't add up (GIF at 24 fps: 4, 4, 5, … 1/100 s)."""
+    return Fraction(math.floor(ticks_per_s * time_s + Fraction(1, 2)), ticks_per_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """What differs between the formats that PyAV writes."""
+    """Differences between the formats that PyAV writes."""
 
     codec: str
     pixel_format: str
     codec_options: dict[str, str]
     container_options: dict[str, str]
     picture: Callable[[Pixels], av.VideoFrame]
-    time: Callable[[int], Fraction]  # frame number → seconds at which it starts; the number of frames → duration
+    start_s: Callable[[int], Fraction]  # frame number → its start; number of frames → duration of the file
 
 
 def _encoding(kind: str, frames: Frames, settings: Animation, count: int) -> _Encoding:
@@ -155,7 +160,7 @@ def _mp4(settings: Animation) -> _Encoding:
         codec_options={"crf": str(settings.crf), "preset": "medium", "threads": str(THREADS), **tags, **own},
         container_options={"movflags": "+faststart"},
         picture=_yuv_picture,
-        time=lambda number: number / settings.rate,
+        start_s=lambda number: number / settings.rate,
     )
 
 
@@ -175,46 +180,45 @@ def _yuv_picture(pixels: Pixels) -> av.VideoFrame:
 
 
 def _gif(frames: Frames, settings: Animation, count: int) -> _Encoding:
-    def time(number: int) -> Fraction:
-        return centiseconds(number / settings.rate)
+    def start_s(number: int) -> Fraction:
+        return _round(number / settings.rate, CENTISECOND)
 
     shown = sorted(
         {round(index) for index in np.linspace(0, len(frames) - 1, min(len(frames), PALETTE_FRAMES)).tolist()}
     )
-    palette = shared_palette(_read(frames, shown), len(shown))
+    palette = choose_palette(_read(frames, shown), len(shown))
     height, width, _ = frames[0].shape
-    last_delay = 100 * (time(count) - time(count - 1))  # no later frame tells the muxer how long the last one stays
+    last_delay = CENTISECOND * (start_s(count) - start_s(count - 1))  # the muxer can't take it from a next frame
     return _Encoding(
         codec="gif",
         pixel_format="pal8",
         codec_options={},
         container_options={"loop": "-1" if settings.loop == "none" else "0", "final_delay": str(last_delay)},
-        picture=palette_picture(palette, height, width),
-        time=time,
+        picture=picture_maker(palette, height, width),
+        start_s=start_s,
     )
 
 
 def _apng(settings: Animation, count: int) -> _Encoding:
-    # The file holds each delay as a fraction of two 16-bit numbers, so it is 1 / rate; ffmpeg's reader rounds each to
-    # 10 µs. Of one frame the muxer makes a plain PNG, which its reader takes for a 25th of a second.
-    delay = Fraction(math.floor(100_000 / settings.rate + Fraction(1, 2)), 100_000) if count > 1 else Fraction(1, 25)
+    # The file holds each delay exactly, as a fraction of two 16-bit numbers; ffmpeg's reader rounds it to 10 µs. A single
+    # frame is written as a plain PNG, which the reader takes to last 1/25 s.
+    delay = _round(1 / settings.rate, 100_000) if count > 1 else Fraction(1, 25)
     return _Encoding(
         codec="apng",
         pixel_format="rgb24",
         codec_options={"pred": "paeth"},
         container_options={"plays": "1" if settings.loop == "none" else "0", "final_delay": str(1 / settings.rate)},
         picture=lambda pixels: av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
-        time=lambda number: number * delay,
+        start_s=lambda number: number * delay,
     )
 
 
 def _read(frames: Frames, order: list[int]) -> Iterator[Pixels]:
-    """The frames of `order`, one at a time. Raises ValueError for one of another type or size."""
+    """Yield the frames of `order` one by one. Raises ValueError for a frame of another type or size."""
     size: tuple[int, ...] | None = None
     for index in order:
         pixels = frames[index]
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise ValueError(f"frame {index}: required uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
+        check_pixels(pixels, f"frame {index}")
         size = size or pixels.shape
         if pixels.shape != size:
             raise ValueError(f"frame {index}: required the first one's size {list(size)}, got {list(pixels.shape)}")
@@ -223,7 +227,7 @@ def _read(frames: Frames, order: list[int]) -> Iterator[Pixels]:
 
 @contextmanager
 def _older_objects_apart() -> Iterator[None]:
-    """Spare imageio, which collects garbage whenever it closes a file, all that is there now: with torch half a second."""
+    """Hide existing objects from the garbage collection that imageio starts with every file; with torch it takes 0.5 s."""
     gc.freeze()
     try:
         yield
@@ -240,7 +244,7 @@ def _encode(
     tags: dict[str, str],
     sound: Sound | None,
 ) -> Fraction:
-    """Write the file. Returns the seconds of sound in it."""
+    """Encode and write the file. Returns the seconds of sound in it."""
     # Read before the file is opened: closing an encoder that never saw a picture fails, and would hide the first error.
     first = next(pictures)
     with iio.imopen(path, "w", plugin=PyAVPlugin, options=encoding.container_options) as video:
@@ -265,8 +269,8 @@ def _encode(
         return track.written_s
 
 
-def _spans(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
-    """Decode a finished file frame by frame. Yields when each starts and ends, in seconds."""
+def _spans(path: Path) -> Iterator[Span]:
+    """Decode a finished file frame by frame. Yields start and end of each in seconds."""
     with av.open(path) as container:  # imageio's reader converts every frame to RGB, and hides the times
         container.streams.video[0].thread_count = THREADS
         for picture in container.decode(video=0):
@@ -275,13 +279,13 @@ def _spans(path: Path) -> Iterator[tuple[Fraction, Fraction]]:
             yield start, start + picture.duration * unit
 
 
-def _check(spans: Iterator[tuple[Fraction, Fraction]], time: Callable[[int], Fraction], count: int, path: Path) -> None:
-    """Raises RuntimeError unless a file's frames are `count`, each at its time."""
+def _check(spans: Iterator[Span], start_s: Callable[[int], Fraction], count: int, path: Path) -> None:
+    """Raise RuntimeError unless a file has `count` frames, each at its time."""
     number = 0
     for number, got in enumerate(spans, start=1):
         if number > count:
             break
-        required = time(number - 1), time(number)
+        required = start_s(number - 1), start_s(number)
         if got != required:
             times = [f"{float(a):g} to {float(b):g} s" for a, b in (required, got)]
             raise RuntimeError(f"{path}: frame {number - 1}: required at {times[0]}, decoded at {times[1]}")
@@ -290,7 +294,7 @@ def _check(spans: Iterator[tuple[Fraction, Fraction]], time: Callable[[int], Fra
 
 
 def _check_sound(path: Path, required_s: Fraction) -> None:
-    """Raises RuntimeError unless a file's sound lasts so long, up to what an encoder adds to fill its last frame."""
+    """Raise RuntimeError unless a file's sound has this length; encoders fill up their last frame, hence the slack."""
     got = sound_seconds(path)
     if abs(got - required_s) > SOUND_SLACK_S:
         raise RuntimeError(f"{path}: required {float(required_s):g} s of sound, decoded {float(got):g} s")

@@ -1,9 +1,8 @@
-"""Which animations an output folder gets, and what they carry."""
+"""List and write the animations of an output folder, with subtitles, titles and comments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.core import GIF_FPS_MAX, JobError, Walk
-from render.job import AnimationConfig, JobConfig
+from render.job import AnimationConfig, JobConfig, as_written
 from render.media import Sound
 from render.output.animate import Animation, write_animation
 from render.output.captions import captions, description
@@ -26,9 +25,9 @@ __all__ = ["animation_files", "write_file"]
 def animation_files(
     store: ImageStore, walks: Callable[[], Iterable[Walk]], config: AnimationConfig
 ) -> list[tuple[Path, Walk]]:
-    """The files below OUT/animations, with the walk of each: of all that have more than one frame, some of it committed.
+    """List the files below OUT/animations with their walks: walks of several frames, some of them committed.
 
-    Raises JobError for a walk whose own rate is too high for a GIF.
+    Raises JobError for a walk whose own `fps` is too high for a GIF.
     """
     folder = OutputFolder(store.path).animations
     moving = [walk for walk in walks() if not walk.still and walk.name in store and frame_count(walk) > 1]
@@ -43,9 +42,10 @@ def animation_files(
 
 
 def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> None:
-    """Write one of them. Walks that close play round and round, and those with a sound from its start to its end.
+    """Write one of the files that `animation_files` lists.
 
-    An MP4 takes the subtitles of the one before it away, whose times may be others.
+    A walk that ends where it began, or that has a sound, is played forward again and again (`cycle`), whatever the job's
+    loop. Writing an MP4 deletes older subtitles beside it, whose times may differ.
     """
     config = job.animation
     path.parent.mkdir(exist_ok=True)
@@ -58,34 +58,34 @@ def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> Non
         return
     kept = OutputFolder(store.path).sound(walk.audio, walk.audio_sha256)
     sound = Sound(kept, walk.start.time_s) if walk.audio else None
-    write_animation(path, pixels, settings, walk.name, description(walk, _told(job)), sound)
+    write_animation(path, pixels, settings, walk.name, description(walk, _public_keys(job)), sound)
     if path.suffix == ".mp4":
         path.with_suffix(".srt").unlink(missing_ok=True)
 
 
-def _told(job: JobConfig) -> dict[str, Any]:
-    """The job as its animations tell it, which may go far: not what it ran on, and of files and folders the names alone."""
+def _public_keys(job: JobConfig) -> dict[str, Any]:
+    """Return the keys of a job that are fit to be published in a file: no workers, no folders, of paths only the names."""
 
-    def told(name: str, value: Any) -> Any:
-        return Path(value).name if name in {"manifest", "id", "path"} and Path(value).is_absolute() else value
+    def public(key: str, value: Any) -> Any:
+        return Path(value).name if key in {"manifest", "id", "path"} and Path(value).is_absolute() else value
 
-    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {name: told(name, value) for name, value in pairs if name not in {"output", "media", "workers"}}
+    def section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: public(key, value) for key, value in pairs if key not in {"output", "media", "workers"}}
 
-    return asdict(job, dict_factory=fields)
+    return as_written(job, section)
 
 
 class _Pixels:
-    """The frames of a walk as arrays `[H, W, 3]`, in the order in which they are shown, decoded as they are asked for.
+    """Frames of a walk as arrays uint8 `[H, W, 3]`, in the order of playing, decoded on demand.
 
-    Where a frame is missing the next follows at once, or the one before stays where a sound has to be `kept_time` with.
+    A frame that is not committed is skipped. With `keep_time` (for a sound) the frame before it is shown instead.
     """
 
-    def __init__(self, frames: Frames, order: list[int], kept_time: bool) -> None:
+    def __init__(self, frames: Frames, order: list[int], keep_time: bool) -> None:
         places = {index: place for place, index in enumerate(frames.indices)}
-        there = [index for index in order if index in places]
-        held = accumulate(order, lambda last, index: index if index in places else last, initial=there[0])
-        self.indices = list(held)[1:] if kept_time else there
+        stored = [index for index in order if index in places]
+        held = accumulate(order, lambda last, index: index if index in places else last, initial=stored[0])
+        self.indices = list(held)[1:] if keep_time else stored
         self._frames, self._order = frames, [places[index] for index in self.indices]
 
     def __len__(self) -> int:

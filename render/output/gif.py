@@ -1,38 +1,27 @@
-"""What a GIF needs beside its encoder: one palette and one dither for a whole walk, whole centiseconds, a comment."""
+"""Choose a GIF's palette, convert images to it with one dither for the whole walk, and add a comment."""
 
 from __future__ import annotations
 
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
 
 import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["centiseconds", "copy_with_comment", "palette_picture", "shared_palette"]
+from render.output.pixels import Pixels
 
-PALETTE_PIXELS = 2**15  # pixels a palette is drawn from, about; four times as many cost 1.4 s more for 1 % less error
-DITHER_RANGE = (4.0, 16.0)  # levels; see _dither
+__all__ = ["choose_palette", "copy_with_comment", "picture_maker"]
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-
-
-def centiseconds(seconds: Fraction) -> Fraction:
-    """A frame's start in seconds, to the nearest centisecond.
-
-    Delays are whole centiseconds. The muxer rounds each frame's start, not its delay, so that errors don't add up
-    (24 fps: 4, 4, 5, …); so does this.
-    """
-    return Fraction(math.floor(100 * seconds + Fraction(1, 2)), 100)
+PALETTE_PIXELS = 2**15  # pixels that a palette is chosen from, about; four times as many take 1.4 s for 1 % less error
+DITHER_RANGE = (4.0, 16.0)  # amplitude in levels of 0 … 255; see _dither
 
 
-def palette_picture(palette: Image.Image, height: int, width: int) -> Callable[[Pixels], av.VideoFrame]:
-    """The map from an image [height, width, 3] to a GIF's picture: one palette and one dither for the whole walk."""
+def picture_maker(palette: Image.Image, height: int, width: int) -> Callable[[Pixels], av.VideoFrame]:
+    """Make the function that turns an image [height, width, 3] into a GIF's picture of 8-bit palette indices."""
     colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     argb = np.full((256, 4), 255, np.uint8)
     argb[: len(colours), 1:] = colours
@@ -47,8 +36,8 @@ def palette_picture(palette: Image.Image, height: int, width: int) -> Callable[[
     return picture
 
 
-def shared_palette(images: Iterable[Pixels], count: int) -> Image.Image:
-    """A palette image of up to 256 colours, from pixels spread evenly over `count` images."""
+def choose_palette(images: Iterable[Pixels], count: int) -> Image.Image:
+    """Choose up to 256 colours from pixels spread evenly over `count` images. Returns a palette image."""
     samples = []
     for pixels in images:
         step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] * count / PALETTE_PIXELS))
@@ -58,11 +47,12 @@ def shared_palette(images: Iterable[Pixels], count: int) -> Image.Image:
 
 
 def _dither(colours: Pixels, height: int, width: int) -> npt.NDArray[np.int16]:
-    """Ordered dither [H, W, 1]: what is added to a pixel depends on its place alone, so a still pixel stays still.
+    """Make an ordered dither [H, W, 1], to be added to every image: a pixel that does not change stays as it is.
 
-    Error diffusion would crawl, and no dither draws contours into soft gradients. The amplitude is the palette's usual
-    step between neighbours, at most 16 to stay fine, at least 4: Pillow looks a colour up as the lowest corner of its
-    cell of 4 levels. Hence the 2 as well, without which a picture comes out 1.5 levels too dark.
+    Error diffusion would flicker, and without a dither soft gradients would show contours. The amplitude is the median
+    distance between neighbouring colours of the palette: at most 16 to stay fine, at least 4 because Pillow looks up a
+    colour as the lowest corner of its cell of 4 levels. For the same reason 2 is added: without it pictures come out
+    1.5 levels too dark.
     """
     squares = ((colours[:, None].astype(np.int32) - colours[None]) ** 2).sum(-1)
     nearest = np.sort(squares, axis=1)[:, min(1, len(colours) - 1)]
@@ -75,10 +65,10 @@ def _dither(colours: Pixels, height: int, width: int) -> npt.NDArray[np.int16]:
 
 
 def copy_with_comment(source: Path, target: Path, comment: str) -> None:
-    """Copy a GIF with a comment extension (UTF-8) before its first image, where readers look; ffmpeg writes none."""
+    """Copy a GIF and insert a comment (UTF-8) before its first image, where readers look; ffmpeg can't write one."""
     with source.open("rb") as read, target.open("wb") as write:
         header = read.read(13)
-        colours = 2 << (header[10] & 7) if header[10] & 0x80 else 0  # of the palette that follows
+        colours = 2 << (header[10] & 7) if header[10] & 0x80 else 0  # of the global palette, which follows the header
         write.write(header + read.read(3 * colours))
         write.writelines(_comment_blocks(comment.encode()))
         shutil.copyfileobj(read, write)

@@ -1,7 +1,7 @@
-"""Text on images: measured, wrapped, shortened, and in characters that a font has.
+"""Measure, wrap, shorten and draw text on images, in characters that some font has.
 
-The font is the one that Pillow carries. Words in characters that it lacks take the first of the system's fonts that has
-them, as fontconfig sorts them; where there is none, what can't be drawn is told by plainer characters.
+The font is the one that Pillow carries. A word with characters that it lacks takes the first of the system's fonts, in
+fontconfig's order, that has them. Characters that no font has are replaced by plainer ones.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["Lettering", "legible", "lettering"]
 
 INK = (32, 32, 32)
-SIZE = 32  # pixels of type, in which fonts are asked what they have
-FONTS_MAX = 50  # of the system
-# The font has ASCII and few characters more: © « ° ± ´ · » ‘ ’ “ ” … ‹ › ⁄ ™
+SIZE = 32  # font size in pixels at which fonts are searched for characters
+FONTS_MAX = 50  # fonts of the system that are searched
+# Beyond ASCII, Pillow's font has only © « ° ± ´ · » ‘ ’ “ ” … ‹ › ⁄ ™
 STAND_INS = str.maketrans({"×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=", "≥": ">="})
-INVISIBLE = {"Mn", "Me", "Cf"}  # marks on other characters, and control of their form
+INVISIBLE = {"Mn", "Me", "Cf"}  # Unicode categories of accents and format controls
 
 
 @dataclass(frozen=True, slots=True)
 class Lettering:
-    """A size of type. Widths are in pixels; texts are measured and drawn as `legible` makes them."""
+    """Font at one size. Widths are in pixels; texts are measured and drawn as `legible` returns them."""
 
     font: ImageFont.FreeTypeFont
 
     @property
     def line_px(self) -> int:
-        """From one line to the next."""
+        """Height of a line in pixels."""
         return sum(self.font.getmetrics())
 
     def width(self, text: str) -> int:
         return math.ceil(sum(font.getlength(run) for font, run in self._runs(legible(text))))
 
     def shorten(self, text: str, width: int) -> str:
-        """The text, or as much of its beginning as fits with an ellipsis; nothing where not even that fits."""
+        """Return the text, or as much of its beginning as fits with an ellipsis; "" if not even the ellipsis fits."""
         width = max(width, 0)
         text = legible(text)[: width + 1]  # no letter is narrower than a pixel
         if self.width(text) <= width:
@@ -51,7 +51,7 @@ class Lettering:
         return cuts[bisect_right(cuts, width, key=self.width) - 1]
 
     def wrap(self, text: str, width: int, lines: int) -> list[str]:
-        """At most `lines` lines of whole words. What is left for the last one is shortened, and so is a long word."""
+        """Wrap to at most `lines` lines of whole words. The last line is shortened to fit, and so is a long word."""
         words = legible(text).split()
         wrapped: list[str] = []
         while words and len(wrapped) < lines - 1:
@@ -63,7 +63,7 @@ class Lettering:
         return [*wrapped, self.shorten(" ".join(words), width)] if words else wrapped
 
     def write(self, canvas: Image.Image, place: tuple[int, int], align: str, lines: Sequence[str]) -> None:
-        """Draw lines downwards from `place`: the upper left (`align` l), middle (m) or right (r) of the first."""
+        """Draw lines downwards from `place`, the upper left (`align` l), middle (m) or right (r) point of the first."""
         draw = ImageDraw.Draw(canvas)
         before = {"l": 0.0, "m": 0.5, "r": 1.0}[align]
         for number, line in enumerate(lines):
@@ -74,7 +74,7 @@ class Lettering:
                 x += round(font.getlength(run))
 
     def _runs(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
-        """A text that is legible, word by word of one font, the space behind them with them."""
+        """Split a legible text into runs of words in one font, each with the space behind it."""
         if text.isascii():
             yield self.font, text
             return
@@ -85,7 +85,7 @@ class Lettering:
 
 @cache
 def lettering(size: float) -> Lettering:
-    """The type of a size in pixels."""
+    """Return Pillow's own font at a size in pixels."""
     return Lettering(_own(size))
 
 
@@ -99,7 +99,7 @@ def _own(size: float) -> ImageFont.FreeTypeFont:
 
 @cache
 def _faces() -> tuple[ImageFont.FreeTypeFont, ...]:
-    """The own font, then the system's, as far as they can be opened."""
+    """List Pillow's own font, then the system's fonts that can be opened."""
     return (_own(SIZE), *_system_fonts())
 
 
@@ -112,7 +112,7 @@ def _system_fonts() -> Iterator[ImageFont.FreeTypeFont]:
     for file in list(dict.fromkeys(files.splitlines()))[:FONTS_MAX]:
         try:
             yield ImageFont.truetype(file, SIZE)
-        except OSError:  # of bitmaps in one size, as those of emoji
+        except OSError:  # bitmaps of one size, as in emoji fonts
             continue
 
 
@@ -123,15 +123,15 @@ def _sized(number: int, size: float) -> ImageFont.FreeTypeFont:
 
 @cache
 def _face(word: str) -> int:
-    """The number of the first font that has all of a word's characters, or most of them."""
+    """Return the number of the first font that has all of a word's characters, or else the most of them."""
     if all(_has(character) for character in word):
-        return 0  # the others need not be looked for
+        return 0  # without a search through the system's fonts
     counts = [sum(_has(character, number) for character in word) for number in range(len(_faces()))]
     return counts.index(max(counts))
 
 
 def legible(text: str) -> str:
-    """The text on one line; what no font has is without accents, Greek by name, and otherwise question marks.
+    """Put a text on one line, and replace what no font has: by the letter without accent, a Greek name, or else `?`.
 
     >>> legible("45°   × 2")
     '45° x 2'
@@ -141,7 +141,7 @@ def legible(text: str) -> str:
         return line
     composed = unicodedata.normalize("NFC", line).translate(STAND_INS)
     drawn = " ".join(map(_legible_word, composed.split()))
-    return " ".join(drawn.split())  # what is no more than an accent leaves a space
+    return " ".join(drawn.split())  # a lone accent leaves a space behind
 
 
 def _legible_word(word: str) -> str:
@@ -156,13 +156,13 @@ def _plain(character: str, face: int) -> str:
 
 
 def _named(character: str) -> str:
-    """What schedulers call sigma or eta; `Σ` and `σ` are read alike."""
+    """Spell a Greek letter by its name, as schedulers do with sigma and eta; any other character becomes `?`."""
     name = unicodedata.name(character, "")
     return name.split()[-1].lower() if name.startswith("GREEK") and " LETTER " in name else "?"
 
 
 @cache
 def _has(character: str, face: int = 0) -> bool:
-    """Whether a font draws the character otherwise than one that it lacks."""
+    """Check that a font draws the character, by comparison with a character that no font has."""
     font = _faces()[face] if face else _own(SIZE)
     return character == " " or bytes(font.getmask(character)) != bytes(font.getmask("\U0010ffff"))

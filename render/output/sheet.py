@@ -1,8 +1,8 @@
-"""Ordered images → contact sheets: PNGs of labelled cells, streamed, so that memory does not grow with the number.
+"""Write ordered images as contact sheets: PNGs of labelled cells, page by page, so memory does not grow with their number.
 
-A sheet is read like a table. What is too wide wraps: a row goes on in further lines, each under its own column labels.
-What is too high continues on another page, with the labels again. A page's images are held until it is drawn, which
-takes at most 7 bytes for each of its pixels: 3 in the images, 4 in Pillow's canvas, 117 MB at a `side_max` of 4096.
+A sheet is read like a table. A row that is too wide goes on in further lines, each under its own column labels. A sheet
+that is too high goes on on another page, with the labels again. A page's images are held until it is drawn: at most 7
+bytes for each of its pixels, 3 in the images and 4 in Pillow's canvas; 117 MB at a `side_max` of 4096.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from render.core import partial, sync
-from render.output.layout import LINES_MAX, SUFFIX, Layout, Line, Pixels, Sheet, plan_layout
+from render.output.layout import LINES_MAX, SUFFIX, Layout, Line, Sheet, plan_layout
+from render.output.pixels import Pixels, check_pixels
 
-__all__ = ["Pixels", "Sheet", "write_sheet"]
+__all__ = ["write_sheet"]
 
 PAPER, EDGE = (255, 255, 255), (208, 208, 208)
 
 
 def write_sheet(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Path, ...]:
-    """Write images uint8 [H, W, 3], in reading order, as `path`, NAME.png, or as NAME-pages/NAME-1.png, …
+    """Write images uint8 [H, W, 3], in reading order, as `path`, NAME.png; of several pages as NAME-pages/NAME-1.png, …
 
-    Returns the files. All of them appear, each whole, once every image was read, and those of an older sheet of this
-    name go; after an error none does. The images are read once, one at a time. They may differ in size: a page's cells
-    hold the sheet's first image and the largest on the page, and each image is in the middle of its cell.
-    Raises ValueError for no images, for one of another type, and for labels that have no row, column or image.
+    Returns the files. They appear, whole, once every image was read, and replace an older sheet of this name; after an
+    error nothing changes. The images are read once, one at a time. They may differ in size: a page's cells hold the
+    sheet's first image and the largest on the page, and each image is in the middle of its cell.
+    Raises ValueError for no images, for an image of another type, and for labels without a row, column or image.
     """
     if path.suffix != ".png":
         raise ValueError(f"{path}: required a name that ends in .png, got {path.suffix!r}")
@@ -51,7 +52,7 @@ def write_sheet(path: Path, images: Iterable[Pixels], sheet: Sheet) -> tuple[Pat
 
 
 def _publish(pages: list[Path], path: Path) -> tuple[Path, ...]:
-    """Give the pages their names, which no other sheet's pages can have, and take older ones of this sheet away."""
+    """Give the pages their final names, in a folder of their own if there are several; delete those of an older sheet."""
     folder, digits = path.with_name(f"{path.stem}-pages"), len(str(len(pages)))
     numbers = range(1, len(pages) + 1) if len(pages) > 1 else ()
     names = tuple(folder / f"{path.stem}-{number:0{digits}d}.png" for number in numbers) or (path,)
@@ -61,14 +62,14 @@ def _publish(pages: list[Path], path: Path) -> tuple[Path, ...]:
     sync(names[0].parent)
     for old in {path, *folder.glob("*.png")} - set(names):
         old.unlink(missing_ok=True)
-    with suppress(OSError):  # it is not there, or not empty
+    with suppress(OSError):  # the folder is not there, or not empty
         folder.rmdir()
     sync(path.parent)
     return names
 
 
 def _pages(images: Iterable[Pixels], sheet: Sheet) -> Iterator[Image.Image]:
-    """Pages as they fill, each with as many lines as `side_max` allows."""
+    """Yield pages as they fill, each with as many lines as `side_max` allows."""
     stream = _checked(images, sheet)
     first = _reduced(next(stream), sheet.cell, sheet.cell)
     layout = plan_layout(sheet, *first.shape[:2])
@@ -86,11 +87,10 @@ def _pages(images: Iterable[Pixels], sheet: Sheet) -> Iterator[Image.Image]:
 
 
 def _checked(images: Iterable[Pixels], sheet: Sheet) -> Iterator[Pixels]:
-    """The images. Raises ValueError for one of another type and, after the last, for labels that are too many."""
+    """Pass the images on. Raises ValueError for one of another type and, after the last, for superfluous labels."""
     count = 0
     for pixels in images:
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise ValueError(f"image {count}: required uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
+        check_pixels(pixels, f"image {count}")
         count += 1
         yield pixels
     rows = math.ceil(count / sheet.columns)
@@ -115,10 +115,10 @@ def _lines(images: Iterator[Pixels], layout: Layout) -> Iterator[Line]:
 
 
 def _reduced(pixels: Pixels, width: int, height: int) -> Pixels:
-    """A copy [H, W, 3] of at most these sides, in the same proportions; never enlarged."""
+    """Copy an image [H, W, 3], reduced in proportion to fit these sides; it is never enlarged."""
     scale = min(1, width / pixels.shape[1], height / pixels.shape[0])
     if scale == 1:
-        return pixels.copy()  # a view would keep more alive than itself
+        return pixels.copy()  # a view would keep the whole source alive
     size = [max(1, math.floor(side * scale)) for side in pixels.shape[1::-1]]
     return np.array(Image.fromarray(pixels).resize((size[0], size[1]), Image.Resampling.LANCZOS))
 
@@ -142,7 +142,7 @@ def _draw(page: list[Line], cell: tuple[int, int], layout: Layout, suffix: str =
 
 
 def _draw_header(canvas: Image.Image, top: int, column: int, width: int, layout: Layout) -> None:
-    """The labels of a line that begins at a column: centred, their last lines side by side, with their title above all."""
+    """Draw the column labels of a line that begins at `column`, aligned at their bottoms, and the titles of the labels."""
     sheet, body, left = layout.sheet, layout.body, layout.left
     bottom = top - sheet.gap // 2
     for place, label in enumerate(sheet.column_labels[column : column + layout.columns]):
@@ -157,7 +157,7 @@ def _draw_header(canvas: Image.Image, top: int, column: int, width: int, layout:
 
 
 def _draw_images(canvas: Image.Image, top: int, line: Line, cell: tuple[int, int], layout: Layout) -> None:
-    """The images of a line in the middle of their cells, each with a thin edge around it and its caption below."""
+    """Draw the images of a line in the middle of their cells, each with a thin edge around it and its caption below."""
     draw = ImageDraw.Draw(canvas)
     width, height = cell
     for place, pixels in enumerate(line.images):

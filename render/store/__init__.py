@@ -1,14 +1,24 @@
-"""store."""
+"""The store: committed frames in an output folder, one Parquet shard a unit. The only truth about a run.
+
+Workers write with `write_shard` and commit with `Ledger`; everybody else reads with `open_store`. OUT is touched through
+`OutputFolder`, which alone spells its paths.
+
+Promises: a shard is complete and checked before it has its name. A unit is committed exactly once, whoever renders it
+how often. Nothing here needs torch or Ray. A new column is one entry of STORE_TABLE (`columns.py`).
+"""
 
 from __future__ import annotations
 
-from render.store.encode import rendered
+from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
+from render.store.encode import Rendered, rendered
 from render.store.folder import OutputFolder
 from render.store.ledger import Ledger
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
-from render.store.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
+from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 __all__ = [
+    "STORE_COLUMNS",
+    "STORE_TABLE",
     "Failure",
     "Frames",
     "ImageStore",

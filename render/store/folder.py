@@ -1,4 +1,4 @@
-"""The layout of an output folder: the only place that spells its paths. Standard library only."""
+"""Spell the paths of an output folder; no other module does. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["OutputFolder"]
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder:
-    """The paths of an output folder. Nothing is read or created here."""
+    """Paths of an output folder, OUT. Nothing is read or created here."""
 
     out: Path
 
@@ -29,12 +29,12 @@ class OutputFolder:
 
     @property
     def card(self) -> Path:
-        """The dataset card."""
+        """Dataset card, which `datasets` reads."""
         return self.out / "README.md"
 
     @property
     def run(self) -> Path:
-        """Folder of everything that a resume needs. Its presence says that OUT is an output folder."""
+        """Folder of everything that a resume needs; with it OUT counts as an output folder."""
         return self.out / ".run"
 
     @property
@@ -65,9 +65,9 @@ class OutputFolder:
 
     @property
     def quarantine(self) -> Path:
-        """Folder of the recipes and tracebacks of frames that failed."""
+        """Folder of recipes and tracebacks of frames that failed."""
         return self.run / "quarantine"
 
     def sound(self, audio: str, sha256: str) -> Path:
-        """Return where a walk's sound is kept, so that it can be animated wherever the folder is."""
+        """Return the path of a sound's copy, from which a walk can be animated wherever OUT has moved."""
         return self.run / "audio" / f"{sha256}{Path(audio).suffix}"

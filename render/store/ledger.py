@@ -1,7 +1,7 @@
-"""The commit ledger: which unit is done, by which file. The only truth about a run. Standard library only.
+"""Record which unit is done, by which file: the ledger, the only truth about a run. Standard library only.
 
-Every unit has one slot, a file `commits/ID.json` made by exclusive creation, so that of two workers with the same unit
-one wins. A slot holds a receipt, or says that the unit was split and its halves have slots of their own.
+Every unit has one slot, a file `commits/ID.json`. It is created exclusively: of two workers that rendered the same unit
+one wins. A slot holds the unit's receipt, or the note that the unit was split. Then each half has a slot of its own.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ SPLIT = '{"split":true}'
 
 
 class Ledger:
-    """The commit records below an output folder."""
+    """Commit records of an output folder."""
 
     def __init__(self, out: Path) -> None:
         self.folder = OutputFolder(out)
         self._commits = self.folder.commits
 
     def create(self) -> None:
-        """Make the folders."""
+        """Create the folders of OUT."""
         own = self.folder
         for folder in (own.data, own.commits, own.scratch, own.quarantine):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the output for one driver; the lock goes with the process. Raises StoreError where another holds it."""
+        """Hold the output folder for one driver; the lock ends with its process. Raises StoreError when another holds it."""
         with self.folder.lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,11 +47,11 @@ class Ledger:
             yield
 
     def commit(self, receipt: Receipt) -> bool:
-        """Claim the unit's slot. False where it was claimed before: the caller's file is then one too many."""
+        """Claim the unit's slot. Returns False when it was taken: the caller's shard is then superfluous."""
         return self._claim(receipt.unit, receipt.to_json())
 
     def split(self, unit: Unit) -> bool:
-        """Give the unit's slot to its halves. False where it was claimed before."""
+        """Give the unit's slot to its two halves. Returns False when it was taken."""
         return self._claim(unit.id, SPLIT)
 
     def _claim(self, unit: str, record: str) -> bool:
@@ -68,11 +68,11 @@ class Ledger:
         return True
 
     def receipts(self) -> list[Receipt]:
-        """All receipts, by unit."""
+        """Return all receipts, sorted by unit id."""
         return [record for record in self._records().values() if record is not None]
 
     def _records(self) -> dict[str, Receipt | None]:
-        """Unit id → receipt, None where the unit was split."""
+        """Read unit id → receipt; None for a unit that was split."""
         records: dict[str, Receipt | None] = {}
         for path in sorted(self._commits.glob("[!.]*.json")):
             text = path.read_text(encoding="utf-8")
@@ -80,17 +80,17 @@ class Ledger:
         return records
 
     def slots(self, units: Iterator[Unit]) -> Iterator[tuple[Unit, Receipt | None]]:
-        """Every slot that the units' frames are in by now: units, halves and quarantined remainders, None where empty."""
+        """Yield the slots that hold the units' frames by now: units, halves, quarantined frames; None for an empty slot."""
         records = self._records()
         for unit in units:
             yield from _slots(unit, records)
 
     def outstanding(self, units: Iterator[Unit]) -> Iterator[Unit]:
-        """The units, halves and quarantined remainders that have no committed frames yet."""
+        """Return the units that are still to be rendered; of split or partly failed units, what is left of them."""
         return (unit for unit, receipt in self.slots(units) if receipt is None)
 
     def delete_orphans(self) -> int:
-        """Delete what no commit names: shards, scratch and temporary files of workers that died. Returns the count."""
+        """Delete files that no commit names: shards, scratch and temporary files of dead workers. Returns their number."""
         named = {receipt.file for receipt in self.receipts()}
         orphans = [path for path in self.folder.data.iterdir() if path.name not in named]
         orphans += [*self.folder.scratch.iterdir(), *self._commits.glob(".*")]

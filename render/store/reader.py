@@ -1,4 +1,4 @@
-"""The image store: the committed frames of an output folder, by walk and index, as pictures or as a dataset."""
+"""Read the committed frames of an output folder: by walk and index, as pictures or as a dataset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INDEX = pa.schema([("walk", pa.string()), ("frame", pa.int32()), ("shard", pa.i
 
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
-    """One image as it lies in the store, still encoded."""
+    """One stored frame, still encoded."""
 
     walk: str
     index: int
@@ -35,17 +35,17 @@ class StoredFrame:
     data: bytes
 
     def image(self) -> Image:
-        """The decoded picture, RGB."""
+        """Decode the picture, RGB."""
         import PIL.Image
 
         return PIL.Image.open(io.BytesIO(self.data)).convert("RGB")
 
 
 class Frames(Sequence[StoredFrame]):
-    """The frames of one walk in order, read as they are asked for: at most two row groups are held."""
+    """Frames of one walk in order, read on demand: at most two Parquet row groups are in memory."""
 
     def __init__(self, places: Sequence[tuple[Path, int, int]]) -> None:
-        self._places = places  # of each frame: shard, row in it, and index in the walk
+        self._places = places  # (shard, row of the shard, index in the walk) of each frame
         self._group = lru_cache(maxsize=2)(_read_row_group)
         self._file = lru_cache(maxsize=2)(pq.ParquetFile)
 
@@ -54,7 +54,7 @@ class Frames(Sequence[StoredFrame]):
 
     @property
     def indices(self) -> list[int]:
-        """The frames' indices in the walk: 0, 1, 2 … but for those that are not committed."""
+        """Indices of the frames in their walk: 0, 1, 2 …, without frames that are not committed."""
         return [index for _, _, index in self._places]
 
     @overload
@@ -82,7 +82,7 @@ def _read_row_group(file: pq.ParquetFile, group: int) -> pa.Table:
 
 
 class ImageStore:
-    """The committed frames below an output folder."""
+    """Committed frames of an output folder."""
 
     def __init__(self, out: Path) -> None:
         ledger = Ledger(out)
@@ -93,7 +93,7 @@ class ImageStore:
 
     @property
     def files(self) -> list[Path]:
-        """The committed shards."""
+        """Paths of the committed shards."""
         return list(self._files)
 
     def __len__(self) -> int:
@@ -104,26 +104,26 @@ class ImageStore:
 
     @property
     def walks(self) -> list[str]:
-        """Names of all walks and stills, in the manifest's order where nothing was retried."""
+        """Names of all walks and stills, in the manifest's order unless units were retried."""
         names: list[str] = pc.unique(self._index["walk"]).to_pylist()
         return names
 
     def frames(self, walk: str) -> Frames:
-        """The committed frames of a walk, in order. Raises KeyError for a name that is not there."""
+        """Return the committed frames of a walk or still, in order. Raises KeyError when there are none."""
         return self._frames(walk, pc.field("walk") == walk)
 
     def frame(self, walk: str, index: int = 0) -> StoredFrame:
-        """One frame. Raises KeyError for a walk or an index that is not there."""
+        """Return one frame. Raises KeyError when it is not in the store."""
         return self._frames(f"{walk} {index}", (pc.field("walk") == walk) & (pc.field("frame") == index))[0]
 
     def firsts(self, walks: Iterable[str]) -> Iterator[StoredFrame | None]:
-        """The first frame of each of some walks and stills; None for those whose first is not committed."""
+        """Yield the first frame of each walk or still; None for one whose first frame is not committed."""
         names = list(walks)
         frames = iter(Frames([self._firsts[name] for name in names if name in self._firsts]))
         return (next(frames) if name in self._firsts else None for name in names)
 
     def dataset(self) -> ds.Dataset:
-        """All columns as a pyarrow dataset."""
+        """Open all columns of all shards as a pyarrow dataset."""
         return ds.dataset([str(path) for path in self._files], format="parquet")
 
     def _frames(self, name: str, condition: pc.Expression) -> Frames:
@@ -139,14 +139,14 @@ class ImageStore:
 
     @cached_property
     def _firsts(self) -> dict[str, tuple[Path, int, int]]:
-        """Where the first frame of each walk and still is."""
+        """Place (shard, row, index) of the first frame of each walk and still."""
         found = self._index.filter(pc.field("frame") == 0)
         places = zip(*(found[name].to_pylist() for name in ("walk", "shard", "row")), strict=True)
         return {name: (self._files[shard], row, 0) for name, shard, row in places}
 
     @cached_property
     def _index(self) -> pa.Table:
-        """walk, frame, shard and row of every frame; one pass over two small columns."""
+        """Table of walk, frame, shard and row of every frame, made in one pass over two small columns."""
         return pa.concat_tables([_INDEX.empty_table(), *(_places(n, path) for n, path in enumerate(self._files))])
 
 
@@ -157,5 +157,5 @@ def _places(shard: int, path: Path) -> pa.Table:
 
 
 def open_store(path: str | Path) -> ImageStore:
-    """Open the output folder of a run. Raises StoreError where it is none."""
+    """Open the output folder of a run. Raises StoreError when `path` is not an output folder."""
     return ImageStore(Path(path))

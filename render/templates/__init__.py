@@ -1,4 +1,11 @@
-"""templates."""
+"""Templates: `{red|blue} car` and wildcard files → a manifest of prompts, for `render expand`.
+
+Come in by `expand_templates`. The grammar is that of `dynamicprompts`; the library is imported in `grammar.py` and
+`wildcards.py` alone, which also refuse whatever it would silently read in another way than it was meant.
+
+Promises: the same seed gives the same prompts in every process, whatever the other rows are. Every bad template is told,
+with its row. The target appears whole or not at all.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Prompt templates → a manifest: `{red|blue} car`, weights, `{2$$a|b|c}`, variables and wildcard files, expanded.
+"""Expand prompt templates into a manifest: `{red|blue} car`, weights, `{2$$a|b|c}`, variables, wildcard files.
 
-The same seed gives the same prompts in every process, whatever the other rows are: each row draws by itself.
+The same seed gives the same prompts in every process, whatever the other rows are: each row has its own generator.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from render.core import JobError, replacing, special_kind
+from render.core import JobError, replacing
 from render.manifest import Problems, RawTable, is_text, read_table, show
 from render.templates.grammar import TemplateError, parse_template
+from render.templates.lines import is_entry, read_lines
 from render.templates.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
 
-PROMPTS_MAX = 1_000_000  # of a template
+PROMPTS_MAX = 1_000_000  # of one template
 
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """How templates become prompts. Raises JobError for what can't be."""
+    """Settings of an expansion. Raises JobError for a value out of range."""
 
-    mode: Mode = "random"  # or combinatorial: every prompt that there is; weights don't count
-    count: int = 1  # prompts a template, in random mode; the first n are the same under any count
+    mode: Mode = "random"  # or combinatorial: all prompts of a template once, whatever the weights
+    count: int = 1  # prompts of each template in random mode; a higher count only adds prompts
     seed: int = 0  # in random mode
-    limit: int = 10_000  # prompts a template at most, in combinatorial mode
-    wildcards: Path | None = None  # the folder in which `__places/town__` is places/town.txt
+    limit: int = 10_000  # prompts of a template at most, in combinatorial mode
+    wildcards: Path | None = None  # folder of wildcard files: `__places/town__` is places/town.txt
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -52,16 +53,17 @@ class Expansion:
 
 
 def expand_templates(source: Path, target: Path, expansion: Expansion) -> int:
-    """Write the manifest of all prompts of all templates; returns how many there are.
+    """Write a manifest with the prompts of all templates; returns their number.
 
-    The source is a CSV or Parquet table with a column `template`, or a text file of one template a line (blank lines
-    and lines that begin with # are none). The other columns are copied. Raises ManifestError with every bad row.
+    The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
+    lines and lines that begin with # are skipped. The other columns are copied. Raises ManifestError with every bad row,
+    and JobError for a target that can't be written.
     """
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
     problems = Problems(str(source))
-    raw = _read_lines(source, problems) if source.suffix.lower() == ".txt" else read_table(source, problems)
+    raw = _read_text(source, problems) if source.suffix.lower() == ".txt" else read_table(source, problems)
     prompts, positions = _expand(raw, _templates(raw, problems), expansion, problems)
     problems.raise_any()
     indices = pa.array(positions, pa.int64())
@@ -71,7 +73,7 @@ def expand_templates(source: Path, target: Path, expansion: Expansion) -> int:
 
 
 def _check_place(target: Path) -> None:
-    """Raises JobError where no file can be written; said before the work."""
+    """Raise JobError for a target that can't be written, before the work is done."""
     if os.path.isdir(target):  # unlike Path's, it takes a name that is too long
         raise JobError(f"output: required a file; got the folder {str(target)!r}")
     if not target.parent.is_dir():
@@ -81,15 +83,13 @@ def _check_place(target: Path) -> None:
         raise JobError(f"output: required a folder that can be written to; got {str(target.parent)!r}")
 
 
-def _read_lines(source: Path, problems: Problems) -> RawTable:
-    """A text file as a table of one column; a row's number is its line's."""
-    if kind := special_kind(source):
-        problems.fatal("a text file in UTF-8 that can be read", kind)
+def _read_text(source: Path, problems: Problems) -> RawTable:
+    """Read a text file as a table with the column `template`; rows have the numbers of their lines."""
     try:
-        lines = source.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(source)
+    except (OSError, ValueError) as error:
         problems.fatal("a text file in UTF-8 that can be read", str(error))
-    rows = [n for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
+    rows = [number for number, line in enumerate(lines, 1) if is_entry(line)]
     if not rows:
         problems.fatal("at least one template", "none")
     column = pa.chunked_array([[lines[row - 1] for row in rows]], pa.large_string())
@@ -97,7 +97,7 @@ def _read_lines(source: Path, problems: Problems) -> RawTable:
 
 
 def _templates(raw: RawTable, problems: Problems) -> list[str | None]:
-    """The template of every row, None where there is none."""
+    """Return the template of every row; None for an empty cell, which is reported."""
     if "prompt" in raw.columns:
         problems.add("no column of this name: it will hold what the templates become", "it", column="prompt")
     column = raw.columns.get("template")
@@ -116,7 +116,7 @@ def _templates(raw: RawTable, problems: Problems) -> list[str | None]:
 def _expand(
     raw: RawTable, templates: list[str | None], expansion: Expansion, problems: Problems
 ) -> tuple[list[str], list[int]]:
-    """(prompts, for each the position of its template)."""
+    """Return all prompts, and for each the position of its template's row."""
     wildcards = Wildcards(expansion.wildcards)
     seen: Counter[str] = Counter()
     prompts: list[str] = []
@@ -150,13 +150,13 @@ def _prompts(template: str, expansion: Expansion, wildcards: Wildcards, rand: Ra
 
 
 def _random(seed: int, template: str, earlier: int) -> Random:
-    """A generator for one row. `earlier` rows have the same template: each is to have prompts of its own."""
+    """Make the generator of one row. `earlier` is the number of rows above it with the same template, to draw anew."""
     digest = hashlib.sha256(json.dumps([seed, template, earlier]).encode()).digest()
     return Random(int.from_bytes(digest))
 
 
 def _write(table: Any, target: Path) -> None:
-    """Never half a file."""
+    """Write the manifest, whole or not at all."""
     try:
         with replacing(target) as temporary:
             if target.suffix.lower() == ".csv":

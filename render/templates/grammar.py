@@ -1,7 +1,7 @@
-"""The grammar of prompt templates: that of `dynamicprompts`, without what it reads other than it was meant.
+"""Parse prompt templates by the grammar of `dynamicprompts`, stricter where the library would misread them.
 
-What the library lets pass is refused here: a brace that closes nothing, a weight that is none, more options than there
-are. Its comments are plain text (`photo #1`, `a // b`), and so are a lone % and $, which it does not take at all.
+Refused here, accepted by the library: a closing brace without an opening one, a weight that is not a number, a draw of
+more options than there are. Plain text here, special to the library: comments (`photo #1`, `a // b`), a lone % or $.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ from dynamicprompts.parser.parse import parse as parse_as_the_library
 
 from render.manifest import show
 
-__all__ = ["SHOW", "STAND_INS", "TemplateError", "hide", "parse", "parse_template", "parts", "tell"]
+__all__ = ["SHOW", "STAND_INS", "TemplateError", "describe", "hide", "parse", "parse_template", "parts"]
 
-PLAIN = {"#": "\ue000", "%": "\ue001", "$": "\ue002", "/": "\ue003"}  # stand-ins while the library has the text
-LONE = re.compile(r"#|%(?!\{)|(?<!\$)\$(?![${])|/(?=[/*])")  # where these signs are not the grammar's
+PLAIN = {"#": "\ue000", "%": "\ue001", "$": "\ue002", "/": "\ue003"}  # stand-ins for the signs while the library parses
+LONE = re.compile(r"#|%(?!\{)|(?<!\$)\$(?![${])|/(?=[/*])")  # these signs outside of the grammar
 STAND_INS = tuple(PLAIN.values())
 HIDE = str.maketrans(PLAIN)
 SHOW = str.maketrans({stand_in: sign for sign, stand_in in PLAIN.items()})
-ESCAPE = re.compile(r"\\(?:[{}|]|\$[${]|%\{|__)")  # there is none: the sign would be read, and the backslash kept
+ESCAPE = re.compile(
+    r"\\(?:[{}|]|\$[${]|%\{|__)"
+)  # the grammar has no escapes: the library would keep the backslash and obey the sign
 
 
 class TemplateError(ValueError):
-    """Why a template has no prompts: what was required, what was got."""
+    """Error of one template: what was required, what was got."""
 
     def __init__(self, required: str, got: str) -> None:
         super().__init__(f"required {required}; got {got}")
@@ -44,7 +46,7 @@ class TemplateError(ValueError):
 
 
 def parse_template(template: str) -> Command:
-    """The template's tree. Raises TemplateError where it is none.
+    """Parse a template into the library's tree of commands. Raises TemplateError.
 
     >>> parse_template("{red|blue} car for $5").tokens[1].literal.translate(SHOW)
     ' car for $5'
@@ -61,19 +63,19 @@ def parse_template(template: str) -> Command:
 
 
 def parse(text: str, where: str) -> Command:
-    """The tree of a text whose lone signs are hidden. Raises TemplateError; `where` begins what was got."""
+    """Parse a text whose lone signs are hidden. Raises TemplateError; `where` is the beginning of its `got`."""
     if escape := ESCAPE.search(text):
         required = "no backslash in front of a sign of the grammar (there are no escapes: braces can't be text)"
         raise TemplateError(required, f"{where}{escape[0]} in {_show(text)}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of pyparsing 3.3 and later, to the library
+        warnings.simplefilter("ignore", DeprecationWarning)  # from pyparsing 3.3 on, of the library's calls
         try:
             command = parse_as_the_library(text)
         except RecursionError:
             raise TemplateError("braces in braces, not this deep", _show(text)) from None
-        except Exception as error:  # pyparsing's and others'
+        except Exception as error:  # of pyparsing and others
             required = "a template whose braces, wildcards and variables are whole"
-            raise TemplateError(required, f"{where}{_show(text)}: {tell(error)}") from None
+            raise TemplateError(required, f"{where}{_show(text)}: {describe(error)}") from None
     for required, got in _faults(command):
         raise TemplateError(required, f"{where}{got}")
     return command
@@ -83,7 +85,7 @@ def _show(text: str) -> str:
     return show(text.translate(SHOW))
 
 
-def tell(error: Exception) -> str:
+def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".translate(SHOW)
 
 
@@ -92,7 +94,7 @@ def hide(text: str) -> str:
 
 
 def _faults(command: Command) -> Iterator[tuple[str, str]]:
-    """(required, got) of what the library would take for something else."""
+    """Yield (required, got) of everything that the library would misread."""
     for part in parts(command):
         if isinstance(part, LiteralCommand) and "}" in part.literal:
             yield "a { for every }", f"one more }} in {_show(part.literal)}"
@@ -118,7 +120,7 @@ def _braces_faults(braces: VariantCommand) -> Iterator[tuple[str, str]]:
         yield "weights of at least 0", f"{min(braces.weights):g}"
     found, most = sum(weight > 0 for weight in braces.weights), braces.max_bound
     if len(options) == 1 and isinstance(braces.values[0], WildcardCommand):
-        return  # so many of its values
+        return  # the bound counts the values of the wildcard
     if most > len(options):
         yield f"at most as many of the options as there are, {len(options)}", f"{most}$$"
     elif found < most:
@@ -126,7 +128,7 @@ def _braces_faults(braces: VariantCommand) -> Iterator[tuple[str, str]]:
 
 
 def parts(command: Command) -> Iterator[Command]:
-    """The command and all below it."""
+    """Yield the command and all commands below it."""
     yield command
     below: list[Command | str | None] = []
     if isinstance(command, SequenceCommand):

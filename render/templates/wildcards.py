@@ -1,6 +1,6 @@
-"""One prompt template → its prompts, by the samplers of `dynamicprompts` and the wildcard files of a folder.
+"""Draw the prompts of one template, by the samplers of `dynamicprompts` and the wildcard files of a folder.
 
-What the library lets pass is refused here: a wildcard without a file, an empty one, an odd byte in it, a weight in it.
+Refused here, accepted by the library: a wildcard without a file, and files that are empty, not UTF-8 or hold weights.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dynamicprompts.sampling_context import SamplingContext
 from dynamicprompts.wildcards import WildcardManager
 from dynamicprompts.wildcards.values import WildcardValues
 
-from render.core import special_kind
 from render.manifest import show
-from render.templates.grammar import SHOW, STAND_INS, TemplateError, hide, parse, parts, tell
+from render.templates.grammar import SHOW, STAND_INS, TemplateError, describe, hide, parse, parts
+from render.templates.lines import is_entry, read_lines
 
 __all__ = ["MODES", "Mode", "Wildcards", "draw"]
 
@@ -35,7 +35,7 @@ WEIGHT = re.compile(r"\s*[+-]?[0-9.,/%]+\s*::")
 
 
 class Wildcards(WildcardManager):
-    """The text files of a folder, one value a line; blank lines and lines that begin with # are none."""
+    """Wildcard files of a folder, one value a line; blank lines and lines that begin with # are skipped."""
 
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ class Wildcards(WildcardManager):
         paths = sorted(folder.rglob("*.txt")) if folder else []
         self._paths = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths if folder}
         self._found: dict[str, WildcardValues] = {}
-        self._commands: dict[str, list[Command]] = {}  # of those of its values that are not plain text
-        self._faults: dict[tuple[str, str], TemplateError | None] = {}  # of wildcards checked, by name and mode
+        self._commands: dict[str, list[Command]] = {}  # name → its values that are not plain text, parsed
+        self._faults: dict[tuple[str, str], TemplateError | None] = {}  # (name, mode) of checked wildcards → error
 
     def get_values(self, wildcard: str) -> WildcardValues:
-        """The distinct values of `animals`, `places/town` or `places/*`, sorted. Raises TemplateError for none."""
+        """Return the distinct values of `animals`, `places/town` or `places/*`, sorted. Raises TemplateError for none."""
         wildcard = wildcard.strip().translate(SHOW)
         if wildcard not in self._found:
             paths = [path for name, path in self._paths.items() if fnmatchcase(name, wildcard)]
             if not paths:
                 where = f"in {self.folder}" if self.folder else "and a folder of wildcard files (none is set)"
                 raise TemplateError(f"a file {wildcard}.txt {where}", f"none for the wildcard {show(wildcard)}")
-            values = {value for path in paths for value in _read_lines(path)}
+            values = {value for path in paths for value in _read_values(path)}
             if not values:
                 raise TemplateError(f"at least one value in {', '.join(map(str, paths))}", "none")
             where = f"wildcard {show(wildcard)}: "
@@ -63,7 +63,7 @@ class Wildcards(WildcardManager):
         return self._found[wildcard]
 
     def check(self, command: Command, mode: Mode) -> None:
-        """Raises TemplateError for what a draw may or may not come across: in options, variables and wildcards."""
+        """Raise TemplateError for anything that a draw could fail on, in all options, variables and wildcards."""
         for part in parts(command):
             if part.sampling_method not in (None, MODES[mode]):
                 sign = SIGNS[part.sampling_method]
@@ -83,7 +83,7 @@ class Wildcards(WildcardManager):
 
     def _check_wildcard(self, wildcard: str, mode: Mode) -> None:
         if (wildcard, mode) not in self._faults:
-            self._faults[wildcard, mode] = None  # a wildcard may lead back to itself
+            self._faults[wildcard, mode] = None  # first, as a wildcard may refer to itself
             try:
                 self.get_values(wildcard)
                 for value in self._commands[wildcard.strip().translate(SHOW)]:
@@ -95,7 +95,7 @@ class Wildcards(WildcardManager):
 
 
 class _Sampler(RandomSampler):
-    """The library's takes away the first weight that equals the chosen option's, not that option's own."""
+    """Random sampler that removes a chosen option with its own weight; the library removes the first equal weight."""
 
     def _get_variant_choices(
         self, values: list[Command], weights: list[float], num_choices: int, rand: Random
@@ -109,7 +109,7 @@ class _Sampler(RandomSampler):
 
 
 def draw(command: Command, wildcards: Wildcards, mode: Mode, rand: Random) -> Iterator[str]:
-    """The prompts, in random mode without an end, in single spaces. Raises TemplateError for one that fails."""
+    """Yield the prompts, in random mode without an end; runs of white space become one space. Raises TemplateError."""
     samplers = {
         SamplingMethod.RANDOM: _Sampler(),
         SamplingMethod.COMBINATORIAL: CombinatorialSampler(),
@@ -126,23 +126,22 @@ def draw(command: Command, wildcards: Wildcards, mode: Mode, rand: Random) -> It
         raise
     except RecursionError:
         raise TemplateError("variables and wildcards that come to an end", "a circle of them") from None
-    except Exception as error:  # the library's own, of many kinds: KeyError for an unknown variable
-        raise TemplateError("a template that can be expanded", tell(error)) from error
+    except Exception as error:  # the library raises many kinds, as KeyError for an unknown variable
+        raise TemplateError("a template that can be expanded", describe(error)) from error
 
 
 def _results(context: SamplingContext, command: Command, mode: Mode) -> Iterator[object]:
     if mode == "combinatorial":
         yield from context.sample_prompts(command)
-    while mode == "random":  # a generator each: in one, `${color=!{red|blue}}` would be drawn once for all prompts
+    while mode == "random":  # one generator would draw `${color=!{red|blue}}` once for all prompts
         yield next(iter(context.sample_prompts(command, 1)))
 
 
-def _read_lines(path: Path) -> Iterator[str]:
-    if kind := special_kind(path):
-        raise TemplateError(f"a text file in UTF-8, {path}", kind)
+def _read_values(path: Path) -> Iterator[str]:
+    """Yield the values in a wildcard file, their lone signs hidden. Raises TemplateError."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(path)
+    except (OSError, ValueError) as error:
         raise TemplateError(f"a text file in UTF-8, {path}", str(error)) from None
     for number, line in enumerate(lines, 1):
         if WEIGHT.match(line):
@@ -152,5 +151,5 @@ def _read_lines(path: Path) -> Iterator[str]:
         if any(stand_in in line for stand_in in STAND_INS):
             required = f"text without the private characters U+E000 … U+E003 ({path}, line {number})"
             raise TemplateError(required, show(line))
-        if line.strip() and not line.lstrip().startswith("#"):
+        if is_entry(line):
             yield hide(line.strip())

@@ -34,8 +34,10 @@ from render.core.recipe import Recipe
 from render.core.unit import Frame, Receipt, Unit
 from render.core.walk import Keyframe
 from render.job.workforce import Workforce
+from render.store.columns import Origin
+from render.store.encode import Rendered
 from render.store.ledger import Ledger
-from render.store.shard import Origin, Rendered, shard_schema, write_shard
+from render.store.shard import shard_schema, write_shard
 
 pytest_plugins = ["stores"]
 

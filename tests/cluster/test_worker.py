@@ -29,12 +29,12 @@ from render.cluster.worker import Setup, Worker
 from render.core.errors import ModelError
 from render.core.recipe import Recipe, Target
 from render.core.unit import Frame, Receipt, Unit
-from render.core.vocabulary import STORE_COLUMNS
 from render.core.walk import Keyframe, Walk
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.models.model import Model, resolve_model
 from render.plan.motions import frames_of
+from render.store.columns import STORE_COLUMNS
 from render.store.encode import ENCODINGS
 from render.store.ledger import Ledger
 

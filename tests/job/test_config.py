@@ -11,7 +11,9 @@ import yaml
 
 from render.core.errors import JobError
 from render.core.recipe import SEED_MAX
-from render.job.config import JobConfig, LoraConfig, ModelConfig, load_job, to_yaml
+from render.job.config import load_job
+from render.job.keys import JobConfig, LoraConfig, ModelConfig, to_yaml
+from render.job.sweep import UNSWEPT
 
 
 def job_file(folder: Path, text: str = "") -> Path:
@@ -155,19 +157,23 @@ def test_text_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: 
     assert job.all_models == {"main": model, "xl": model}
     assert (job.manifest, job.output, job.media) == (tmp_path / f"{text}.csv", tmp_path / text, tmp_path / text)
     assert (job.sampling.negative_prompt, job.workers.address) == (text, text)
-    assert job.sweep == tuple(tree["sweep"])
+    assert job.sweep.written == tuple(tree["sweep"])
+    assert list(job.sweep.points()) == [
+        {"prompt": p, "c": c, "negative_prompt": text} for p, c in [(text, 1), ("b", 2.5)]
+    ]
     (tmp_path / "again.yaml").write_text(to_yaml(job), encoding="utf-8")
     assert load_job(tmp_path / "again.yaml") == job
+    assert to_yaml(load_job(tmp_path / "again.yaml")) == to_yaml(job)
     again = load_job(
-        tmp_path / "j.yaml", [f"sampling.negative_prompt={json.dumps(text)}", f"sweep={json.dumps(job.sweep)}"]
+        tmp_path / "j.yaml", [f"sampling.negative_prompt={json.dumps(text)}", f"sweep={json.dumps(job.sweep.written)}"]
     )
-    assert again == job
+    assert (again, again.sweep.written) == (job, job.sweep.written)
 
 
 @pytest.mark.parametrize("text", ["sweep:", "sweep: null", "sweep: []"])
 def test_no_sweep(tmp_path: Path, text: str) -> None:
-    assert load_job(job_file(tmp_path, text)).sweep == ()
-    assert load_job(job_file(tmp_path, "sweep: [{seed: 1..3}]"), ["sweep="]).sweep == ()
+    assert load_job(job_file(tmp_path, text)).sweep == UNSWEPT
+    assert load_job(job_file(tmp_path, "sweep: [{seed: 1..3}]"), ["sweep="]).sweep == UNSWEPT
 
 
 def test_a_key_below_sweep(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS
 from render.output import animate, gif, webp
-from render.output.animate import FORMATS, Animation, Pixels, loop_order, write_animation
+from render.output.animate import Animation, loop_order, write_animation
+from render.output.pixels import Pixels
 
 ONCE = Animation(loop="none")
 
@@ -164,8 +166,8 @@ def test_mp4_duration_is_exact(tmp_path: Path, fps: float, rate: Fraction, count
         assert [f.pts * f.time_base for f in container.decode(stream)] == [i / rate for i in range(count)]
 
 
-@pytest.mark.parametrize("loop", animate.LOOPS)
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("loop", ANIMATION_LOOPS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_order_of_the_frames(tmp_path: Path, kind: str, loop: str) -> None:
     source = Source(24, numbered)
     path = tmp_path / f"walk.{kind}"
@@ -185,7 +187,7 @@ def test_gif_loop_flag(tmp_path: Path, loop: str, flag: int | None, count: int) 
 
 
 def test_one_frame(tmp_path: Path) -> None:
-    for kind in FORMATS:
+    for kind in ANIMATION_FORMATS:
         write_animation(tmp_path / f"a.{kind}", [natural(0)], Animation(fps=12))
         (frame,) = decoded(tmp_path / f"a.{kind}")
         assert error(frame, natural(0)) < 6
@@ -195,7 +197,7 @@ def test_one_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (33, 48), (48, 33), (51, 35)])
 def test_odd_sizes(tmp_path: Path, height: int, width: int) -> None:
     frames = [natural(i)[:height, :width] for i in range(3)]
-    for kind in FORMATS:
+    for kind in ANIMATION_FORMATS:
         write_animation(tmp_path / f"a.{kind}", frames, ONCE)
     assert {f.shape for f in decoded(tmp_path / "a.gif")} == {(height, width, 3)}
     for got, source in zip(decoded(tmp_path / "a.mp4"), frames, strict=True):
@@ -207,7 +209,7 @@ def test_odd_sizes(tmp_path: Path, height: int, width: int) -> None:
 
 def test_arrays_with_other_strides(tmp_path: Path) -> None:
     frames = [natural(i)[::-1, ::2].transpose(1, 0, 2)[..., ::-1] for i in range(3)]
-    for kind in FORMATS:
+    for kind in ANIMATION_FORMATS:
         write_animation(tmp_path / f"a.{kind}", frames, ONCE)
         for got, source in zip(decoded(tmp_path / f"a.{kind}"), frames, strict=True):
             assert error(got, source) < 6
@@ -317,7 +319,7 @@ def test_refused(tmp_path: Path, name: str, count: int, fps: float, told: str) -
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 @pytest.mark.parametrize(
     ("odd", "told"),
     [
@@ -335,7 +337,7 @@ def test_frames_that_do_not_fit(tmp_path: Path, kind: str, odd: Pixels, told: st
 
 @pytest.mark.parametrize("fault", [OSError("store is gone"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
 @pytest.mark.parametrize("after", [0, 1, 8, 40, 75])  # reads; a GIF's palette takes the first 33
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_failure_leaves_the_old_file(tmp_path: Path, kind: str, after: int, fault: BaseException) -> None:
     path = tmp_path / f"a.{kind}"
     path.write_bytes(b"old")
@@ -353,7 +355,7 @@ def test_failure_leaves_the_old_file(tmp_path: Path, kind: str, after: int, faul
     assert path.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_a_file_that_lacks_frames_is_not_published(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / f"a.{kind}"
     path.write_bytes(b"old")
@@ -364,7 +366,7 @@ def test_a_file_that_lacks_frames_is_not_published(tmp_path: Path, kind: str, mo
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_success_replaces_the_old_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     path.write_bytes(b"old")
@@ -372,7 +374,7 @@ def test_success_replaces_the_old_file(tmp_path: Path, kind: str) -> None:
     assert len(decoded(path)) == 3
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_memory_does_not_grow_with_length(tmp_path: Path, kind: str) -> None:
     refs: list[weakref.ref[Pixels]] = []
     most = 0
@@ -488,7 +490,7 @@ def test_a_broken_webp_is_noticed(tmp_path: Path, cut: int) -> None:
     write_animation(path, Source(6, natural), ONCE)
     assert len(list(webp.read_webp(path))) == 6
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(OSError, match="required the size that its header tells"):
+    with pytest.raises(OSError, match=r"required the size in its header, \d+ bytes, got \d+ bytes"):
         list(webp.read_webp(path))
 
 
@@ -528,7 +530,7 @@ def test_ffprobe_reads_title_and_comment(tmp_path: Path) -> None:
     assert (tags["title"], tags["comment"]) == ("dög", '{"a":1}')
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
         write_animation(tmp_path / f"{name}.{kind}", Source(30, natural), ONCE, title="t", comment="c")

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from render.output import sheet as sheet_module
-from render.output.layout import plan_layout
+from render.output.layout import Sheet, plan_layout
 from render.output.lettering import lettering
-from render.output.sheet import EDGE, Pixels, Sheet, write_sheet
+from render.output.pixels import Pixels
+from render.output.sheet import EDGE, write_sheet
 
 
 def coloured(number: int, width: int = 40, height: int = 30) -> Pixels:

@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from render.job.bounds import ANIMATION_LOOPS
 from render.output import subtitles
-from render.output.animate import LOOPS, Animation, write_animation
+from render.output.animate import Animation, write_animation
 from render.output.subtitles import cues, write_subtitles
 
 
@@ -40,7 +41,7 @@ def test_cues(texts: list[str], rate: Fraction, told: list[tuple[int, int, str]]
     assert list(cues(texts, Fraction(rate))) == told
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", ANIMATION_LOOPS)
 @pytest.mark.parametrize("fps", [12, 24, 29.97, 240000 / 1001, 0.5])
 def test_every_frame_of_the_mp4_lies_in_its_cue(tmp_path: Path, fps: float, loop: str) -> None:
     """By the frames as they are decoded: their grey level tells which text is theirs."""

@@ -25,12 +25,12 @@ from render.core.blend import Prompt, Seed
 from render.core.errors import StoreError
 from render.core.recipe import Recipe
 from render.core.unit import Frame, Unit
-from render.core.vocabulary import STORE_COLUMNS
 from render.core.walk import Keyframe
-from render.store.encode import encode_image
+from render.store.columns import STORE_COLUMNS, Origin
+from render.store.encode import Rendered, encode_image
 from render.store.ledger import Ledger
 from render.store.reader import ImageStore, StoredFrame, open_store
-from render.store.shard import Failure, Origin, Rendered, shard_schema, write_shard
+from render.store.shard import Failure, shard_schema, write_shard
 
 SCHEMA = shard_schema(bytes(pa.schema([("group", pa.string())]).serialize().to_pybytes()))
 ORIGIN = Origin("starter", "", "CPU, 1 thread", "float32", "png")

@@ -23,11 +23,11 @@ from render.core.blend import Prompt, Seed, mix
 from render.core.errors import StoreError
 from render.core.recipe import Recipe
 from render.core.unit import Frame, Unit
-from render.core.vocabulary import STORE_COLUMNS
 from render.core.walk import Keyframe
-from render.store.encode import ENCODINGS, encode_image
+from render.store.columns import STORE_COLUMNS, Origin
+from render.store.encode import ENCODINGS, Rendered, encode_image
 from render.store.ledger import Ledger
-from render.store.shard import Failure, Origin, Rendered, shard_schema, write_quarantine, write_shard
+from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 ORIGIN = Origin("starter", "abc", "CPU, 1 thread", "float32", "png")
 NO_LABELS = pa.schema([])

@@ -1,0 +1,151 @@
+"""Keys of a job file as frozen dataclasses, one a section, with their types and defaults; and the way back to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from render.core import MAIN
+from render.job.sweep import LIMIT, UNSWEPT, Sweep
+
+__all__ = [
+    "AnimationConfig",
+    "JobConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "SamplingConfig",
+    "SheetsConfig",
+    "StoreConfig",
+    "WorkersConfig",
+    "as_written",
+    "to_yaml",
+]
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """One LoRA of a model."""
+
+    path: Path = Path()  # a safetensors file, relative to the job file
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model and its use."""
+
+    id: str = "starter"  # `starter`, a diffusers folder (relative to the job file) or a hub id OWNER/NAME
+    revision: str | None = None  # branch, tag or commit of a hub model
+    loras: tuple[LoraConfig, ...] = ()
+    clip_skip: int | None = None  # number of last layers of the CLIP text encoders to leave out
+    tile_above: int | None = 2048  # pixels; with a longer side the VAE works in tiles; null: never
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Defaults of empty manifest cells; null stands for the model's own default."""
+
+    negative_prompt: str = ""
+    frames: int = 24  # from a keyframe to the next one
+    easing: str = "linear"
+    interpolation: str = "slerp"
+    width: int | None = None  # pixels
+    height: int | None = None  # pixels
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str | None = None
+
+
+@dataclass(frozen=True)
+class WorkersConfig:
+    """Number and size of the workers; null is chosen to suit the machine."""
+
+    count: int | None = None  # workers, each a process (a Ray actor)
+    cpus: int | None = None  # CPU cores of a worker, and its torch threads
+    gpus: float | None = None  # GPUs of a worker
+    batch_rows: int | None = None  # batch size counted in network inputs: a guided image takes two
+    address: str | None = None  # Ray cluster to join (`auto` inside one); null starts a local Ray
+    deadline_s: float = 900.0  # a worker without any progress for this time is replaced
+    dtype: str = "auto"  # auto, float32 or bfloat16; auto takes bfloat16 if the device is fast at it
+    device: str = "auto"  # auto, cpu or cuda
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Format and grouping of the stored frames."""
+
+    format: str = "png"  # png, webp (lossless) or jpeg (quality 95)
+    unit_frames: int | None = None  # frames of a shard at most; null: by size and number of the frames
+
+
+@dataclass(frozen=True)
+class AnimationConfig:
+    """Settings of the animations of walks."""
+
+    formats: tuple[str, ...] = ("gif", "mp4")  # also webp and apng, both lossless
+    subtitles: bool = False  # NAME.srt beside NAME.mp4
+    fps: float = 12.0
+    loop: str = "bounce"  # none, bounce or cycle
+    crf: int = 18  # MP4 quality, 0 (best) … 51
+
+
+@dataclass(frozen=True)
+class SheetsConfig:
+    """Settings of the contact sheets."""
+
+    kinds: tuple[str, ...] = ("sweep", "grid", "walk")  # also images: all of each row; still: the first of each
+    cell: int = 256  # pixels of an image's longer side; larger ones are reduced
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """One job: its manifest, models, output folder and settings, all values parsed."""
+
+    manifest: Path = Path()  # relative to the job file
+    output: Path = Path()  # relative to the current folder; out/NAME by default, NAME of the job file or manifest
+    media: Path | None = None  # folder of start images and sounds, relative to the job file; null: the manifest's
+    seed: int = 0  # from which rows without a seed derive theirs
+    model: ModelConfig = field(default_factory=ModelConfig)
+    models: dict[str, ModelConfig] = field(default_factory=dict)  # more models, by name, for manifest column `model`
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    animation: AnimationConfig = field(default_factory=AnimationConfig)
+    sheets: SheetsConfig = field(default_factory=SheetsConfig)
+    sweep: Sweep = UNSWEPT  # groups of columns with values: zipped in a group, multiplied over the groups
+    sweep_limit: int = LIMIT  # points of the sweep at most
+
+    @property
+    def media_root(self) -> Path:
+        """Folder of start images and sounds."""
+        return self.media or (self.manifest if self.manifest.is_dir() else self.manifest.parent)
+
+    @property
+    def all_models(self) -> dict[str, ModelConfig]:
+        """All models, by their names in the manifest."""
+        return {MAIN: self.model, **self.models}
+
+
+def to_yaml(job: JobConfig) -> str:
+    """Return the whole job as a YAML job file, every default written out."""
+
+    def section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: str(value) if isinstance(value, Path) else value for key, value in pairs}
+
+    return yaml.safe_dump(as_written(job, section), allow_unicode=True, sort_keys=False)
+
+
+def as_written(job: JobConfig, section: Callable[[list[tuple[str, Any]]], dict[str, Any]] = dict) -> dict[str, Any]:
+    """Return the keys of a job as a job file has them, the sweep in the user's own spelling.
+
+    `section` makes the mapping of each section from its (key, value) pairs; it may leave pairs out.
+    """
+
+    def spell(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return section([(key, value["written"] if key == "sweep" else value) for key, value in pairs])
+
+    return asdict(replace(job, sweep=replace(job.sweep, axes=())), dict_factory=spell)

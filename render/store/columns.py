@@ -1,0 +1,132 @@
+"""The columns of a shard, as data: name, Arrow type, meaning and value of each.
+
+The shard's schema and rows, the dataset card's table and the list of names that a manifest's labels must avoid all
+follow from STORE_TABLE. A new column is one more entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from render.core import Frame, Keyframe, Recipe, Seed, Unit
+from render.store.encode import Rendered
+
+__all__ = ["STORE_COLUMNS", "STORE_TABLE", "Column", "Origin", "RowSource"]
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image feature
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The values that all images of one model and worker have in common."""
+
+    model: str
+    revision: str
+    device: str
+    dtype: str
+    suffix: str  # of image paths: png, webp or jpeg
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """Everything that one row of a shard is made of."""
+
+    unit: Unit
+    frame: Frame
+    image: Rendered
+    origin: Origin
+    render_ms: float  # mean over the frames of the unit
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.frame.recipe
+
+    @property
+    def keyframe(self) -> Keyframe:
+        return self.frame.keyframe
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of every shard."""
+
+    name: str
+    type: pa.DataType
+    meaning: str  # for readers of the dataset card, as Markdown
+    value: Callable[[RowSource], Any]
+
+
+def _image(row: RowSource) -> dict[str, Any]:
+    frame = row.frame
+    return {"bytes": row.image.data, "path": f"{frame.walk}-{frame.index:05d}.{row.origin.suffix}"}
+
+
+def _seed(row: RowSource) -> int:
+    """Return the seed that the frame's noise comes from, or its keyframe's when the noise is a blend of several."""
+    noise = row.recipe.noise
+    return noise.value if isinstance(noise, Seed) else row.keyframe.seed
+
+
+def _guidance(row: RowSource) -> float:
+    recipe = row.recipe
+    return recipe.guidance if recipe.embedded_guidance is None else recipe.embedded_guidance
+
+
+STORE_TABLE = (
+    Column("image", IMAGE, "the encoded picture (`bytes`) and a file name for it (`path`)", _image),
+    Column("prompt", pa.string(), "prompt of the frame's keyframe", lambda row: row.keyframe.prompt),
+    Column(
+        "negative_prompt",
+        pa.string(),
+        "negative prompt of the frame's keyframe",
+        lambda row: row.keyframe.negative_prompt,
+    ),
+    Column("seed", pa.int64(), "seed of the frame's noise; of a blend of seeds, the keyframe's", _seed),
+    Column("step", pa.int32(), "number of sampling steps", lambda row: row.recipe.steps),
+    Column("cfg", pa.float64(), "guidance scale", _guidance),
+    Column("sampler", pa.string(), "scheduler", lambda row: row.recipe.scheduler),
+    Column("width", pa.int32(), "width in pixels", lambda row: row.recipe.width),
+    Column("height", pa.int32(), "height in pixels", lambda row: row.recipe.height),
+    Column(
+        "timestamp",
+        pa.timestamp("us", tz="UTC"),
+        "time at which the picture was encoded",
+        lambda row: int(row.image.timestamp_s * 1e6),
+    ),
+    Column("key", pa.string(), "first 32 hexadecimal digits of the recipe's SHA-256", lambda row: row.recipe.key),
+    Column("walk", pa.string(), "name of the walk or still", lambda row: row.frame.walk),
+    Column("frame", pa.int32(), "place of the frame in its walk, from 0", lambda row: row.frame.index),
+    Column(
+        "recipe",
+        pa.string(),
+        "JSON of everything that fixes the pixels, blends of prompts and seeds included",
+        lambda row: row.recipe.json,
+    ),
+    Column("sha256", pa.string(), "SHA-256 of the pixels, uint8 RGB before encoding", lambda row: row.image.sha256),
+    Column("model", pa.string(), "model id", lambda row: row.origin.model),
+    Column("revision", pa.string(), "commit of a hub model, empty for a folder", lambda row: row.origin.revision),
+    Column(
+        "batch_rows",
+        pa.int32(),
+        "batch size in network inputs: a guided image takes two (last bits depend on it)",
+        lambda row: row.unit.batch_rows,
+    ),
+    Column("device", pa.string(), "device of the worker (last bits depend on it)", lambda row: row.origin.device),
+    Column(
+        "dtype",
+        pa.string(),
+        "floating-point type of the network (last bits depend on it)",
+        lambda row: row.origin.dtype,
+    ),
+    Column(
+        "render_ms",
+        pa.float32(),
+        "milliseconds that a frame of the same shard took on average",
+        lambda row: row.render_ms,
+    ),
+)
+STORE_COLUMNS = tuple(column.name for column in STORE_TABLE)  # in their order
