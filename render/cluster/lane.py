@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from render.core import Recipe
-from render.engine import Evaluations, Row, pack_rows
+from render.engine import FrameGenerator, Row, pack_rows
 from render.store import Failure
 
 __all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "Lane", "Starter"]
@@ -25,7 +25,7 @@ FATAL = (*OUT_OF_MEMORY, torch.AcceleratorError)  # no frame's fault; after the 
 class Starter(Protocol):
     """The part of a renderer that a lane needs."""
 
-    def start(self, recipe: Recipe) -> Evaluations:
+    def start(self, recipe: Recipe) -> FrameGenerator:
         """A frame as a generator."""
 
     def forget(self) -> None:
@@ -86,13 +86,13 @@ class Lane(Generic[Token]):
                 if not alone and not self._suspects:
                     return
 
-    def _next(self, wait: bool) -> tuple[Token, Evaluations] | None:
+    def _next(self, wait: bool) -> tuple[Token, FrameGenerator] | None:
         return self._launch(self._take(wait and not self._suspects))
 
-    def _suspect(self, wait: bool) -> tuple[Token, Evaluations] | None:
+    def _suspect(self, wait: bool) -> tuple[Token, FrameGenerator] | None:
         return self._launch(self._suspects.popleft() if wait and self._suspects else None)
 
-    def _launch(self, taken: tuple[Token, Recipe] | None) -> tuple[Token, Evaluations] | None:
+    def _launch(self, taken: tuple[Token, Recipe] | None) -> tuple[Token, FrameGenerator] | None:
         if taken is None:
             return None
         token, recipe = taken
