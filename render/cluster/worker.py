@@ -130,7 +130,7 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.here(), setup.device, setup.dtype, setup.threads, setup.images)
+        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.images)
         self._origins[name] = Origin(model.id, model.revision, renderer.device, renderer.dtype, setup.format)
         return renderer
 
