@@ -201,7 +201,6 @@ class Worker:
         return (flight, position), flight.unit.frames[position].recipe
 
     def _prepare(self, unit: Unit) -> None:
-        """Encode a unit's prompts."""
         try:
             self._renderer.prepare(frame.recipe for frame in unit.frames)
         except FATAL:
@@ -292,8 +291,7 @@ class Worker:
     def _write_unit(self, flight: _UnitInFlight) -> None:
         try:
             results = [result for result in flight.results if result is not None]
-            seconds = time.monotonic() - flight.started_s
-            origin = self._origins[flight.model]
+            origin, seconds = self._origins[flight.model], time.monotonic() - flight.started_s
             receipt = write_shard(self._ledger, flight.unit, results, origin, self._schema, seconds)
             if not self._ledger.commit(receipt) and receipt.file:  # another worker committed the unit first
                 (self._ledger.folder.data / receipt.file).unlink(missing_ok=True)
