@@ -134,16 +134,15 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
     from render.cluster import Cluster, Setup
 
     job, force = prepared.job, prepared.workforce
-    labels, threads = prepared.manifest.label_schema, prepared.plan.threads
     setup = Setup(
-        prepared.models,
-        job.output,
-        labels,
-        job.store.format,
-        force.device,
-        job.workers.dtype,
-        threads,
-        job.media_root,
+        models=prepared.models,
+        out=job.output,
+        labels=prepared.manifest.label_schema,
+        format=job.store.format,
+        device=force.device,
+        dtype=job.workers.dtype,
+        threads=prepared.plan.threads,
+        media=job.media_root,
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):

@@ -1,9 +1,9 @@
-"""Workers on Ray, and what happens when one dies. The only file that imports ray at run time.
+"""Ray actors as workers, and the fault policy. The only module that imports ray.
 
-Ray restarts and retries nothing (`max_restarts=0`, `max_task_retries=0`); the policy is this file's. A worker that dies
-or falls silent is replaced and its units are issued again. A unit that was in the hands of two dead workers is split,
-until the frame that kills is alone; that one goes to quarantine. Commits are exclusive, so a unit that is rendered twice
-is stored once.
+Ray restarts and retries nothing (`max_restarts=0`, `max_task_retries=0`); this module does. A worker that dies, or makes
+no progress until the deadline, is replaced, and its units are given out again. A unit that two workers died with is split
+in halves, until the frame that kills workers is alone; that frame is put in quarantine. Commits are exclusive, so a unit
+that is rendered twice is stored once.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from render.core import ModelError, Receipt, RunError, StoreError, Unit
 from render.job import Workforce
 from render.store import Failure, Ledger, write_quarantine
 
-__all__ = ["Cluster", "Watch"]
+__all__ = ["Cluster", "Listener"]
 
-UNITS_AHEAD = 2  # in the hands of a worker
-DEATHS = 2  # of workers with a unit before it is split
-FAILED_STARTS = 3  # in a row before the run is given up
+UNITS_AHEAD = 2  # units that a worker holds: while it finishes one, the next fills its batches
+DEATHS_MAX = 2  # workers that may die with a unit before it is split
+FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
 POLL_S = 0.5
 LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
-class Watch(Protocol):
-    """What is told of the workers."""
+class Listener(Protocol):
+    """Receiver of the workers' progress and losses."""
 
     def frames(self, count: int) -> None:
-        """So many more frames are finished."""
+        """Note that `count` more frames are finished."""
 
     def lost(self, reason: str) -> None:
-        """A worker died or fell silent; what it had is rendered again."""
+        """Note that a worker died or made no progress; its units will be rendered again."""
 
 
 class _Actor:
-    """A worker in a process of its own. Its methods only wait; threads of the worker do the work."""
+    """Ray actor around a worker, in a process of its own. Its methods only wait; the worker's threads do the work."""
 
     def __init__(self, setup: Setup, model: str) -> None:
         self._worker = Worker(setup, model)
@@ -65,210 +65,216 @@ class _Actor:
 
 
 @dataclass(eq=False)
-class _Member:
-    """The driver's view of one worker."""
+class _WorkerState:
+    """The driver's record of one worker."""
 
-    handle: Any  # of the actor
+    actor: Any  # Ray's handle
     model: str  # of the unit that it was given last
-    units: dict[Any, Unit] = field(default_factory=dict)  # object ref → unit
-    poll: Any = None
-    polled_s: float = 0.0
-    alive_s: float = field(default_factory=time.monotonic)  # when it last got something done, or was given something
-    started: bool = False
+    units: dict[Any, Unit] = field(default_factory=dict)  # Ray object reference of the receipt → unit
+    poll: Any = None  # object reference of the progress asked for, until it is answered
+    polled_s: float = 0.0  # time.monotonic() of the last question
+    progress_s: float = field(default_factory=time.monotonic)  # when it last made progress, or was given its only unit
+    started: bool = False  # it has answered, so its process and model are up
     frames: int = 0  # finished
 
 
 class Cluster:
-    """A running Ray with workers. Use as a context manager: a local Ray ends with it."""
+    """Workers on Ray. A context manager: at its end the workers are killed, and Ray is shut down if it was started here."""
 
     def __init__(self, setup: Setup, workforce: Workforce, address: str | None, deadline_s: float) -> None:
+        """`address` is that of a running Ray, None to start one; `deadline_s` the longest time without progress."""
         self._setup, self._workforce, self._address, self._deadline_s = setup, workforce, address, deadline_s
         self._ledger = Ledger(setup.out)
-        self._members: list[_Member] = []
-        self._again: deque[Unit] = deque()
-        self._deaths: Counter[str] = Counter()
-        self._failed_starts = 0
-        self._crowded = False  # whether workers were let go that had found no room
+        self._workers: list[_WorkerState] = []
+        self._requeued: deque[Unit] = deque()  # units to give out again, before new ones
+        self._deaths: Counter[str] = Counter()  # by unit id
+        self._failed_starts = 0  # in a row
+        self._is_full = False  # some workers found no free CPUs or GPUs
         self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
-        self._folder: str | None = None
-        self._ours = False
+        self._ray_folder: str | None = None
+        self._owns_ray = False
 
     def __enter__(self) -> Cluster:
-        self._ours = not ray.is_initialized()
+        self._owns_ray = not ray.is_initialized()
         with sigterm_kept():
-            if self._ours and self._address is None:
-                self._folder = tempfile.mkdtemp(prefix="render-")
-                _start_local(self._workforce, self._folder)
-            elif self._ours:
+            if self._owns_ray and self._address is None:
+                self._ray_folder = tempfile.mkdtemp(prefix="render-")
+                _start_local(self._workforce, self._ray_folder)
+            elif self._owns_ray:
                 ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for member in self._members:
-            ray.kill(member.handle)
-        self._members.clear()
-        if self._ours:
+        for worker in self._workers:
+            ray.kill(worker.actor)
+        self._workers.clear()
+        if self._owns_ray:
             with sigterm_kept():
                 ray.shutdown()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._ray_folder:
+            shutil.rmtree(self._ray_folder, ignore_errors=True)
 
-    def render(self, units: Iterator[Unit], watch: Watch) -> Iterator[Receipt]:
+    def render(self, units: Iterator[Unit], listener: Listener) -> Iterator[Receipt]:
         """Render units and yield their receipts as they are committed.
 
-        Raises RunError where the run can't go on: workers that do not start, shards that can't be written.
+        Raises RunError if the run can't go on: workers do not start, or shards can't be written.
         """
-        count = self._count()
+        count = self._worker_count()
         while True:
             self._assign(units, count)
-            if self._take_back():
+            if self._reclaim_from_unstarted():
                 self._assign(units, count)
-            refs = [ref for member in self._members for ref in member.units]
+            refs = [ref for worker in self._workers for ref in worker.units]
             if not refs:
                 return
             done, _ = ray.wait(refs, timeout=POLL_S)
-            self._poll(watch)  # first: a worker that died a moment after it was up has started
+            self._poll(listener)  # before the results: a worker that died right after it was up counts as started
             for ref in done:
-                yield from self._settle(ref, watch)
-            yield from self._see_to_silent(watch)
+                yield from self._collect(ref, listener)
+            yield from self._replace_stalled(listener)
 
-    def _count(self) -> int:
-        if self._workforce.count is not None:
-            return self._workforce.count
+    def _worker_count(self) -> int:
+        """Return the number of workers asked for, or else how many fit. Raises RunError if not even one does."""
+        force = self._workforce
+        if force.count is not None:
+            return force.count
         has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        rooms = has.get("CPU", 0) / self._workforce.threads
-        if self._workforce.gpus:
-            rooms = min(rooms, has.get("GPU", 0) / self._workforce.gpus)
-        if rooms < 1:
-            raise RunError(
-                f"workers: required {self._workforce.threads} CPUs and {self._workforce.gpus:g} GPUs, got {has}"
-            )
-        return int(rooms)
+        fitting = has.get("CPU", 0) / force.threads
+        if force.gpus:
+            fitting = min(fitting, has.get("GPU", 0) / force.gpus)
+        if fitting < 1:
+            raise RunError(f"workers: required {force.threads} CPUs and {force.gpus:g} GPUs, got {has}")
+        return int(fitting)
 
     def _assign(self, units: Iterator[Unit], count: int) -> None:
-        """Give units to the workers that have least in hand, and hire workers while there is something for them.
+        """Give units to the workers that hold fewest, and start workers, up to `count`, while all others hold units.
 
-        Units come model by model, so that a worker changes its model about once for each of the job's. Among workers
-        with as much in hand one of the unit's model goes first; to wait for one would cost more than it saves.
+        Among workers with equally few, one that has the unit's model comes first. Units come sorted by model, so a worker
+        loads each model about once; to wait for a worker that has the model would cost more than it saves.
         """
-        while (self._may_hire(count) or any(len(m.units) < UNITS_AHEAD for m in self._members)) and (
-            unit := self._again.popleft() if self._again else next(units, None)
+        while (self._may_start(count) or any(len(worker.units) < UNITS_AHEAD for worker in self._workers)) and (
+            unit := self._requeued.popleft() if self._requeued else next(units, None)
         ):
-            if self._may_hire(count) and all(member.units for member in self._members):
-                self._members.append(self._hire(unit))
-            loads = [(len(member.units), member.model != unit.group[0]) for member in self._members]
-            member = self._members[loads.index(min(loads))]
-            member.model = unit.group[0]
-            if not member.units:
-                member.alive_s = time.monotonic()
-            member.units[member.handle.render.remote(unit)] = unit
+            if self._may_start(count) and all(worker.units for worker in self._workers):
+                self._workers.append(self._start_worker(unit))
+            loads = [(len(worker.units), worker.model != unit.group[0]) for worker in self._workers]
+            worker = self._workers[loads.index(min(loads))]
+            worker.model = unit.group[0]
+            if not worker.units:
+                worker.progress_s = time.monotonic()
+            worker.units[worker.actor.render.remote(unit)] = unit
 
-    def _take_back(self) -> bool:
-        """Take units from workers that are not up yet while another has nothing to do: with a lost node went their room."""
-        late = [member for member in self._members if member.units and not member.started]
-        if not late or all(member.units for member in self._members if member.started):
+    def _reclaim_from_unstarted(self) -> bool:
+        """Requeue the units of workers that are not up if another is idle: their node may be lost. Return if any was."""
+        unstarted = [worker for worker in self._workers if worker.units and not worker.started]
+        if not unstarted or all(worker.units for worker in self._workers if worker.started):
             return False
-        self._let_go(late)
+        self._cancel(unstarted)
         return True
 
-    def _see_to_silent(self, watch: Watch) -> Iterator[Receipt]:
-        """Replace workers that have been silent for too long; where others are up, one that is not has found no room."""
-        silent = [m for m in self._members if m.units and time.monotonic() - m.alive_s > self._deadline_s]
-        waiting = [m for m in silent if not m.started] if any(m.started for m in self._members) else []
-        self._crowded = self._crowded or bool(waiting)
-        self._let_go(waiting)
-        for member in silent:
-            if member not in waiting:
-                yield from self._replace(member, f"nothing done for {self._deadline_s:g} s", watch)
+    def _replace_stalled(self, listener: Listener) -> Iterator[Receipt]:
+        """Replace workers without progress until the deadline; cancel those that found no free CPUs or GPUs to start."""
+        stalled = [w for w in self._workers if w.units and time.monotonic() - w.progress_s > self._deadline_s]
+        unplaced = [w for w in stalled if not w.started] if any(w.started for w in self._workers) else []
+        self._is_full = self._is_full or bool(unplaced)
+        self._cancel(unplaced)
+        for worker in stalled:
+            if worker not in unplaced:
+                yield from self._replace(worker, f"no progress for {self._deadline_s:g} s", listener)
 
-    def _let_go(self, late: list[_Member]) -> None:
-        """Let workers go that are not up, which is no failure, and have their units given to others."""
-        for member in late:
-            self._members.remove(member)
-            ray.kill(member.handle)
-            self._again.extend(member.units.values())
+    def _cancel(self, unstarted: list[_WorkerState]) -> None:
+        """Kill workers that are not up and requeue their units. This counts as no failure of either."""
+        for worker in unstarted:
+            self._workers.remove(worker)
+            ray.kill(worker.actor)
+            self._requeued.extend(worker.units.values())
 
-    def _may_hire(self, count: int) -> bool:
-        """Whether there are fewer workers than asked for; where there was no room, one at a time looks for some."""
-        looking = self._crowded and not all(member.started for member in self._members)
-        return len(self._members) < count and not looking
+    def _may_start(self, count: int) -> bool:
+        """Return whether to start one of `count` workers; on a full cluster only one at a time may try."""
+        trying = self._is_full and not all(worker.started for worker in self._workers)
+        return len(self._workers) < count and not trying
 
-    def _hire(self, unit: Unit) -> _Member:
-        """A new worker that begins with the model of a unit."""
+    def _start_worker(self, unit: Unit) -> _WorkerState:
+        """Start a worker that loads the model of a unit first."""
         force = self._workforce
-        actor = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(_Actor)
-        handle: Any = actor.remote(self._setup, unit.group[0])
-        up = handle.progress.remote()  # its answer, before any unit's, says that the worker is up
-        return _Member(handle, unit.group[0], poll=up)
+        actor_class = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(
+            _Actor
+        )
+        actor: Any = actor_class.remote(self._setup, unit.group[0])
+        first_poll = actor.progress.remote()  # is answered before any unit is done, as soon as the worker is up
+        return _WorkerState(actor, unit.group[0], poll=first_poll)
 
-    def _settle(self, ref: Any, watch: Watch) -> Iterator[Receipt]:
-        """Take the outcome of a unit."""
-        member = next((m for m in self._members if ref in m.units), None)
-        if member is None:  # its worker was replaced a moment ago
+    def _collect(self, ref: Any, listener: Listener) -> Iterator[Receipt]:
+        """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
+        worker = next((worker for worker in self._workers if ref in worker.units), None)
+        if worker is None:  # it was replaced while this loop's results were taken
             return
         try:
             receipt: Receipt = ray.get(ref)
         except RayActorError as error:
-            yield from self._replace(member, str(error), watch)
+            yield from self._replace(worker, str(error), listener)
         except RayTaskError as error:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
-            member.started = not isinstance(cause, ModelError)  # without its next model it is as one that did not start
+            worker.started = not isinstance(
+                cause, ModelError
+            )  # one that can't load its next model counts as not started
             if isinstance(cause, (OSError, StoreError, MemoryError)):
-                raise RunError(f"unit {member.units[ref].id}: {_last_line(error)}") from error
-            yield from self._replace(member, str(error), watch)
+                raise RunError(f"unit {worker.units[ref].id}: {_last_line(error)}") from error
+            yield from self._replace(worker, str(error), listener)
         else:
-            del member.units[ref]
+            del worker.units[ref]
             self._failed_starts = 0
             yield receipt
 
-    def _replace(self, member: _Member, reason: str, watch: Watch) -> Iterator[Receipt]:
-        """Let a worker go, and see to the units it had: again, in halves, or in quarantine."""
-        self._failed_starts = 0 if member.started else self._failed_starts + 1
-        if self._failed_starts >= FAILED_STARTS:
-            raise RunError(f"workers: {FAILED_STARTS} in a row did not start: {_last_line(reason)}")
-        watch.lost(_last_line(reason))
-        self._members.remove(member)
-        ray.kill(member.handle)
-        for unit in reversed(member.units.values()):
-            self._deaths[unit.id] += member.started
-            if self._deaths[unit.id] < DEATHS:
-                self._again.appendleft(unit)
+    def _replace(self, worker: _WorkerState, reason: str, listener: Listener) -> Iterator[Receipt]:
+        """Kill a worker; requeue its units, whole or in halves, or put a single frame in quarantine."""
+        self._failed_starts = 0 if worker.started else self._failed_starts + 1
+        if self._failed_starts >= FAILED_STARTS_MAX:
+            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {_last_line(reason)}")
+        listener.lost(_last_line(reason))
+        self._workers.remove(worker)
+        ray.kill(worker.actor)
+        for unit in reversed(worker.units.values()):
+            self._deaths[unit.id] += worker.started
+            if self._deaths[unit.id] < DEATHS_MAX:
+                self._requeued.appendleft(unit)
             elif len(unit.frames) > 1:
                 if self._ledger.split(unit):
-                    self._again.extendleft(reversed(unit.halves()))
+                    self._requeued.extendleft(reversed(unit.halves()))
             else:
                 yield from self._quarantine(unit, reason)
 
     def _quarantine(self, unit: Unit, reason: str) -> Iterator[Receipt]:
-        write_quarantine(self._ledger, unit, {0: Failure(f"{DEATHS} workers died of it: {reason}")})
-        receipt = Receipt(unit.id, None, 0, 0, "", 0.0, unit.batch_rows, quarantined=(0,))
+        """Commit a unit of one frame without its frame."""
+        write_quarantine(self._ledger, unit, {0: Failure(f"{DEATHS_MAX} workers died while rendering it: {reason}")})
+        receipt = Receipt.of_quarantined(unit)
         if self._ledger.commit(receipt):
             yield receipt
 
-    def _poll(self, watch: Watch) -> None:
-        """Ask every worker how far it is; what it has not answered is not asked again."""
+    def _poll(self, listener: Listener) -> None:
+        """Ask every worker for its progress and take the answers; one that has not answered is not asked again."""
         now = time.monotonic()
-        for member in self._members:
-            if member.poll is None and now - member.polled_s >= POLL_S:
-                member.poll, member.polled_s = member.handle.progress.remote(), now
-            elif member.poll is not None and ray.wait([member.poll], timeout=0)[0]:
-                poll, member.poll = member.poll, None
+        for worker in self._workers:
+            if worker.poll is None and now - worker.polled_s >= POLL_S:
+                worker.poll, worker.polled_s = worker.actor.progress.remote(), now
+            elif worker.poll is not None and ray.wait([worker.poll], timeout=0)[0]:
+                poll, worker.poll = worker.poll, None
                 try:
                     progress: Progress = ray.get(poll)
-                except RayError:  # its units tell more
+                except RayError:  # its units end with the same error, which _collect handles
                     continue
-                if not member.started:
-                    member.started, self._failed_starts, member.alive_s = True, 0, now
+                if not worker.started:
+                    worker.started, self._failed_starts, worker.progress_s = True, 0, now
                     self.ready_s = self.ready_s or now - progress.up_s
-                member.alive_s = max(member.alive_s, now - progress.idle_s)
-                watch.frames(progress.frames - member.frames)
-                member.frames = progress.frames
+                worker.progress_s = max(worker.progress_s, now - progress.idle_s)
+                listener.frames(progress.frames - worker.frames)
+                worker.frames = progress.frames
 
 
 def _start_local(force: Workforce, folder: str) -> None:
-    """Start a Ray for this process alone, on loopback, its files in `folder`."""
-    # Ray replaces 127.0.0.1 by the machine's address unless clusters are switched off: by this variable, which it has read
-    # into the constant when it was imported, and which the processes that it starts read.
+    """Start a Ray for this process alone, on loopback, with its files in `folder`."""
+    # Ray replaces 127.0.0.1 by the machine's address unless clusters are switched off. This process has read the switch
+    # into a constant when it imported ray; the processes that Ray starts read the environment variable.
     enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     os.environ[LOOPBACK_SWITCH] = "0"
     try:
@@ -288,7 +294,7 @@ def _start_local(force: Workforce, folder: str) -> None:
 
 
 def _last_line(error: object) -> str:
-    """What an error says in the end, without Ray's story of how it came here and its guesses at why."""
+    """Return the line that names the error, without Ray's remote traceback and list of common causes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))
     return last.partition(" Some common causes include")[0]

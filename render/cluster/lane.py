@@ -1,4 +1,4 @@
-"""Frames of one shape through one renderer: who is in flight, and what becomes of a frame that raises."""
+"""Frames of one shape and model through one renderer; a frame that raises is tried again, then reported as failed."""
 
 from __future__ import annotations
 
@@ -12,103 +12,111 @@ import torch
 from torch import Tensor
 
 from render.core import Recipe
-from render.engine import Evaluations, Row, pack_rows
+from render.engine import FrameGenerator, Row, pack_rows
 from render.store import Failure
 
-__all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "Lane", "Starter"]
+__all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "FrameRenderer", "Lane"]
 
-TRIES = 2  # of a frame that raises
+TRIES = 2  # times that a frame may raise
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
-FATAL = (*OUT_OF_MEMORY, torch.AcceleratorError)  # no frame's fault; after the last the process is of no more use
+FATAL = (
+    *OUT_OF_MEMORY,
+    torch.AcceleratorError,
+)  # not caused by one frame; after AcceleratorError the process is unusable
 
 
-class Starter(Protocol):
+class FrameRenderer(Protocol):
     """The part of a renderer that a lane needs."""
 
-    def start(self, recipe: Recipe) -> Evaluations:
-        """A frame as a generator."""
+    def start(self, recipe: Recipe) -> FrameGenerator:
+        """Return a frame as a generator."""
 
     def forget(self) -> None:
-        """No frame is in flight any more."""
+        """Drop the results shared between frames; no frame is in flight."""
 
-    def run(self, rows: Sequence[Row], count: int) -> list[Tensor]:
-        """The network's outputs for rows, filled up to `count`."""
-
-
-Token = TypeVar("Token")
+    def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
+        """Return the network's outputs for rows, computed in a batch of `batch_rows`."""
 
 
-class Lane(Generic[Token]):
-    """Renders what `take(wait)` gives: (token, recipe), or None for now; None when asked to wait is the end."""
+Handle = TypeVar("Handle")
+
+
+class Lane(Generic[Handle]):
+    """Renderer loop over frames of one shape and model, in batches of one size."""
 
     def __init__(
         self,
-        renderer: Starter,
-        rows: int,
-        take: Callable[[bool], tuple[Token, Recipe] | None],
-        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        renderer: FrameRenderer,
+        batch_rows: int,
+        next_frame: Callable[[bool], tuple[Handle, Recipe] | None],
+        batch_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`around` is entered for every batch."""
-        self._renderer, self._rows, self._take, self._around = renderer, rows, take, around
-        self._flying: dict[Token, Recipe] = {}
-        self._suspects: deque[tuple[Token, Recipe]] = deque()  # to be run alone: one of them broke a batch
-        self._tries: Counter[Token] = Counter()
+        """`next_frame(wait)` returns the next frame as (handle, recipe), or None when there is none yet.
 
-    def run(self) -> Iterator[tuple[Token, Tensor | Failure]]:
+        With `wait` it may block, and None means that no more frames come. `batch_context` is entered for every batch.
+        """
+        self._renderer, self._batch_rows = renderer, batch_rows
+        self._next_frame, self._batch_context = next_frame, batch_context
+        self._in_flight: dict[Handle, Recipe] = {}
+        self._suspects: deque[tuple[Handle, Recipe]] = deque()  # to be run alone: one of them made a batch fail
+        self._tries: Counter[Handle] = Counter()
+
+    def run(self) -> Iterator[tuple[Handle, Tensor | Failure]]:
         """Yield each frame's final latents, or its failure after TRIES tries; the other frames go on.
 
-        An exception of a whole batch is nobody's in particular: each of its frames is run again alone, at the same row
-        count and so to the same bits. Raises what is in FATAL, and what `take` raises.
+        If a whole batch raises, the frame at fault is unknown. Then each of its frames is run again alone, at the same
+        batch size and so with the same bits. Raises the errors in FATAL, and whatever `next_frame` raises.
         """
         while True:
             self._renderer.forget()
             alone = bool(self._suspects)
+            admit = self._admit_suspect if alone else self._admit_next
             try:
-                for token, result in pack_rows(self._suspect if alone else self._next, self._evaluate, self._rows):
-                    recipe = self._flying.pop(token)
+                for handle, result in pack_rows(admit, self._run_batch, self._batch_rows):
+                    recipe = self._in_flight.pop(handle)
                     if not isinstance(result, Exception):
-                        yield token, result
-                    elif failure := self._judge(token, recipe, result):
-                        yield token, failure
+                        yield handle, result
+                    elif failure := self._retry_or_fail(handle, recipe, result):
+                        yield handle, failure
             except FATAL:
                 raise
             except Exception as error:
-                flying, self._flying = self._flying, {}
-                if not flying:  # not of a batch, but of `take`
+                broken, self._in_flight = self._in_flight, {}
+                if not broken:  # `next_frame` raised, not a batch
                     raise
                 if not alone:
-                    self._suspects.extend(flying.items())
+                    self._suspects.extend(broken.items())
                     continue
-                for token, recipe in flying.items():
-                    if failure := self._judge(token, recipe, error):
-                        yield token, failure
+                for handle, recipe in broken.items():
+                    if failure := self._retry_or_fail(handle, recipe, error):
+                        yield handle, failure
             else:
                 if not alone and not self._suspects:
                     return
 
-    def _next(self, wait: bool) -> tuple[Token, Evaluations] | None:
-        return self._launch(self._take(wait and not self._suspects))
+    def _admit_next(self, wait: bool) -> tuple[Handle, FrameGenerator] | None:
+        return self._start(self._next_frame(wait and not self._suspects))
 
-    def _suspect(self, wait: bool) -> tuple[Token, Evaluations] | None:
-        return self._launch(self._suspects.popleft() if wait and self._suspects else None)
+    def _admit_suspect(self, wait: bool) -> tuple[Handle, FrameGenerator] | None:
+        return self._start(self._suspects.popleft() if wait and self._suspects else None)
 
-    def _launch(self, taken: tuple[Token, Recipe] | None) -> tuple[Token, Evaluations] | None:
-        if taken is None:
+    def _start(self, frame: tuple[Handle, Recipe] | None) -> tuple[Handle, FrameGenerator] | None:
+        if frame is None:
             return None
-        token, recipe = taken
-        self._flying[token] = recipe
-        return token, self._renderer.start(recipe)
+        handle, recipe = frame
+        self._in_flight[handle] = recipe
+        return handle, self._renderer.start(recipe)
 
-    def _evaluate(self, rows: list[Row]) -> list[Tensor]:
-        with self._around():
-            return self._renderer.run(rows, self._rows)
+    def _run_batch(self, rows: list[Row]) -> list[Tensor]:
+        with self._batch_context():
+            return self._renderer.run(rows, self._batch_rows)
 
-    def _judge(self, token: Token, recipe: Recipe, error: Exception) -> Failure | None:
-        """The failure of a frame that has had its tries; another try, alone, for one that has not."""
+    def _retry_or_fail(self, handle: Handle, recipe: Recipe, error: Exception) -> Failure | None:
+        """Return the failure of a frame that has had its tries; put any other among the suspects, to run again alone."""
         if isinstance(error, FATAL):
             raise error
-        self._tries[token] += 1
-        if self._tries[token] >= TRIES:
+        self._tries[handle] += 1
+        if self._tries[handle] >= TRIES:
             return Failure("".join(traceback.format_exception(error)))
-        self._suspects.append((token, recipe))
+        self._suspects.append((handle, recipe))
         return None

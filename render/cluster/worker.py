@@ -1,9 +1,8 @@
-"""One worker: units in, committed shards and receipts out. Knows nothing of Ray.
+"""A worker: units in, committed shards and receipts out. Knows nothing of Ray.
 
-It holds one pipeline at a time. Where the next unit is of another model, what is in hand is finished first.
-
-Three threads: one denoises, one decodes and encodes images, one writes shards, so that the device never waits for a file.
-Two units may be in hand: the frames of the next fill the rows that the last ones free.
+It holds one pipeline at a time. If the next unit needs another model, the units in flight are finished first.
+Three threads: one denoises, one decodes latents and encodes images, one writes shards, so the device never waits for a
+file. When a unit has no more frames to start, those of the next unit fill the batches.
 """
 
 from __future__ import annotations
@@ -33,49 +32,50 @@ from render.store import Failure, Ledger, Origin, Rendered, rendered, shard_sche
 
 __all__ = ["Progress", "Setup", "Worker"]
 
-DECODES_WAITING = 64  # latents held for decoding before denoising waits
+DECODES_MAX = 64  # final latents waiting to be decoded; at more, denoising waits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a worker is made from."""
+    """Settings that all workers of a run share."""
 
     models: dict[str, Model]  # by their names in the job
-    out: Path
-    labels: bytes  # schema of the manifest's label columns
+    out: Path  # output folder
+    labels: bytes  # Arrow schema of the manifest's label columns, serialized
     format: str  # of the images, one of ENCODINGS
     device: str  # cpu or cuda
-    dtype: str
-    threads: int
-    images: Path = Path()  # folder of start images
+    dtype: str  # auto, float32 or bfloat16
+    threads: int  # CPU threads of a worker
+    media: Path = Path()  # folder of start images
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a worker is."""
+    """Progress of a worker."""
 
     frames: int  # finished since it started
-    up_s: float  # since it was ready
-    idle_s: float  # since it last got something done
+    up_s: float  # seconds since it was ready
+    idle_s: float  # seconds since it last made progress
 
 
 @dataclass(eq=False)
-class _Job:
-    """A unit in hand."""
+class _UnitInFlight:
+    """A unit that was submitted and is not committed yet."""
 
     unit: Unit
     receipt: Future[Receipt]
-    started_s: float = 0.0
-    results: list[Rendered | Failure | None] = field(default_factory=list)
-    missing: int = 0
+    started_s: float = 0.0  # time.monotonic()
+    results: list[Rendered | Failure | None] = field(default_factory=list)  # by position; None until finished
+    unfinished: int = 0  # frames without a result
 
-    def begin(self) -> None:
+    def start(self) -> None:
+        """Forget all results, if there are any, and start the unit's clock."""
         self.started_s = time.monotonic()
-        self.results, self.missing = [None] * len(self.unit.frames), len(self.unit.frames)
+        self.results, self.unfinished = [None] * len(self.unit.frames), len(self.unit.frames)
 
     @property
     def lane(self) -> _LaneKey:
-        """Units of one lane share batches."""
+        """Group and batch size; units with the same share batches."""
         return self.unit.group, self.unit.batch_rows
 
     @property
@@ -83,46 +83,46 @@ class _Job:
         return self.unit.group[0]
 
 
-_LaneKey = tuple[Group, int]  # with the rows of the denoiser
-_Token = tuple[_Job, int]  # a frame in hand: its job and position in the unit
+_LaneKey = tuple[Group, int]  # (model, width, height), batch size in network inputs
+_FrameHandle = tuple[_UnitInFlight, int]  # a frame's unit and its position there
 
 
 class Worker:
-    """Renders the units it is given, in order, with one pipeline at a time."""
+    """Renderer of units, in the order in which they are submitted, with one pipeline at a time."""
 
     def __init__(self, setup: Setup, model: str) -> None:
-        """Load the first model. Raises what loading raises."""
+        """Load the model of this name. Raises what loading raises."""
         self._setup = setup
-        self._origins: dict[str, Origin] = {}  # of every model that was held
-        self._renderer, self._held = self._load(model), model
+        self._origins: dict[str, Origin] = {}  # by the names of all models loaded so far
+        self._renderer, self._model = self._load(model), model
         self._ledger = Ledger(setup.out)
         self._schema = shard_schema(setup.labels)
-        self._queue: Queue[_Job | None] = Queue()
-        self._next: _Job | None = None  # taken from the queue, not begun
-        self._begun: list[_Job] = []  # jobs with frames that are not denoised
-        self._waiting: deque[_Token] = deque()  # frames of begun jobs that are not in flight
-        self._finished = 0
-        self._ready_s = self._beat_s = time.monotonic()
-        self._room = BoundedSemaphore(DECODES_WAITING)
-        self._device = Lock()  # held for a batch, and where an image has to be decoded alone
+        self._queue: Queue[_UnitInFlight | None] = Queue()  # None: closed
+        self._next_unit: _UnitInFlight | None = None  # taken from the queue, not started
+        self._started_units: list[_UnitInFlight] = []  # at least those with unfinished frames
+        self._frames_waiting: deque[_FrameHandle] = deque()  # of started units, not in flight
+        self._finished = 0  # frames
+        self._ready_s = self._progress_s = time.monotonic()  # the latter: when it last made progress
+        self._decode_slots = BoundedSemaphore(DECODES_MAX)
+        self._device_lock = Lock()  # held while a batch runs, and to decode an image alone
         self._finisher = ThreadPoolExecutor(1, "finish", use_threads, (setup.threads,))
         self._writer = ThreadPoolExecutor(1, "write")
-        self._denoiser = Thread(target=self._serve, name="denoise", daemon=True)
+        self._denoiser = Thread(target=self._denoise, name="denoise", daemon=True)
         self._denoiser.start()
 
     def submit(self, unit: Unit) -> Future[Receipt]:
-        """Queue a unit. The future holds its receipt once it is committed, or what kept it from being written."""
-        job = _Job(unit, Future())
-        self._queue.put(job)
-        return job.receipt
+        """Queue a unit. The future gets its receipt once it is committed, or the error that prevented that."""
+        flight = _UnitInFlight(unit, Future())
+        self._queue.put(flight)
+        return flight.receipt
 
     def progress(self) -> Progress:
-        """Frames done and the time since something was; a worker without work is idle too."""
+        """Return the frames finished and the seconds since the last progress; without work these grow, too."""
         now = time.monotonic()
-        return Progress(self._finished, now - self._ready_s, now - self._beat_s)
+        return Progress(self._finished, now - self._ready_s, now - self._progress_s)
 
     def close(self) -> None:
-        """Finish what is queued, then stop."""
+        """Finish the queued units, then stop."""
         self._queue.put(None)
         self._denoiser.join()
         self._finisher.shutdown()
@@ -130,136 +130,141 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.here(), setup.device, setup.dtype, setup.threads, setup.images)
+        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media)
         self._origins[name] = Origin(model.id, model.revision, renderer.device, renderer.dtype, setup.format)
         return renderer
 
     # The denoising thread.
 
-    def _serve(self) -> None:
+    def _denoise(self) -> None:
         use_threads(self._setup.threads)
         try:
-            while (job := self._peek(wait=True)) is not None:
-                if job.model != self._held:
-                    self._change_model(job.model)
-                self._begin(job)
-                while self._waiting:
+            while (flight := self._peek(wait=True)) is not None:
+                if flight.model != self._model:
+                    self._change_model(flight.model)
+                self._start(flight)
+                while self._frames_waiting:
                     with suppress(*OUT_OF_MEMORY):
-                        self._render(self._waiting[0][0])
+                        self._run_lane(self._frames_waiting[0][0])
                         continue
-                    self._use_fewer_rows()  # here, where the exception no longer holds the tensors
-        except BaseException as error:  # the worker is lost: whoever waits for it has to know
+                    self._halve_batch()  # after the block: the exception no longer holds the tensors
+        except BaseException as error:  # the worker is lost, and every future has to say so
             self._finisher.shutdown()
-            for job in self._begun:
-                if job.missing and not job.receipt.done():
-                    job.receipt.set_exception(error)
-            while (job := self._peek(wait=True)) is not None:  # until it is closed: whoever comes later too
-                self._next = None
-                job.receipt.set_exception(error)
+            for flight in self._started_units:
+                if flight.unfinished and not flight.receipt.done():
+                    flight.receipt.set_exception(error)
+            while (flight := self._peek(wait=True)) is not None:  # also units submitted from now on, until `close`
+                self._next_unit = None
+                flight.receipt.set_exception(error)
 
     def _change_model(self, name: str) -> None:
-        """Hold another model, the old one gone before it is loaded. Raises ModelError where it can't be loaded."""
-        self._finisher.submit(int).result()  # a no-op: what is denoised is decoded too
-        self._beat_s = time.monotonic()
-        self._begun.clear()
+        """Load another model, after the old one has left memory. Raises ModelError if it can't be loaded."""
+        self._finish_decodes()
+        self._progress_s = time.monotonic()
+        self._started_units.clear()
         del self._renderer
         gc.collect()  # a pipeline's modules refer to each other
         torch.cuda.empty_cache()
         try:
-            self._renderer, self._held = self._load(name), name
+            self._renderer, self._model = self._load(name), name
         except Exception as error:
             raise ModelError(f"models: required {name!r} to load, got {type(error).__name__}: {error}") from error
-        self._beat_s = time.monotonic()
+        self._progress_s = time.monotonic()
 
-    def _render(self, job: _Job) -> None:
-        """Denoise units of one lane until the next unit is of another, or none is left."""
-        lane: Lane[_Token] = Lane(
-            self._renderer, job.unit.batch_rows, lambda wait: self._take(job.lane, wait), self._batch
+    def _run_lane(self, flight: _UnitInFlight) -> None:
+        """Denoise units of one lane, until the next unit is of another lane or none is left."""
+        lane: Lane[_FrameHandle] = Lane(
+            self._renderer, flight.unit.batch_rows, lambda wait: self._next_frame(flight.lane, wait), self._batch
         )
-        for (job_of, position), result in lane.run():
-            self._beat_s = time.monotonic()
-            self._room.acquire()
-            self._finisher.submit(self._finish, job_of, position, result)
+        for (owner, position), result in lane.run():
+            self._progress_s = time.monotonic()
+            self._decode_slots.acquire()
+            self._finisher.submit(self._finish_frame, owner, position, result)
 
     @contextmanager
     def _batch(self) -> Iterator[None]:
-        with self._device:
+        with self._device_lock:
             yield
-        self._beat_s = time.monotonic()
+        self._progress_s = time.monotonic()
 
-    def _take(self, lane: _LaneKey, wait: bool) -> tuple[_Token, Recipe] | None:
-        """The next frame of the lane."""
-        self._beat_s = time.monotonic()
-        if not self._waiting:
+    def _next_frame(self, lane: _LaneKey, wait: bool) -> tuple[_FrameHandle, Recipe] | None:
+        """Return the lane's next frame, starting the next unit if need be; None if that is of another lane or missing."""
+        self._progress_s = time.monotonic()
+        if not self._frames_waiting:
             following = self._peek(wait)
             if following is None or following.lane != lane:
                 return None
-            self._begin(following)
-        job, position = self._waiting.popleft()
+            self._start(following)
+        flight, position = self._frames_waiting.popleft()
         if position == 0:
-            self._prepare(job.unit)
-        return (job, position), job.unit.frames[position].recipe
+            self._prepare(flight.unit)
+        return (flight, position), flight.unit.frames[position].recipe
 
     def _prepare(self, unit: Unit) -> None:
-        """Encode a unit's prompts."""
         try:
             self._renderer.prepare(frame.recipe for frame in unit.frames)
         except FATAL:
             raise
         except Exception:
-            return  # the fault of one prompt: its frames will meet it again, and the lane sees to them
+            return  # one prompt's error: its frames will raise it again, and the lane handles that
 
-    def _peek(self, wait: bool) -> _Job | None:
-        """The job that comes next, still to be begun; None where there is none yet, or, after waiting, any more."""
-        if self._next is None:
+    def _peek(self, wait: bool) -> _UnitInFlight | None:
+        """Return the next unit to start. None: none is queued yet or, after waiting, the worker is closed."""
+        if self._next_unit is None:
             with suppress(Empty):
-                self._next = self._queue.get(block=wait)
-                if self._next is None:
-                    self._queue.put(None)  # closed: whoever asks next is told so too
-        return self._next
+                self._next_unit = self._queue.get(block=wait)
+                if self._next_unit is None:
+                    self._queue.put(None)  # closed, for whoever asks next as well
+        return self._next_unit
 
-    def _begin(self, job: _Job) -> None:
-        if job is self._next:
-            self._next = None
-        job.begin()
-        self._begun = [other for other in self._begun if other.missing] + [job]
-        self._waiting.extend((job, position) for position in range(len(job.unit.frames)))
+    def _start(self, flight: _UnitInFlight) -> None:
+        if flight is self._next_unit:
+            self._next_unit = None
+        flight.start()
+        self._started_units = [other for other in self._started_units if other.unfinished] + [flight]
+        self._frames_waiting.extend((flight, position) for position in range(len(flight.unit.frames)))
 
-    def _use_fewer_rows(self) -> None:
-        """Begin the units in hand anew with half the rows. Raises MemoryError where one row is too many."""
-        self._finisher.submit(int).result()  # a no-op: what is denoised is finished too, and no old result comes later
-        again = [job for job in self._begun if job.missing]
-        rows = again[0].unit.batch_rows // 2
-        if rows < 1:
-            model, width, height = again[0].unit.group
-            raise MemoryError(f"no memory for one row of {width}x{height} pixels with model {model!r}")
+    def _halve_batch(self) -> None:
+        """Start all unfinished units anew at half the batch size. Raises MemoryError if that was 1."""
+        self._finish_decodes()
+        restarted = [flight for flight in self._started_units if flight.unfinished]
+        batch_rows = restarted[0].unit.batch_rows // 2
+        if batch_rows < 1:
+            model, width, height = restarted[0].unit.group
+            raise MemoryError(
+                f"out of memory at batch size 1: network input of {width}x{height} pixels, model {model!r}"
+            )
         torch.cuda.empty_cache()
-        self._waiting.clear()
-        self._begun.clear()
-        for job in again:
-            job.unit = replace(job.unit, batch_rows=rows)
-            self._begin(job)
+        self._frames_waiting.clear()
+        self._started_units.clear()
+        for flight in restarted:
+            flight.unit = replace(flight.unit, batch_rows=batch_rows)
+            self._start(flight)
+
+    def _finish_decodes(self) -> None:
+        """Wait until all denoised frames are decoded, so that none of their results comes later."""
+        self._finisher.submit(int).result()  # a no-op behind them in the queue of the only thread
 
     # The finishing thread.
 
-    def _finish(self, job: _Job, position: int, result: Tensor | Failure) -> None:
-        """Latents to an encoded image; the unit's last one sends it to be written."""
-        self._room.release()
+    def _finish_frame(self, flight: _UnitInFlight, position: int, result: Tensor | Failure) -> None:
+        """Turn latents into an encoded image; after the unit's last frame, have the unit written."""
+        self._decode_slots.release()
         try:
-            recipe = job.unit.frames[position].recipe
-            job.results[position] = result if isinstance(result, Failure) else self._picture(result, recipe)
+            recipe = flight.unit.frames[position].recipe
+            flight.results[position] = result if isinstance(result, Failure) else self._encoded_image(result, recipe)
         except BaseException as error:
-            if not job.receipt.done():
-                job.receipt.set_exception(error)
+            if not flight.receipt.done():
+                flight.receipt.set_exception(error)
             return
-        job.missing -= 1
+        flight.unfinished -= 1
         self._finished += 1
-        self._beat_s = time.monotonic()
-        if not job.missing:
-            self._writer.submit(self._write, job)
+        self._progress_s = time.monotonic()
+        if not flight.unfinished:
+            self._writer.submit(self._write_unit, flight)
 
-    def _picture(self, latents: Tensor, recipe: Recipe) -> Rendered | Failure:
-        """Decode and encode, with a second try. Raises what is no frame's fault: MemoryError and torch.AcceleratorError."""
+    def _encoded_image(self, latents: Tensor, recipe: Recipe) -> Rendered | Failure:
+        """Decode latents and encode the image, in at most TRIES tries. Raises the errors in FATAL."""
         for _ in range(TRIES):
             try:
                 return rendered(self._pixels(latents, recipe), self._setup.format)
@@ -271,26 +276,25 @@ class Worker:
         return failure
 
     def _pixels(self, latents: Tensor, recipe: Recipe) -> NDArray[np.uint8]:
-        """The image; where there is no memory for it beside a batch, between two of them."""
+        """Decode latents; if there is not enough memory beside a running batch, do it between two batches."""
         with suppress(*OUT_OF_MEMORY):
             return self._renderer.decode(latents, recipe.tiled)
-        with self._device:
+        with self._device_lock:
             torch.cuda.empty_cache()
             try:
                 return self._renderer.decode(latents, recipe.tiled)
             except OUT_OF_MEMORY as error:
-                raise MemoryError(f"no memory to decode {recipe.width}x{recipe.height} pixels") from error
+                raise MemoryError(f"out of memory while decoding {recipe.width}x{recipe.height} pixels") from error
 
     # The writing thread.
 
-    def _write(self, job: _Job) -> None:
+    def _write_unit(self, flight: _UnitInFlight) -> None:
         try:
-            results = [result for result in job.results if result is not None]
-            seconds = time.monotonic() - job.started_s
-            origin = self._origins[job.model]
-            receipt = write_shard(self._ledger, job.unit, results, origin, self._schema, seconds)
-            if not self._ledger.commit(receipt) and receipt.file:  # another worker was faster
+            results = [result for result in flight.results if result is not None]
+            origin, seconds = self._origins[flight.model], time.monotonic() - flight.started_s
+            receipt = write_shard(self._ledger, flight.unit, results, origin, self._schema, seconds)
+            if not self._ledger.commit(receipt) and receipt.file:  # another worker committed the unit first
                 (self._ledger.folder.data / receipt.file).unlink(missing_ok=True)
-            job.receipt.set_result(receipt)
+            flight.receipt.set_result(receipt)
         except BaseException as error:
-            job.receipt.set_exception(error)
+            flight.receipt.set_exception(error)

@@ -69,6 +69,20 @@ class Receipt:
     blank: tuple[int, ...] = ()  # positions in the unit of frames of a single colour
     quarantined: tuple[int, ...] = ()  # positions in the unit of frames that failed; the rest is in the shard
 
+    @classmethod
+    def of_quarantined(cls, unit: Unit) -> Receipt:
+        """Return the receipt of a unit whose frames are all in quarantine, so that it has no shard."""
+        return cls(
+            unit=unit.id,
+            file=None,
+            frames=0,
+            size_bytes=0,
+            sha256="",
+            seconds=0.0,
+            batch_rows=unit.batch_rows,
+            quarantined=tuple(range(len(unit.frames))),
+        )
+
     def to_json(self) -> str:
         return canonical_json(asdict(self))
 

@@ -1,7 +1,7 @@
-"""The denoiser: a frame is a generator that asks for network evaluations, a batch is whatever rows are asked for.
+"""Denoising: one frame's sampling as a generator, and the loop that packs the frames' network inputs into batches.
 
-A frame owns its scheduler, so frames of other steps, guidance and scheduler share one batch. The network always sees the
-same number of rows: what a row's output is does not depend on the rows beside it, so neither do a frame's pixels.
+Each frame has its own scheduler, so frames with different steps, guidance and schedulers share a batch. The batch size
+that the network sees never changes: the output for a row does not depend on the other rows, and so neither do pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from render.core import Blend, Leaf, Recipe, Seed, leaves
 from render.engine.interpolate import evaluate
 from render.models import Conditioning
 
-__all__ = ["Evaluations", "NoiseSource", "Row", "Stem", "begin", "denoise", "pack_rows", "shown"]
+__all__ = [
+    "FrameGenerator",
+    "NoiseSource",
+    "Row",
+    "SamplerState",
+    "denoise",
+    "initial_state",
+    "latents_to_decode",
+    "pack_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +40,15 @@ class Row:
     conditioning: Conditioning
 
 
-Evaluations: TypeAlias = Generator[list[Row], list[Tensor], Tensor]  # asks for rows, is sent outputs, returns latents
+FrameGenerator: TypeAlias = Generator[list[Row], list[Tensor], Tensor]  # yields rows, is sent outputs, returns latents
 
 
 class NoiseSource(TorchFunctionMode):
-    """The standard normal draws of one frame; while it is entered, `torch.randn` draws from it.
+    """Standard normal noise of one frame; inside `with source`, `torch.randn` draws from it.
 
-    Each seed of the blend has a CPU generator of its own and every draw is the blend of the seeds' draws. So a seed means
-    the same on every device, the noise of ancestral and SDE schedulers moves along a walk as its start does, and at a
-    keyframe both are exactly those of a plain render with its seed.
+    Each seed of the blend has a CPU generator of its own, and every draw is the blend of the seeds' draws. Three things
+    follow: a seed gives the same noise on every device, the step noise of ancestral and SDE samplers moves along a walk as
+    the initial noise does, and at a keyframe both are exactly the noise of a plain render with its seed.
     """
 
     def __init__(self, blend: Blend) -> None:
@@ -49,14 +58,14 @@ class NoiseSource(TorchFunctionMode):
         self._generators = {seed: torch.Generator().manual_seed(seed) for seed in map(_seed, leaves(blend))}
 
     def draw(self, shape: Sequence[int]) -> Tensor:
-        """The next draw, float32 on the CPU."""
+        """Return the next draw, float32 on the CPU."""
         self.draws += 1
         draws = {seed: torch.randn(shape, generator=generator) for seed, generator in self._generators.items()}
         return evaluate(self._blend, lambda leaf: draws[_seed(leaf)])
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.randn:  # inside this method the mode is off
+        if func is torch.randn:  # torch switches the mode off inside this method, so `draw` reaches the real randn
             return self.draw(args[0]).to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
         return func(*args, **kwargs)
 
@@ -68,29 +77,29 @@ def _seed(leaf: Leaf) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Stem:
-    """A frame on its way: what others go on from."""
+class SamplerState:
+    """Sampling of a frame after some of its steps, from which other frames may continue."""
 
     latents: Tensor  # [1, C, H, W]
-    scheduler: Any  # that has taken the steps
-    taken: int  # of the scheduler's timesteps, those that were skipped included
-    draws: int = 0  # of noise that the steps have taken
-    clean: Tensor | None = None  # what the last step foretold of the end, where the scheduler tells
+    scheduler: Any  # with the history that multistep samplers keep
+    timesteps_taken: int  # of the scheduler's timesteps, skipped ones included
+    noise_draws: int = 0  # taken from the frame's noise by these steps
+    predicted_clean: Tensor | None = None  # x̂₀ of the last step, from schedulers that return `pred_original_sample`
 
 
 def denoise(
-    recipe: Recipe, conditioning: tuple[Conditioning, Conditioning], start: Stem, noise: NoiseSource
-) -> Generator[list[Row], list[Tensor], Stem]:
-    """Take the steps of a recipe, with classifier-free guidance (Ho & Salimans 2022) where it is above 1.
+    recipe: Recipe, conditioning: tuple[Conditioning, Conditioning], start: SamplerState, noise: NoiseSource
+) -> Generator[list[Row], list[Tensor], SamplerState]:
+    """Take a recipe's steps from `start` on, with classifier-free guidance (Ho & Salimans 2022) at a scale above 1.
 
-    `conditioning` is that of the prompt and of the negative prompt; `start`, of which the scheduler is used up, is where
-    the frame goes on from. Latents stay in float32 whatever the network computes in.
+    `conditioning` is that of the prompt and that of the negative prompt. The steps change the scheduler of `start`, so
+    hand over a copy to keep it. Latents stay in float32, whatever dtype the network computes in.
     """
     positive, negative = conditioning
-    x, scheduler, clean = start.latents, start.scheduler, start.clean
-    end = max(start.taken, _end(recipe, scheduler))
-    for t in scheduler.timesteps[start.taken : end]:
-        scaled = _scaled(scheduler, x, t)
+    x, scheduler, predicted_clean = start.latents, start.scheduler, start.predicted_clean
+    stop = max(start.timesteps_taken, _stop_index(recipe, scheduler))
+    for t in scheduler.timesteps[start.timesteps_taken : stop]:
+        scaled = _scale_for_network(scheduler, x, t)
         if recipe.guided:
             away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
             output = away + recipe.guidance * (towards - away)
@@ -98,51 +107,59 @@ def denoise(
             (output,) = yield [Row(scaled, t, positive)]
         with noise:
             step = scheduler.step(output, t, x)
-        x, clean = step.prev_sample, getattr(step, "pred_original_sample", None)
-    return Stem(x, scheduler, end, noise.draws, clean)
+        x, predicted_clean = step.prev_sample, getattr(step, "pred_original_sample", None)
+    return SamplerState(x, scheduler, stop, noise.draws, predicted_clean)
 
 
-def _end(recipe: Recipe, scheduler: Any) -> int:
-    """How many of the timesteps are taken, those that are skipped included."""
+def _stop_index(recipe: Recipe, scheduler: Any) -> int:
+    """Return the number of timesteps after which the recipe stops, skipped ones included."""
     last = len(scheduler.timesteps)
     return last if recipe.stop is None else min(last, (recipe.skipped_steps + recipe.stop) * scheduler.order)
 
 
-def begin(
-    recipe: Recipe, scheduler: Any, shape: tuple[int, ...], image: Callable[[Tensor], Tensor] | None, noise: NoiseSource
-) -> Stem:
-    """Noise of `shape`, or a start image with noise on it: `image` gives a draw of its latents from standard normal noise.
+def initial_state(
+    recipe: Recipe,
+    scheduler: Any,
+    shape: tuple[int, ...],
+    encode_image: Callable[[Tensor], Tensor] | None,
+    noise: NoiseSource,
+) -> SamplerState:
+    """Return the state before the first step: noise of `shape`, or a start image with noise added.
 
-    `scheduler` has its timesteps set.
+    `scheduler` has its timesteps set. `encode_image` takes standard normal noise of `shape` and returns a sample of the
+    start image's latents; None means that there is no start image.
     """
-    if image is None:
-        return Stem(
-            noise.draw(shape).to(scheduler.timesteps.device) * getattr(scheduler, "init_noise_sigma", 1.0), scheduler, 0
-        )
-    x = image(noise.draw(shape))
-    if recipe.skipped_steps == recipe.steps:  # the image as it is; PNDM has a timestep more than steps
-        return Stem(x, scheduler, len(scheduler.timesteps))
+    if encode_image is None:
+        sigma = getattr(scheduler, "init_noise_sigma", 1.0)
+        return SamplerState(noise.draw(shape).to(scheduler.timesteps.device) * sigma, scheduler, 0)
+    x = encode_image(noise.draw(shape))
+    if recipe.skipped_steps == recipe.steps:  # the image unchanged; not by the index below: PNDM has an extra timestep
+        return SamplerState(x, scheduler, len(scheduler.timesteps))
     first = recipe.skipped_steps * scheduler.order
-    return Stem(_noised(scheduler, first, x, noise.draw(shape)), scheduler, first)
+    return SamplerState(_add_noise(scheduler, first, x, noise.draw(shape)), scheduler, first)
 
 
-def shown(recipe: Recipe, end: Stem) -> Tensor:
-    """What is decoded of a frame: where noise is left, latents of variance 1, as the network would take them."""
+def latents_to_decode(recipe: Recipe, end: SamplerState) -> Tensor:
+    """Return the latents `[1, C, H, W]` that a frame shows.
+
+    After all steps they are the final latents. After an early stop they are the predicted clean image x̂₀ if the recipe
+    asks for it, else the noisy latents scaled to variance 1, as the network would take them.
+    """
     if recipe.clean:
-        assert end.clean is not None  # no other schedulers are let in
-        return end.clean
-    timesteps = end.scheduler.timesteps
-    return end.latents if end.taken == len(timesteps) else _scaled(end.scheduler, end.latents, timesteps[end.taken])
+        assert end.predicted_clean is not None  # the manifest's checks refuse other schedulers
+        return end.predicted_clean
+    timesteps, taken = end.scheduler.timesteps, end.timesteps_taken
+    return end.latents if taken == len(timesteps) else _scale_for_network(end.scheduler, end.latents, timesteps[taken])
 
 
-def _scaled(scheduler: Any, x: Tensor, t: Tensor) -> Tensor:
-    """Latents as the network takes them: where a scheduler keeps the noise's variance apart, of variance 1 again."""
+def _scale_for_network(scheduler: Any, x: Tensor, t: Tensor) -> Tensor:
+    """Return latents as the network takes them: of variance 1 for schedulers whose own latents grow with sigma."""
     scaled: Tensor = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
     return scaled
 
 
-def _noised(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Tensor:
-    """Latents of an image with as much noise as there is at the first timestep (Meng et al. 2022, arXiv:2108.01073)."""
+def _add_noise(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Tensor:
+    """Return image latents with the noise of timestep number `first` (Meng et al. 2022, arXiv:2108.01073)."""
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
     add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
@@ -152,65 +169,68 @@ def _noised(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Tenso
     return noised
 
 
-Token = TypeVar("Token")
+Handle = TypeVar("Handle")
 
 
 @dataclass(eq=False)
-class _InFlight(Generic[Token]):
-    token: Token
-    evaluations: Evaluations
-    outputs: list[Tensor | None] = field(default_factory=list)
+class _FrameInFlight(Generic[Handle]):
+    handle: Handle
+    generator: FrameGenerator
+    outputs: list[Tensor | None] = field(default_factory=list)  # for the rows yielded last; None until computed
 
     def advance(self) -> list[Row]:
-        """Hand the outputs over; returns the next rows. Raises StopIteration with the latents at the end."""
+        """Send the outputs and return the next rows. Raises StopIteration with the latents after the last step."""
         if not self.outputs:
-            rows = next(self.evaluations)
+            rows = next(self.generator)
         else:
-            rows = self.evaluations.send([output for output in self.outputs if output is not None])
+            rows = self.generator.send([output for output in self.outputs if output is not None])
         self.outputs = [None] * len(rows)
         return rows
 
 
 def pack_rows(
-    admit: Callable[[bool], tuple[Token, Evaluations] | None],
+    admit: Callable[[bool], tuple[Handle, FrameGenerator] | None],
     run: Callable[[list[Row]], Sequence[Tensor]],
-    rows: int,
-) -> Iterator[tuple[Token, Tensor | Exception]]:
-    """Run many frames' evaluations in batches of at most `rows`, and yield each frame's latents as it finishes.
+    batch_rows: int,
+) -> Iterator[tuple[Handle, Tensor | Exception]]:
+    """Run many frames in batches of at most `batch_rows` network inputs; yield each frame's latents as it finishes.
 
-    `admit(wait)` gives the next frame, or None for now; None when asked to wait ends it. A frame that raises is yielded
-    with its exception and the others go on; what `run` raises ends the iteration. A frame's rows may fall into two batches.
-    One that asks for no rows waits for another frame, and is asked again when there is room in a batch.
+    `admit(wait)` returns the next frame as (handle, generator), or None when there is none yet. With `wait` it may block,
+    and None means that no more frames come. `run` returns the network's outputs for a batch. The two rows of a guided
+    frame may fall into two batches.
+
+    A frame that raises is yielded with its exception, and the others go on. What `run` raises ends the iteration. A frame
+    that yields no rows waits for another frame's result; it is resumed when a batch has room.
     """
-    pending: deque[tuple[_InFlight[Token], int, Row]] = deque()
-    waiting: deque[_InFlight[Token]] = deque()
+    pending: deque[tuple[_FrameInFlight[Handle], int, Row]] = deque()
+    waiting: deque[_FrameInFlight[Handle]] = deque()
     while True:
-        for _ in range(len(waiting)):  # first: what they wait for may be there
-            if len(pending) < rows:
-                yield from _push(waiting.popleft(), pending, waiting)
-        while len(pending) < rows and (admitted := admit(not pending and not waiting)):
-            yield from _push(_InFlight(*admitted), pending, waiting)
+        for _ in range(len(waiting)):  # before new frames, since the result they wait for may be there
+            if len(pending) < batch_rows:
+                yield from _advance(waiting.popleft(), pending, waiting)
+        while len(pending) < batch_rows and (admitted := admit(not pending and not waiting)):
+            yield from _advance(_FrameInFlight(*admitted), pending, waiting)
         if not pending and not waiting:
             return
-        batch = [pending.popleft() for _ in range(min(rows, len(pending)))]
-        for (flight, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
-            flight.outputs[slot] = output
-            if all(output is not None for output in flight.outputs):
-                yield from _push(flight, pending, waiting)
+        batch = [pending.popleft() for _ in range(min(batch_rows, len(pending)))]
+        for (frame, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
+            frame.outputs[slot] = output
+            if all(output is not None for output in frame.outputs):
+                yield from _advance(frame, pending, waiting)
 
 
-def _push(
-    flight: _InFlight[Token],
-    pending: deque[tuple[_InFlight[Token], int, Row]],
-    waiting: deque[_InFlight[Token]],
-) -> Iterator[tuple[Token, Tensor | Exception]]:
-    """Let a frame take its step and queue its next rows; yields it if that was the last."""
+def _advance(
+    frame: _FrameInFlight[Handle],
+    pending: deque[tuple[_FrameInFlight[Handle], int, Row]],
+    waiting: deque[_FrameInFlight[Handle]],
+) -> Iterator[tuple[Handle, Tensor | Exception]]:
+    """Resume a frame and queue its next rows; yield its handle and result if it has finished."""
     try:
-        asked = flight.advance()
+        rows = frame.advance()
     except StopIteration as stop:
-        yield flight.token, stop.value
-    except Exception as error:  # whatever a frame raises is that frame's affair
-        yield flight.token, error
+        yield frame.handle, stop.value
+    except Exception as error:  # one frame's error must not stop the others
+        yield frame.handle, error
     else:
-        pending.extend((flight, slot, row) for slot, row in enumerate(asked))
-        waiting.extend([] if asked else [flight])
+        pending.extend((frame, slot, row) for slot, row in enumerate(rows))
+        waiting.extend([] if rows else [frame])

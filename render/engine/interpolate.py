@@ -1,4 +1,4 @@
-"""Points between tensors: lerp, slerp and the evaluation of blends. Pure."""
+"""Interpolation of tensors: lerp, slerp and the evaluation of blends. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from render.core import Blend, Circle, Leaf, Mix, Offset
 
 __all__ = ["circle", "evaluate", "interpolate", "lerp", "offset", "slerp"]
 
-PARALLEL = 0.9995  # |cosine| from which the sine in slerp's denominator is too small to divide by
+PARALLEL = 0.9995  # |cosine| above which slerp would divide by a sine that is too small
 
 
 def lerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """`(1 - t)·a + t·b`, computed in float32 and cast back. `a` and `b` have one shape; t is 0 at `a`, 1 at `b`."""
+    """Return `(1 - t)·a + t·b`, computed in float32 and cast back. `a` and `b` have the same shape."""
     return torch.lerp(a.float(), b.float(), t).to(a.dtype)
 
 
 def slerp(a: Tensor, b: Tensor, t: float, per_vector: bool) -> Tensor:
-    """Spherical interpolation (Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985).
+    """Interpolate spherically (Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985).
 
-    `per_vector` takes one angle for every vector along the last dimension (for `[tokens, dim]`: one a token); otherwise
-    one angle for the whole tensor. Computed in float32, since norms overflow in half precision. Where two vectors are
-    nearly parallel or antiparallel the result is their lerp.
+    With `per_vector` each vector along the last dimension has its own angle (for `[tokens, dim]`: one a token), otherwise
+    one angle is taken for the whole tensor. Computed in float32, since norms overflow in half precision. Vectors that are
+    nearly parallel or antiparallel are interpolated linearly.
     """
     x, y = a.float(), b.float()
     if not per_vector:
@@ -40,20 +40,26 @@ def slerp(a: Tensor, b: Tensor, t: float, per_vector: bool) -> Tensor:
 
 
 def interpolate(how: str, a: Tensor, b: Tensor, t: float) -> Tensor:
-    """`lerp`, `slerp` (one angle a vector of the last dimension) or `slerp-global` (one angle) at t."""
+    """Interpolate by `how`: `lerp`, `slerp` (an angle for each vector) or `slerp-global` (one angle); t is 0 at `a`."""
     if how == "lerp":
         return lerp(a, b, t)
     return slerp(a, b, t, per_vector=how == "slerp")
 
 
 def circle(a: Tensor, b: Tensor, turn: float) -> Tensor:
-    """`cos(2π·turn)·a + sin(2π·turn)·b` in float32, cast back: of two independent noises a noise of the same deviation."""
+    """Return `cos(2π·turn)·a + sin(2π·turn)·b`, computed in float32 and cast back.
+
+    For two independent standard normal tensors the result is standard normal, too.
+    """
     angle = 2 * math.pi * turn
     return (math.cos(angle) * a.float() + math.sin(angle) * b.float()).to(a.dtype)
 
 
 def offset(a: Tensor, along: int | None, amount: float) -> Tensor:
-    """`a + amount·direction` in float32, cast back; the direction is all ones, or standard normal with the seed `along`."""
+    """Return `a + amount·direction`, computed in float32 and cast back.
+
+    The direction is standard normal noise of the seed `along`, or all ones if `along` is None.
+    """
     if along is None:
         return (a.float() + amount).to(a.dtype)
     direction = torch.randn(a.shape, generator=torch.Generator().manual_seed(along)).to(a.device)
@@ -61,7 +67,10 @@ def offset(a: Tensor, along: int | None, amount: float) -> Tensor:
 
 
 def evaluate(blend: Blend, leaf: Callable[[Leaf], Tensor], linear: bool = False) -> Tensor:
-    """The tensor a blend stands for, given those of its leaves; one that is `linear` is only ever lerped, and not moved."""
+    """Return the tensor of a blend, given a function that returns the tensor of a leaf (a prompt, a seed, an image).
+
+    `linear` is for tensors such as attention masks: every mix is a lerp, and offsets are left out.
+    """
     if isinstance(blend, Mix):
         ends = evaluate(blend.a, leaf, linear), evaluate(blend.b, leaf, linear)
         return interpolate("lerp" if linear else blend.how, *ends, blend.t)

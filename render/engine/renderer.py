@@ -1,4 +1,4 @@
-"""One pipeline held: prompts encoded once, frames started, rows run at a fixed count, latents decoded."""
+"""Render recipes with one loaded pipeline: encode prompts, start frames, run batches of one size, decode latents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
-from render.engine.denoise import Evaluations, NoiseSource, Row, Stem, begin, denoise, shown
+from render.engine.denoise import (
+    FrameGenerator,
+    NoiseSource,
+    Row,
+    SamplerState,
+    denoise,
+    initial_state,
+    latents_to_decode,
+)
 from render.engine.interpolate import evaluate, slerp
 from render.engine.threads import RowThreads, use_threads
 from render.media import read_image
@@ -26,116 +34,125 @@ from render.models import Conditioning, Family, Loading, Model, load_family, tex
 
 __all__ = ["Renderer", "choose_dtype"]
 
-EMBEDDINGS_BYTES = 2**30  # of prompts that are held; SDXL takes 0.6 MB each in float32, FLUX.1 8 MB
-UNITS_AWAITED = 3  # units whose frames may be in flight
-SHARED_HELD = 64  # frames whose latents others go on from
-MEMORY_SHORT = 0.25  # part of a GPU's memory that is to be free for denoising once everything is loaded
+EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
+UNITS_PREPARED = 3  # units whose shared results are known; frames of as many may be in flight
+STATES_MAX = 64  # shared sampler states in the cache
+FREE_SHARE_MIN = 0.25  # share of a GPU's memory that denoising should find free once everything is loaded
 
 
 class Renderer:
-    """Turns recipes into pixels on one device. Not thread-safe, but `decode` may run beside the rest."""
+    """A loaded pipeline that turns recipes into pixels on one device.
 
-    def __init__(self, model: Model, device: str, dtype: str, threads: int, images: Path = Path()) -> None:
+    Not thread-safe, except that `decode` may run in a second thread.
+    """
+
+    def __init__(self, model: Model, device: str, dtype: str, threads: int, media: Path = Path()) -> None:
         """Load `model`. `device` is cpu or cuda, `dtype` auto, float32 or bfloat16, `threads` torch's CPU threads.
 
-        Start images lie in the folder `images`.
+        Recipes name their start images relative to the folder `media`.
         """
         use_threads(threads)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-        self._images = images
+        self._media = media
         self._device = torch.device(device)
         self._row_threads = RowThreads(threads if device == "cpu" else 1)
         self._dtype = choose_dtype(self._device, dtype)
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
-        self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()
-        self._shared: OrderedDict[str, Stem] = OrderedDict()  # by the recipe's key
-        self._sharing: set[str] = set()  # that a frame in flight is rendering
-        self._awaited: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_AWAITED)  # of each unit: see _awaited
+        self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
+        self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
+        self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
+        self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.device = _describe(self._device, threads)
+        self.device = _describe_device(self._device, threads)
 
     @torch.inference_mode()
     def prepare(self, recipes: Iterable[Recipe]) -> None:
-        """Encode the prompts of a unit's frames; where memory is short, the text encoders leave the GPU after that.
+        """Get ready for the frames of a unit: encode their prompts and note which results they share.
 
-        What several of its frames come to is rendered once: tweens' neighbours, frames of one recipe, and the steps
-        of an image that is shown on its way.
+        Shared results are computed once: the ends of tweens, frames of the same recipe, and the steps of one trajectory
+        that is shown at several of its steps. If GPU memory is short, the text encoders move to the CPU afterwards.
         """
         recipes = list(recipes)
-        self._awaited.append(_awaited(recipes))
+        self._shared.append(shared_results(recipes))
         for recipe in recipes:
             for leaf in leaves(recipe.prompt):
                 self._encode(leaf, negative=False)
             for leaf in leaves(recipe.negative_prompt) if recipe.guided else ():
                 self._encode(leaf, negative=True)
-        if memory_short(self._device):
+        if memory_is_short(self._device):
             self._move_encoders(torch.device("cpu"))
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def start(self, recipe: Recipe) -> Evaluations:
-        """The frame as a generator; it encodes its prompts when it first runs."""
+    def start(self, recipe: Recipe) -> FrameGenerator:
+        """Return the frame as a generator. Nothing is computed, prompts included, before its first `next`."""
         if recipe.towards is None:
-            way = _way(recipe)
-            shared = any(way.key in awaited for awaited in self._awaited)
-            return shown(recipe, (yield from (self._share(way) if shared else self._render(way))))
-        first, last = _ends(recipe)
-        a = yield from self._share(first)
-        b = yield from self._share(last)
+            sampled = _without_clean(recipe)
+            shared = any(sampled.key in results for results in self._shared)
+            end = yield from (self._sample_once(sampled) if shared else self._sample(sampled))
+            return latents_to_decode(recipe, end)
+        first, last = _sampled_recipes(recipe)
+        a = yield from self._sample_once(first)
+        b = yield from self._sample_once(last)
         return slerp(a.latents, b.latents, recipe.t, per_vector=False)
 
     def forget(self) -> None:
-        """Nothing is in flight: what a frame began to render for others will not be finished.
+        """Drop all shared results. Call it when no frame is in flight.
 
-        Nor will what is held be gone on from, as the next batches may have another row count.
+        The frames that were computing some of them will not finish, and the next batches may have another size, at which
+        continuing from the old results would give other bits.
         """
-        self._sharing.clear()
-        self._shared.clear()
+        self._in_progress.clear()
+        self._states.clear()
 
-    def _render(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Stem]:
-        """A frame's steps, from noise, from its start image, from its stem or from a frame earlier on its way."""
+    def _sample(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], SamplerState]:
+        """Take a recipe's steps, from noise, from its start image, or from the state of an earlier recipe."""
         noise = NoiseSource(recipe.noise)
         shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
-        before = self._before(recipe)
-        if before is None:
+        earlier = self._earlier_recipe(recipe)
+        if earlier is None:
             scheduler = self._family.scheduler(recipe.scheduler, recipe.steps, shape)
-            start = begin(recipe, scheduler, shape, self._start_image(recipe), noise)
+            start = initial_state(recipe, scheduler, shape, self._image_encoder(recipe), noise)
         else:
-            start = deepcopy((yield from self._share(before)))
-            for _ in range(start.draws):  # taken before; this frame's noise goes on behind them
+            start = deepcopy((yield from self._sample_once(earlier)))
+            for _ in range(start.noise_draws):  # the earlier steps took them; this frame's noise continues after them
                 noise.draw(shape)
-        return (yield from denoise(recipe, self._conditioning(recipe), start, noise))
+        return (yield from denoise(recipe, self._guidance_pair(recipe), start, noise))
 
-    def _before(self, recipe: Recipe) -> Recipe | None:
-        """What it goes on from: the last frame on its way that is rendered or being rendered, else its stem."""
+    def _earlier_recipe(self, recipe: Recipe) -> Recipe | None:
+        """Return the recipe to continue from, or None to start anew.
+
+        It is the latest one of the same trajectory that is computed or being computed, otherwise the recipe's stem. The
+        others of the trajectory are passed over: to compute each for the next would be a chain as long as the steps.
+        """
         key = recipe.key
-        while before := next(filter(None, (awaited.get(key) for awaited in self._awaited)), None):
-            key = before.key
-            if key in self._shared or key in self._sharing:
-                return before
+        while earlier := next(filter(None, (results.get(key) for results in self._shared)), None):
+            key = earlier.key
+            if key in self._states or key in self._in_progress:
+                return earlier
         return recipe.stem
 
-    def _share(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Stem]:
-        """What a recipe comes to, rendered by the first frame that asks; others that ask meanwhile wait for it."""
+    def _sample_once(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], SamplerState]:
+        """Sample a shared recipe: the first frame that asks computes it, and the others wait by yielding no rows."""
         key = recipe.key
-        while key in self._sharing:
+        while key in self._in_progress:
             yield []
-        if key not in self._shared:
-            self._sharing.add(key)
+        if key not in self._states:
+            self._in_progress.add(key)
             try:
-                self._shared[key] = yield from self._render(recipe)
+                self._states[key] = yield from self._sample(recipe)
             finally:
-                self._sharing.discard(key)
-            if len(self._shared) > SHARED_HELD:
-                self._shared.popitem(last=False)
-        self._shared.move_to_end(key)
-        return self._shared[key]
+                self._in_progress.discard(key)
+            if len(self._states) > STATES_MAX:
+                self._states.popitem(last=False)
+        self._states.move_to_end(key)
+        return self._states[key]
 
-    def _conditioning(self, recipe: Recipe) -> tuple[Conditioning, Conditioning]:
-        """Of the prompt and of the negative prompt."""
+    def _guidance_pair(self, recipe: Recipe) -> tuple[Conditioning, Conditioning]:
+        """Return the conditioning of the prompt and that of the negative prompt ({} without guidance)."""
         positive = self._condition(recipe.prompt, negative=False)
         negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
         if recipe.embedded_guidance is not None:
@@ -144,9 +161,12 @@ class Renderer:
         return positive, negative
 
     @torch.inference_mode()
-    def run(self, rows: Sequence[Row], count: int) -> list[Tensor]:
-        """The network's float32 output `[1, C, H, W]` for each row; copies of the last row fill the batch to `count`."""
-        output = self._row_threads.compute([*rows, *[rows[-1]] * (count - len(rows))], self._evaluate)
+    def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
+        """Return the network's float32 output `[1, C, H, W]` for each row.
+
+        The batch is filled to `batch_rows` with copies of the last row, so that the network sees one batch size.
+        """
+        output = self._row_threads.compute([*rows, *[rows[-1]] * (batch_rows - len(rows))], self._evaluate)
         return list(torch.split(output[: len(rows)], 1))
 
     @torch.inference_mode()
@@ -160,13 +180,13 @@ class Renderer:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        """The image `[height, width, 3]` of final latents. Raises ValueError where they are not finite."""
+        """Return the image `[height, width, 3]` of final latents. Raises ValueError if a value is not finite."""
         if not torch.isfinite(latents).all():
             raise ValueError("final latents: required finite values, got NaN or infinity")
         return self._family.autoencoder.decode(latents, tiled)
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
-        """Every named tensor of the conditioning at the blend's point."""
+        """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
         ends = {leaf: self._encode(leaf, negative) for leaf in leaves(blend)}
         names = next(iter(ends.values()))
 
@@ -192,42 +212,50 @@ class Renderer:
             if encoder.device.type != device.type:
                 encoder.to(device)
 
-    def _start_image(self, recipe: Recipe) -> Callable[[Tensor], Tensor] | None:
-        """A draw of the start image's latents for given noise."""
+    def _image_encoder(self, recipe: Recipe) -> Callable[[Tensor], Tensor] | None:
+        """Return a function from standard normal noise to a sample of the start image's latents; None without image."""
         start = recipe.image
         if start is None:
             return None
-        pixels = {leaf: _read_image(self._images, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
+        pixels = {leaf: _read_image(self._media, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
 
 
-def _awaited(recipes: Iterable[Recipe]) -> dict[str, Recipe | None]:
-    """The keys of what several frames come to, each with what it goes on from where that is a frame on the same way."""
-    ways = [_way(end) for recipe in recipes for end in _ends(recipe)]
-    counts = Counter(way.key for way in ways)
-    found: dict[str, Recipe | None] = {key: None for key, count in counts.items() if count > 1}
-    stops: dict[str, dict[int, Recipe]] = defaultdict(dict)  # those of one way, by the steps they take
-    for way in ways:
-        stops[replace(way, stop=None).key][way.steps if way.stop is None else way.stop] = way
-    for along in stops.values():
-        for before, after in pairwise(along[taken] for taken in sorted(along)):
-            found |= {before.key: found.get(before.key), after.key: before}
-    return found
+def shared_results(recipes: Iterable[Recipe]) -> dict[str, Recipe | None]:
+    """Return the results wanted by several frames: key → the earlier recipe of its trajectory to continue from, if any.
+
+    Recipes are of one trajectory if they differ in `stop` only: a later one repeats the steps of an earlier one.
+    """
+    sampled = [one for recipe in recipes for one in _sampled_recipes(recipe)]
+    counts = Counter(recipe.key for recipe in sampled)
+    shared: dict[str, Recipe | None] = {key: None for key, count in counts.items() if count > 1}
+    trajectories: dict[str, dict[int, Recipe]] = defaultdict(dict)  # key of all steps → steps taken → recipe
+    for recipe in sampled:
+        trajectories[replace(recipe, stop=None).key][recipe.steps if recipe.stop is None else recipe.stop] = recipe
+    for trajectory in trajectories.values():
+        for earlier, later in pairwise(trajectory[taken] for taken in sorted(trajectory)):
+            shared |= {earlier.key: shared.get(earlier.key), later.key: earlier}
+    return shared
 
 
-def _way(recipe: Recipe) -> Recipe:
-    """The recipe of the latents behind a frame: where it shows a clean image, of the steps that foretold it."""
+def _sampled_recipes(recipe: Recipe) -> tuple[Recipe, ...]:
+    """Return the recipes whose sampling gives a frame's latents: the two ends of a tween, otherwise the frame's own."""
+    if recipe.towards is None:
+        return (_without_clean(recipe),)
+    return _without_clean(replace(recipe, towards=None, t=0.0)), _without_clean(recipe.towards)
+
+
+def _without_clean(recipe: Recipe) -> Recipe:
+    """Return the recipe with the same steps that ends in noisy latents: showing x̂₀ needs no sampling of its own."""
     return replace(recipe, clean=False) if recipe.clean else recipe
 
 
-def _ends(recipe: Recipe) -> tuple[Recipe, ...]:
-    """The recipes that a frame's latents lie between; its own where it is no tween."""
-    return (recipe,) if recipe.towards is None else (replace(recipe, towards=None, t=0.0), recipe.towards)
-
-
 def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """RGB `[height, width, 3]` of an image file. Raises ValueError where it is not the one that the recipe means."""
+    """Return an image file as RGB `[height, width, 3]` of the given (width, height), resized by Lanczos if need be.
+
+    Raises ValueError if the file's hash is not the one in the recipe.
+    """
     if not isinstance(leaf, Image):
         raise TypeError(f"image: required images, got {leaf}")
     data = (root / leaf.path).read_bytes()
@@ -241,16 +269,16 @@ def _size_bytes(conditioning: Conditioning) -> int:
     return sum(tensor.nbytes for tensor in conditioning.values())
 
 
-def memory_short(device: torch.device) -> bool:
-    """Whether a GPU has less free memory than denoising may want. A CPU's text encoders have nowhere to go."""
+def memory_is_short(device: torch.device) -> bool:
+    """Return whether a GPU has less free memory than denoising may want; False for a CPU."""
     if device.type != "cuda":
         return False
     free, total = torch.cuda.mem_get_info(device)
-    return free < MEMORY_SHORT * total
+    return free < FREE_SHARE_MIN * total
 
 
 def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
-    """The dtype asked for; for `auto` bfloat16 where the device multiplies it in hardware, else float32."""
+    """Return the dtype by its name; for `auto`, bfloat16 if the device multiplies it in hardware, else float32."""
     if dtype != "auto":
         chosen: torch.dtype = getattr(torch, dtype)
         return chosen
@@ -258,8 +286,8 @@ def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _describe(device: torch.device, threads: int) -> str:
-    """What the pixels' last bits depend on: the device's name, for a CPU its thread count as well."""
+def _describe_device(device: torch.device, threads: int) -> str:
+    """Return the device's name, for a CPU with its thread count: the pixels' last bits depend on both."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{cpu_info('model name') or 'CPU'}, {threads} thread{'s' if threads > 1 else ''}"

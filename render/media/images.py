@@ -1,4 +1,4 @@
-"""Start images: what they must be, and their pixels."""
+"""Start images: check files and read their pixels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL.ImageOps import exif_transpose
 
 __all__ = ["image_fault", "read_image"]
 
-PIXELS_MAX = 2**26  # of a start image: 8192²
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L")  # 8 and 16 bits
+PIXELS_MAX = 2**26  # width × height of a start image: 8192²
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L")  # 8 or 16 bits
 WHITE = (255, 255, 255, 255)
 
 
 def image_fault(file: Path) -> tuple[str, str] | None:
-    """(what is required, what was got) of a file that is no whole image of a sane size."""
+    """Return (required, got) for a file that is not a complete image of an accepted size and mode, else None."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the size is looked at here
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the next lines check the size
             with PIL.Image.open(file) as image:
                 if image.width * image.height > PIXELS_MAX:
                     return f"at most {PIXELS_MAX:,} pixels", f"{image.width}×{image.height}"
@@ -29,13 +29,13 @@ def image_fault(file: Path) -> tuple[str, str] | None:
                     return "an image of 8 or 16 bits a channel", f"mode {image.mode}"
             with file.open("rb") as content:
                 read_image(content)
-    except Exception as error:  # Pillow's decoders raise whatever they like
+    except Exception as error:  # Pillow's decoders raise errors of many classes
         return "an image file", f"{type(error).__name__}: {error}"
     return None
 
 
 def read_image(content: BinaryIO) -> PIL.Image.Image:
-    """RGB, upright as its EXIF data say, what is transparent on white, 16 bits as 8; of several frames the first."""
+    """Return an image as RGB of 8 bits: turned upright by its EXIF data, transparency on white, the first of its frames."""
     with PIL.Image.open(content) as image:
         upright = exif_transpose(image)
         if upright.mode.startswith("I;16"):

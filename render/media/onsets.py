@@ -1,4 +1,4 @@
-"""What happens in a sound: its beats, and how its percussive energy grows. librosa's home."""
+"""Beats and percussive energy of a sound file. The only module that imports librosa."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from render.media.sound import read_samples
 
 __all__ = ["Track", "can_listen"]
 
-RATE = 22_050  # samples per second, as librosa's own examples have it
-WINDOW = 2_048  # samples a spectrum
+RATE = 22_050  # samples per second, librosa's default
+WINDOW = 2_048  # samples of one spectrum
 HOP = 512  # samples from one spectrum to the next
-CHUNK = 2_048  # spectra that are split into harmonic and percussive at a time: 48 s
-MARGIN = 32  # spectra on both sides of a chunk that its median filters look at
+CHUNK = 2_048  # spectra split into harmonic and percussive parts at a time: 48 s
+MARGIN = 32  # spectra on both sides of a chunk that its median filters also need
 
 
 def can_listen() -> bool:
-    """Whether librosa is there; it comes with `nightrender[audio]`."""
+    """Return whether librosa is installed, as the extra `nightrender[audio]` does."""
     try:
         import librosa  # noqa: F401
     except ImportError:
@@ -31,7 +31,7 @@ def can_listen() -> bool:
 
 
 class Track:
-    """One sound file, read when first asked for."""
+    """A sound file for analysis, decoded on first use."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,21 +46,22 @@ class Track:
 
     @cached_property
     def beats(self) -> npt.NDArray[np.float64]:
-        """Seconds of each beat, by librosa's dynamic programming (Ellis 2007)."""
+        """Times of the beats in seconds, by librosa's dynamic programming (Ellis 2007)."""
         from librosa import power_to_db
         from librosa.beat import beat_track
         from librosa.onset import onset_strength
 
-        bands = np.concatenate([_bands(chunk) for chunk in self._chunks()], axis=1)
+        bands = np.concatenate([_mel_bands(chunk) for chunk in self._chunks()], axis=1)
         onsets = onset_strength(S=power_to_db(bands), sr=RATE, hop_length=HOP, aggregate=np.median)
         times = beat_track(onset_envelope=onsets, sr=RATE, hop_length=HOP, units="time")[1]
         return np.asarray(times, np.float64)
 
     def progress(self, times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """How far the percussive energy between the first and the last of some seconds has grown at each: 0 … 1.
+        """Return the share of percussive energy that has sounded by each time: 0 at the first time … 1 at the last.
 
-        Where there is none it grows evenly. The energy of a moment is the largest of its mel bands' once harmonic sounds
-        are taken out, as in stable-diffusion-videos.
+        `times` are in seconds and ascend. If there is no percussive energy between them, the share grows linearly. The
+        energy at a moment is that of its loudest mel band after harmonic sounds are removed, as in
+        stable-diffusion-videos.
         """
         bounds = (np.arange(len(self._energy) + 1) - 0.5) * HOP / RATE
         grown = np.interp(times, bounds, np.append(0.0, np.cumsum(self._energy)))
@@ -69,41 +70,41 @@ class Track:
 
     @cached_property
     def _energy(self) -> npt.NDArray[np.float64]:
-        """Percussive energy of each HOP samples, [N]."""
-        return np.concatenate([_percussive(chunk).max(axis=0) for chunk in self._chunks()]).astype(np.float64)
+        """Percussive energy of every HOP samples, [N]."""
+        return np.concatenate([_percussive_mel_bands(chunk).max(axis=0) for chunk in self._chunks()]).astype(np.float64)
 
     def _chunks(self) -> Iterator[_Chunk]:
-        """The magnitudes of the sound's spectra, piece by piece: together they take eight times the sound's memory."""
+        """Yield the sound's spectra in chunks: all at once would take eight times the memory of the samples."""
         from librosa import stft
 
         for start in range(0, len(self._samples) // HOP + 1, CHUNK):
-            before = min(start, MARGIN)
-            samples = self._samples[(start - before) * HOP : (start + CHUNK + MARGIN) * HOP]
+            margin = min(start, MARGIN)
+            samples = self._samples[(start - margin) * HOP : (start + CHUNK + MARGIN) * HOP]
             missing = max(0, WINDOW - len(samples))
-            yield _Chunk(np.abs(stft(np.pad(samples, (0, missing)), n_fft=WINDOW, hop_length=HOP)), before)
+            yield _Chunk(np.abs(stft(np.pad(samples, (0, missing)), n_fft=WINDOW, hop_length=HOP)), margin)
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    magnitudes: npt.NDArray[np.float32]  # [1 + WINDOW / 2, N], of consecutive spectra
-    before: int  # those in front that are only looked at, as are MARGIN behind
+    magnitudes: npt.NDArray[np.float32]  # [1 + WINDOW / 2, N], consecutive spectra
+    margin: int  # spectra in front of the chunk that only its filters need; up to MARGIN more follow it
 
-    def own(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Of values [B, N] those of this chunk."""
-        return values[:, self.before : self.before + CHUNK]
+    def without_margins(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the columns of values [B, N] that belong to this chunk alone."""
+        return values[:, self.margin : self.margin + CHUNK]
 
 
-def _bands(chunk: _Chunk) -> npt.NDArray[np.float32]:
-    """Energy of each mel band, [B, N]."""
+def _mel_bands(chunk: _Chunk) -> npt.NDArray[np.float32]:
+    """Return the energy of each mel band, [B, N]."""
     from librosa.feature import melspectrogram
 
-    return chunk.own(melspectrogram(S=chunk.magnitudes**2, sr=RATE))
+    return chunk.without_margins(melspectrogram(S=chunk.magnitudes**2, sr=RATE))
 
 
-def _percussive(chunk: _Chunk) -> npt.NDArray[np.float32]:
-    """Energy of each mel band once harmonic sounds are taken out, [B, N] (median filtering, Fitzgerald 2010)."""
+def _percussive_mel_bands(chunk: _Chunk) -> npt.NDArray[np.float32]:
+    """Return the energy of each mel band without harmonic sounds, [B, N] (median filtering, Fitzgerald 2010)."""
     from librosa.decompose import hpss
     from librosa.feature import melspectrogram
 
     percussive = hpss(chunk.magnitudes)[1]
-    return chunk.own(melspectrogram(S=percussive**2, sr=RATE))
+    return chunk.without_margins(melspectrogram(S=percussive**2, sr=RATE))

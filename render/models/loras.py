@@ -1,4 +1,4 @@
-"""Whether the libraries that load LoRAs fit each other, read from their files and metadata: none of them is loaded."""
+"""Check that the installed libraries can load LoRAs together, from their files and metadata, without importing them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from render.core import ModelError
 
 __all__ = ["check_lora_libraries"]
 
-# Where a library says which PEFT it works with. Its metadata does not, and its own error comes with the first LoRA.
-SAYS_WHICH_PEFT = {"transformers": "transformers/integrations/peft.py", "diffusers": "diffusers/utils/constants.py"}
+# Files in which the libraries name the oldest PEFT that they accept. Their metadata does not have it, and their own error
+# comes only when the first LoRA is loaded.
+PEFT_BOUND_FILES = {"transformers": "transformers/integrations/peft.py", "diffusers": "diffusers/utils/constants.py"}
 OLDEST_PEFT = re.compile(r"^MIN_PEFT_VERSION = \"([^\"]+)\"", re.MULTILINE)
 
 
 def check_lora_libraries() -> None:
-    """Raise ModelError where PEFT is missing, or older than transformers or diffusers take."""
+    """Raise ModelError if PEFT is missing, or older than transformers or diffusers accept."""
     got = _version("peft")
-    for library in SAYS_WHICH_PEFT:
+    for library in PEFT_BOUND_FILES:
         oldest = _oldest_peft(library)
         if got is None or (oldest and Version(got) < Version(oldest)):
             required = f"peft {oldest} or newer, as {library} {_version(library)} asks for" if oldest else "peft"
@@ -32,9 +33,9 @@ def check_lora_libraries() -> None:
 
 
 def _oldest_peft(library: str) -> str | None:
-    """Return the oldest PEFT that an installed library works with, None where it does not say."""
+    """Return the oldest PEFT version that an installed library accepts, None if its file names none."""
     try:
-        text = Path(str(distribution(library).locate_file(SAYS_WHICH_PEFT[library]))).read_text(encoding="utf-8")
+        text = Path(str(distribution(library).locate_file(PEFT_BOUND_FILES[library]))).read_text(encoding="utf-8")
     except (PackageNotFoundError, OSError):
         return None
     found = OLDEST_PEFT.search(text)
@@ -49,10 +50,10 @@ def _version(library: str) -> str | None:
 
 
 def _remedy() -> str:
-    """Return the command that installs these libraries within the bounds of nightrender's own metadata."""
+    """Return the pip command that installs these libraries within nightrender's own version bounds."""
     try:
         bounds = [Requirement(text) for text in requires("nightrender") or ()]
     except PackageNotFoundError:
         return "pip install ."
-    ours = [f'"{bound.name}{bound.specifier}"' for bound in bounds if bound.name in {"peft", *SAYS_WHICH_PEFT}]
+    ours = [f'"{bound.name}{bound.specifier}"' for bound in bounds if bound.name in {"peft", *PEFT_BOUND_FILES}]
     return f"pip install {' '.join(ours)}"

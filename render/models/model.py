@@ -1,4 +1,4 @@
-"""Which model, where it lies and what it can do, read from its folder's JSON files. Loads neither torch nor diffusers."""
+"""Find a model, check its folder, and read its facts from JSON files. Imports neither torch nor diffusers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any
 from render.core import ModelError, file_sha256
 from render.models.families import UNUSED, Facts, SamplingDefaults, pipelines, read_facts
 from render.models.loras import check_lora_libraries
-from render.models.tokens import Reader, open_reader
+from render.models.tokens import TokenLimit, read_token_limit
 from render.starter import PIPELINE
 
 __all__ = ["Changes", "Model", "resolve_model"]
 
-LIBRARIES = ("diffusers", "transformers")  # components of others would run code that comes with the model
+LIBRARIES = ("diffusers", "transformers")  # a component of another library would run code from the model folder
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a job changes about a model."""
+    """Changes that a job makes to a model."""
 
-    clip_skip: int | None = None  # last layers of the CLIP encoders that are left out
-    loras: tuple[tuple[Path, float], ...] = ()  # safetensors file, weight
+    clip_skip: int | None = None  # number of last layers of the CLIP encoders to leave out
+    loras: tuple[tuple[Path, float], ...] = ()  # (safetensors file, weight)
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Model:
     id: str
     revision: str  # commit of a hub model, "" otherwise
     path: Path
-    family: str  # module of render.families
+    family: str  # name of a module in render.models.families
     facts: Facts
     changes: Changes
-    files: tuple[Path, ...] = field(repr=False)  # what the pixels depend on, relative to path
+    files: tuple[Path, ...] = field(repr=False)  # that the pixels depend on, relative to path
 
     @property
     def sampling(self) -> SamplingDefaults:
-        """What suits the model."""
+        """Sampling settings for rows and jobs that give none."""
         return self.facts.sampling
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of configs, tokenizers, weights and changes: the first 16 hexadecimal digits of a SHA-256."""
+        """Hash of configs, tokenizers, weights and the job's changes: 16 hexadecimal digits of a SHA-256."""
         total = hashlib.sha256()
         for name in self.files:
             total.update(f"{name.as_posix()} {file_sha256(self.path / name)}\n".encode())
@@ -64,29 +64,29 @@ class Model:
         """Size of the weights once loaded in float32, in bytes."""
         return sum(4 * _parameters(self.path / name) for name in self.files if name.suffix == ".safetensors")
 
-    def here(self) -> Model:
-        """The same model on the machine this runs on. Raises ModelError where another lies under its name."""
+    def resolve_here(self) -> Model:
+        """Resolve the same model on the machine this runs on. Raises ModelError if its fingerprint is another there."""
         found = resolve_model(self.id, self.revision or None, Path.cwd(), changes=self.changes)
         if found.fingerprint != self.fingerprint:
             raise ModelError(f"model {self.id}: required fingerprint {self.fingerprint}, got {found.fingerprint} here")
         return found
 
     def lost_words(self, prompts: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(prompt, what no text encoder will see of it) for prompts over the token limit of every encoder.
+        """Yield (prompt, its words that every text encoder cuts off) for the prompts over every encoder's token limit.
 
-        Nothing is said of a model one of whose tokenizers needs its own library to be read.
+        Yields nothing for a model with a tokenizer that only its own library can read.
         """
         lost = dict.fromkeys(prompts, "")
-        for number, reader in enumerate(self._readers):
-            if reader is None:
+        for number, limit in enumerate(self._token_limits):
+            if limit is None:
                 return
-            found = reader.lost(lost)
+            found = limit.lost_words(lost)
             lost = {text: words if number == 0 else min(words, lost[text], key=len) for text, words in found.items()}
         yield from lost.items()
 
     @cached_property
-    def _readers(self) -> list[Reader | None]:
-        return [open_reader(self.path / one.tokenizer, one.tokens - one.own) for one in self.facts.encoders]
+    def _token_limits(self) -> list[TokenLimit | None]:
+        return [read_token_limit(self.path / one.tokenizer, one.room) for one in self.facts.encoders]
 
 
 def resolve_model(
@@ -94,8 +94,8 @@ def resolve_model(
 ) -> Model:
     """Find and check a model: `starter`, a local diffusers folder (relative to `base`), or a hub id.
 
-    A hub model is downloaded where it is not cached, its weights only if `weights`. Raises ModelError with what was
-    required and what was found.
+    A hub model that is not cached is downloaded, its weights only if `weights`. Raises ModelError if there is no such
+    model, or if it is incomplete, unsafe to load or of an unknown pipeline class.
     """
     local = base / Path(model_id).expanduser()
     if model_id == "starter":
@@ -110,28 +110,29 @@ def resolve_model(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model folder."""
+    """A model folder under the id that the job gives it."""
 
     id: str
     revision: str
     path: Path
 
     def config(self, component: str) -> dict[str, Any]:
-        """The configuration of a component, {} where the model has none."""
+        """Return the JSON configuration of a component, {} if the model has no such component."""
         name = "scheduler_config.json" if component == "scheduler" else "config.json"
         file = self.path / component / name
         return self.json(file) if file.parent.is_dir() else {}
 
     def json(self, file: Path) -> dict[str, Any]:
+        """Return the object in a JSON file. Raises ModelError if it is no JSON object."""
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise self.wrong(f"a JSON file {file.relative_to(self.path)}", str(error)) from error
+            raise self.error(f"a JSON file {file.relative_to(self.path)}", str(error)) from error
         if not isinstance(value, dict):
-            raise self.wrong(f"a JSON object in {file.relative_to(self.path)}", type(value).__name__)
+            raise self.error(f"a JSON object in {file.relative_to(self.path)}", type(value).__name__)
         return value
 
-    def wrong(self, required: str, got: str) -> ModelError:
+    def error(self, required: str, got: str) -> ModelError:
         return ModelError(f"model {self.id}: required {required}, got {got}")
 
 
@@ -153,17 +154,17 @@ def _read_model(source: Source, weights: bool, changes: Changes) -> Model:
     index = source.json(source.path / "model_index.json")
     known = pipelines()
     if (pipeline := index.get("_class_name")) not in known:
-        raise source.wrong(f"a pipeline of {', '.join(known)}", str(pipeline))
+        raise source.error(f"a pipeline of {', '.join(known)}", str(pipeline))
     for name, (library, *_) in ((name, part) for name, part in index.items() if isinstance(part, list)):
         if library not in {*LIBRARIES, None}:
-            raise source.wrong(f"components of {' and '.join(LIBRARIES)}", f"{name} of {library!r}")
+            raise source.error(f"components of {' and '.join(LIBRARIES)}", f"{name} of {library!r}")
         if library and name not in UNUSED and not (source.path / name).is_dir():
-            raise source.wrong(f"a folder {name}/ with its configuration", "none")
+            raise source.error(f"a folder {name}/ with its configuration", "none")
     family = known[pipeline]
     try:
         facts = read_facts(family, source.config)
     except (KeyError, TypeError, ValueError) as error:
-        raise source.wrong(f"the configuration of a {pipeline}", f"{type(error).__name__}: {error}") from error
+        raise source.error(f"the configuration of a {pipeline}", f"{type(error).__name__}: {error}") from error
     _check_changes(source, facts, changes)
     files = tuple(_component_files(source, facts, weights))
     own = source.path / "sampling.json"
@@ -172,27 +173,27 @@ def _read_model(source: Source, weights: bool, changes: Changes) -> Model:
 
 
 def _check_changes(source: Source, facts: Facts, changes: Changes) -> None:
-    """Raises ModelError for what this model can't be changed in."""
+    """Raise ModelError if the model does not allow the changes, or a LoRA file is broken."""
     if changes.loras and not facts.loras:
-        raise source.wrong("a job without model.loras, which its pipeline does not load", "LoRAs")
+        raise source.error("a job without model.loras, which its pipeline does not load", "LoRAs")
     if changes.loras:
         check_lora_libraries()
     for file, _ in changes.loras:
         _check_weights(source, file)
     skip, layers = changes.clip_skip, facts.clip_layers
     if skip is not None and not 1 <= skip < layers:
-        most = f"of 1 … {layers - 1}" if layers > 1 else "that is empty, for want of CLIP layers to skip"
-        raise source.wrong(f"model.clip_skip {most}", str(skip))
+        most = f"of 1 … {layers - 1}" if layers > 1 else "that is empty, since the model has no CLIP layers to skip"
+        raise source.error(f"model.clip_skip {most}", str(skip))
 
 
 def _component_files(source: Source, facts: Facts, weights: bool) -> Iterator[Path]:
-    """Every file the pixels depend on. Raises ModelError where a component or its weights are missing or incomplete."""
+    """Yield every file that pixels depend on. Raises ModelError if a component or its weights are missing or incomplete."""
     yield Path("model_index.json")
     for component in sorted((*facts.networks, *facts.others)):
         folder = source.path / component
         names = sorted(file.name for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
         if not any(name.endswith(".json") for name in names):
-            raise source.wrong(f"a folder {component}/ with its configuration", "none")
+            raise source.error(f"a folder {component}/ with its configuration", "none")
         safe = [name for name in names if name.endswith(".safetensors") and name.count(".") == 1]
         if weights and component in facts.networks:
             _check_network(source, folder, names, safe)
@@ -202,33 +203,33 @@ def _component_files(source: Source, facts: Facts, weights: bool) -> Iterator[Pa
 
 
 def _check_network(source: Source, folder: Path, names: list[str], safe: list[str]) -> None:
-    """Raises ModelError where a network's weights are no safetensors, or not all of them are there."""
+    """Raise ModelError if a network's weights are not safetensors, or some of them are missing."""
     for index in (name for name in names if name.endswith(".safetensors.index.json") and name.count(".") == 3):
         parts = sorted(set(source.json(folder / index).get("weight_map", {}).values()))
         if absent := [part for part in parts if part not in safe]:
-            raise source.wrong(f"{folder.name}/{absent[0]}, which {index} names", "no such file: a download half done?")
+            raise source.error(f"{folder.name}/{absent[0]}, which {index} names", "no such file: a download half done?")
     if not safe:
         pickles = [name for name in names if name.endswith((".bin", ".ckpt", ".pt", ".pth"))]
         got = f"only {', '.join(pickles)}: a pickle runs code when it is loaded" if pickles else "no weights"
-        raise source.wrong(f"safetensors weights in {folder.name}/", got)
+        raise source.error(f"safetensors weights in {folder.name}/", got)
     for name in safe:
         _check_weights(source, folder / name)
 
 
 def _check_weights(source: Source, file: Path) -> None:
-    """Raises ModelError where a safetensors file is none, or shorter or longer than its header says."""
+    """Raise ModelError if a file is not in safetensors format, or not as long as its header says."""
     try:
         length, header = _header(file)
         end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
         expected, size = 8 + length + end, file.stat().st_size
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise source.wrong(f"a safetensors file {file}", f"{type(error).__name__}: {error}") from error
+        raise source.error(f"a safetensors file {file}", f"{type(error).__name__}: {error}") from error
     if size != expected:
-        raise source.wrong(f"{expected:,} bytes in {file}", f"{size:,}: a download half done?")
+        raise source.error(f"{expected:,} bytes in {file}", f"{size:,}: a download half done?")
 
 
 def _header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Length and content of a safetensors file's header: eight bytes of length, then JSON."""
+    """Return length in bytes and content of a safetensors header, stored as eight bytes of length, then JSON."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:

@@ -1,4 +1,4 @@
-"""How much of a prompt a text encoder reads, told without transformers, which would load torch."""
+"""Token limits: the words of a prompt that a text encoder cuts off. Without transformers, which would load torch."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Reader", "open_reader"]
+__all__ = ["TokenLimit", "read_token_limit"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """A tokenizer, and the tokens of a prompt that its text encoder has room for."""
+class TokenLimit:
+    """A text encoder's tokenizer, and the most tokens of a prompt that it reads (special tokens not counted)."""
 
     tokenizer: Tokenizer
-    room: int
+    max_tokens: int
 
-    def lost(self, prompts: Iterable[str]) -> dict[str, str]:
-        """Prompt → what the encoder will not see of it, for those over its limit."""
-        long = [prompt for prompt in prompts if len(prompt.encode()) > self.room]  # a token is a byte at least
+    def lost_words(self, prompts: Iterable[str]) -> dict[str, str]:
+        """Return prompt → the words that the encoder cuts off, for prompts over the limit only."""
+        # A token is at least one byte, so shorter prompts need not be tokenized.
+        long = [prompt for prompt in prompts if len(prompt.encode()) > self.max_tokens]
         counted = self.tokenizer.encode_batch_fast(long, add_special_tokens=False)
-        over = [prompt for prompt, tokens in zip(long, counted, strict=True) if len(tokens) > self.room]
+        over = [prompt for prompt, tokens in zip(long, counted, strict=True) if len(tokens) > self.max_tokens]
         return {prompt: self._rest(prompt) for prompt in over}
 
     def _rest(self, prompt: str) -> str:
         offsets = self.tokenizer.encode(prompt, add_special_tokens=False).offsets
-        cut = prompt.rfind(" ", 0, offsets[self.room][0]) + 1  # a word that is cut is lost
+        cut = prompt.rfind(" ", 0, offsets[self.max_tokens][0]) + 1  # a word that is cut in two counts as lost
         return prompt[cut:].strip()
 
 
-def open_reader(folder: Path, room: int) -> Reader | None:
-    """The reader with a folder's tokenizer; None where that is in no format that is read here."""
+def read_token_limit(folder: Path, max_tokens: int) -> TokenLimit | None:
+    """Return the limit with the tokenizer of a folder; None if its files are in a format that is not read here."""
     tokenizer = _tokenizer(folder)
-    return tokenizer and Reader(tokenizer, room)
+    return tokenizer and TokenLimit(tokenizer, max_tokens)
 
 
 def _tokenizer(folder: Path) -> Tokenizer | None:
-    """The folder's tokenizer without transformers, which would load torch; None where it has files of another kind."""
     from tokenizers import Tokenizer
 
     if (folder / "tokenizer.json").exists():
@@ -52,7 +52,7 @@ def _tokenizer(folder: Path) -> Tokenizer | None:
 
 
 def _clip_tokenizer(folder: Path) -> Tokenizer:
-    """CLIP's byte-level BPE from `vocab.json` and `merges.txt` (Radford et al. 2021, `simple_tokenizer.py`)."""
+    """Return CLIP's byte-level BPE from `vocab.json` and `merges.txt` (Radford et al. 2021, `simple_tokenizer.py`)."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     bpe = models.BPE.from_file(

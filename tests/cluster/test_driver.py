@@ -237,7 +237,7 @@ def test_a_frame_that_kills_ends_alone_in_quarantine(render: Callable[..., Itera
     assert stored(tmp_path) == others
     ((frame, error),) = tombs(tmp_path)
     assert frame == 6
-    assert error.startswith("2 workers died of it")
+    assert error.startswith("2 workers died while rendering it")
     assert sorted(receipt.unit for receipt in receipts) == ["00000", "00001-0", "00001-1-0", "00001-1-1", "00002"]
     (again,) = Ledger(tmp_path).outstanding(iter(units))
     assert (again.id, [frame.index for frame in again.frames]) == ("00001-1-0-r", [6])
@@ -261,7 +261,7 @@ def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
 def test_a_silent_worker_is_replaced(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
     losses: list[str] = []
     list(render(make_units(4, 2), deadline_s=6.0, losses=losses, silences_once=frozenset({2})))
-    assert losses == ["nothing done for 6 s"]
+    assert losses == ["no progress for 6 s"]
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from render.cluster.lane import FATAL, TRIES, Lane
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe
-from render.engine.denoise import Evaluations, Row
+from render.engine.denoise import FrameGenerator, Row
 from render.store.shard import Failure
 
 
@@ -38,7 +38,7 @@ class Fake:
     def forget(self) -> None:
         """It shares nothing."""
 
-    def start(self, recipe: Recipe) -> Evaluations:
+    def start(self, recipe: Recipe) -> FrameGenerator:
         return self._frame(recipe)
 
     def _frame(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], Tensor]:

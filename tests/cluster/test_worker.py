@@ -52,6 +52,18 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
+def make_setup(model: Model, ledger: Ledger) -> Setup:
+    return Setup(
+        models={"main": model},
+        out=ledger.folder.out,
+        labels=LABELS,
+        format="png",
+        device="cpu",
+        dtype="float32",
+        threads=1,
+    )
+
+
 @pytest.fixture
 def make_worker(
     starter: Model, renderer: Renderer, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
@@ -61,8 +73,7 @@ def make_worker(
     monkeypatch.setattr(render.cluster.worker, "Renderer", lambda *_: renderer)
 
     def make(**fields: Any) -> Worker:
-        setup = Setup({"main": starter}, ledger.folder.out, LABELS, "png", "cpu", "float32", 1)
-        made.append(Worker(replace(setup, **fields), "main"))
+        made.append(Worker(replace(make_setup(starter, ledger), **fields), "main"))
         return made[-1]
 
     yield make
@@ -136,7 +147,7 @@ def start_together(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> Event
 
 
 def test_a_worker_loads_its_own_renderer(starter: Model, ledger: Ledger, frames: list[Frame]) -> None:
-    worker = Worker(Setup({"main": starter}, ledger.folder.out, LABELS, "webp", "cpu", "float32", 1), "main")
+    worker = Worker(replace(make_setup(starter, ledger), format="webp"), "main")
     (receipt,) = render_units(worker, [make_unit(0, frames[4:5])])
     worker.close()
     assert worker.progress().frames == 1
@@ -408,7 +419,7 @@ def test_no_memory_to_decode_is_no_frame_s_fault(
     (receipt,) = render_units(worker, [make_unit(0, frames[:4])])
     assert (receipt.frames, receipt.quarantined) == (4, ())
     enough = 100
-    with pytest.raises(MemoryError, match="no memory to decode 64x64 pixels"):
+    with pytest.raises(MemoryError, match="out of memory while decoding 64x64 pixels"):
         worker.submit(make_unit(1, frames[4:6])).result(100)
 
 
@@ -436,7 +447,7 @@ def test_every_batch_is_a_sign_of_life(
     assert max(silences[1:]) < 0.5  # of 1.5 seconds and more
 
 
-def test_out_of_memory_halves_the_rows(
+def test_out_of_memory_halves_the_batch_size(
     ledger: Ledger, renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = renderer.run
@@ -468,7 +479,7 @@ def test_out_of_memory_halves_the_rows(
     assert [row["sha256"] for row in rows_of(other, plain)] == [row["sha256"] for row in rows_of(ledger, receipts[0])]
 
 
-def test_no_memory_for_one_row_reaches_every_future(
+def test_no_memory_for_batch_size_1_reaches_every_future(
     renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scarce(rows: Sequence[Row], count: int) -> list[Tensor]:
@@ -480,7 +491,7 @@ def test_no_memory_for_one_row_reaches_every_future(
     futures = [worker.submit(make_unit(0, frames[:3])), worker.submit(make_unit(1, frames[8:]))]
     gate.set()
     for future in futures:
-        with pytest.raises(MemoryError, match="no memory for one row of"):
+        with pytest.raises(MemoryError, match="at batch size 1: network input of 64x64 pixels, model 'main'"):
             future.result(100)
 
 

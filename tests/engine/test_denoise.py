@@ -19,7 +19,7 @@ from render.core.blend import Mix, Prompt, Seed, mix
 from render.core.recipe import Recipe
 from render.core.vocabulary import DIFFUSION_SCHEDULERS
 from render.core.walk import Keyframe
-from render.engine.denoise import NoiseSource, Row, begin, denoise, pack_rows
+from render.engine.denoise import NoiseSource, Row, denoise, initial_state, pack_rows
 from render.engine.interpolate import slerp
 from render.engine.renderer import Renderer
 from render.engine.threads import use_threads
@@ -371,7 +371,7 @@ def test_guidance_formula_and_order() -> None:
     recipe = Recipe(Prompt("p"), Prompt("n"), Seed(0), 8, 8, 2, 3.0, "ddim", "m")
     positive, negative = {"embeddings": torch.tensor(1.0)}, {"embeddings": torch.tensor(0.0)}
     noise = NoiseSource(recipe.noise)
-    frame = denoise(recipe, (positive, negative), begin(recipe, Echo(), (1, 1, 2, 2), None, noise), noise)
+    frame = denoise(recipe, (positive, negative), initial_state(recipe, Echo(), (1, 1, 2, 2), None, noise), noise)
     rows = next(frame)
     assert [row.conditioning for row in rows] == [negative, positive]
     assert torch.equal(rows[0].latents, torch.randn((1, 1, 2, 2), generator=torch.Generator().manual_seed(0)))
@@ -419,7 +419,7 @@ def test_shared_steps_are_taken_once(renderer: Renderer, make_recipe: MakeRecipe
     ("scheduler", "clean"),
     [
         *((name, False) for name in ("ddim", "euler_a", "heun", "lms", "pndm", "unipc", "dpm++ sde")),
-        *((name, True) for name in ("ddim", "euler_a", "heun", "lms")),  # the others foretell no clean image
+        *((name, True) for name in ("ddim", "euler_a", "heun", "lms")),  # the others return no predicted clean image
     ],
 )
 def test_steps_of_an_image_on_its_way_are_taken_once(
@@ -437,7 +437,7 @@ def test_steps_of_an_image_on_its_way_are_taken_once(
     renderer.prepare(recipes)
     asked: list[int] = []
     together = render(renderer, recipes, asked=asked)
-    renderer._awaited.clear()
+    renderer._shared.clear()
     assert sum(asked) == 2 * evaluations_of(make_keyframe(scheduler=scheduler, steps=5))
     for mine, other in zip(alone, together, strict=True):
         assert torch.equal(mine, other)
@@ -460,7 +460,7 @@ def test_a_long_way_outlives_a_batch_that_fails(
 
     monkeypatch.setattr(renderer, "run", failing)
     found = dict(Lane(renderer, ROWS, lambda wait: next(waiting, None)).run())
-    renderer._awaited.clear()
+    renderer._shared.clear()
     assert len(found) == 700
     assert all(isinstance(latents, Tensor) for latents in found.values())
 

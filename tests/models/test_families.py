@@ -547,7 +547,7 @@ def test_text_encoders_leave_a_device_that_is_short_of_memory(pair: MakePair, mo
     small = pair("sd3")
     renderer = Renderer(small.model, "cpu", "float32", threads=1)
     moves: list[str] = []
-    monkeypatch.setattr(render.engine.renderer, "memory_short", lambda device: True)
+    monkeypatch.setattr(render.engine.renderer, "memory_is_short", lambda device: True)
     monkeypatch.setattr(renderer, "_move_encoders", lambda device: moves.append(str(device)))
     family = renderer._family
     encoded: list[str] = []

@@ -1,14 +1,16 @@
-"""One module an architecture, all behind one Protocol. Loads neither torch nor diffusers: a family does when it loads.
+"""Families: the code of each model architecture, one module each, all behind the Protocol `Family`.
 
-A family is a module of this package that is named in `MODULES` and has three names:
+A family is a module of this package that is named in `MODULES` and defines three names:
 
 - `PIPELINE`: the diffusers pipeline class that `model_index.json` names;
-- `read_facts(config)`: what is known of a model from its JSON files, which is all that planning sees;
-- `load(loading)`: the `Family`, which renders.
+- `read_facts(config)`: returns the `Facts` of a model from its JSON files; planning uses nothing else;
+- `load(loading)`: returns the loaded `Family`, which renders.
 
-The pipeline's own methods encode prompts. `families.parts` loads it, merges its LoRAs and has the autoencoder,
-`families.schedulers` makes schedulers; what is left to a family is what its network is given. `families.pixart` is a
-short example. Its parity with diffusers is shown by adding a small pipeline to `tests/pipelines.py`.
+The pipeline's own methods encode prompts. `families.parts` loads the pipeline, merges LoRAs and wraps the autoencoder;
+`families.schedulers` makes schedulers. A family's own part is to call its network. `families.pixart` is a short example.
+To test a new family against diffusers, add a small pipeline of it to `tests/pipelines.py`.
+
+This module imports neither torch nor diffusers; `load` does.
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ __all__ = [
     "read_facts",
 ]
 
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # components of diffusers that are not loaded
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # pipeline components that are never loaded
 MODULES = ("sd", "sdxl", "sd3", "flux", "pixart")
-Conditioning: TypeAlias = "dict[str, Tensor]"  # named tensors of one prompt, without a batch dimension
-Config: TypeAlias = Callable[[str], dict[str, Any]]  # the JSON configuration of a component, {} where there is none
+Conditioning: TypeAlias = "dict[str, Tensor]"  # name → tensor for one prompt, without a batch dimension
+Config: TypeAlias = Callable[[str], dict[str, Any]]  # component → its JSON configuration, {} if missing
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What suits a model where neither manifest nor job says otherwise."""
+    """Sampling settings of a model, used when neither manifest nor job gives others."""
 
     width: int  # pixels
     height: int  # pixels
@@ -59,82 +61,91 @@ class SamplingDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """How much of a prompt a text encoder reads."""
+    """Token limit of a text encoder."""
 
-    tokenizer: str  # component
-    tokens: int  # at most, with its own
-    own: int  # tokens that mark start and end
+    tokenizer: str  # name of the tokenizer's component
+    max_tokens: int  # special tokens included
+    special_tokens: int  # that mark start and end
+
+    @property
+    def room(self) -> int:
+        """Tokens left for the prompt."""
+        return self.max_tokens - self.special_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a model from its JSON files."""
+    """Facts about a model that its JSON files tell."""
 
-    networks: tuple[str, ...]  # components with weights; all are required
-    others: tuple[str, ...]  # further components that are required
+    networks: tuple[str, ...]  # required components with weights
+    others: tuple[str, ...]  # required components without weights
     encoders: tuple[Encoder, ...]
     sampling: SamplingDefaults
-    size_multiple: int  # width and height are multiples of it, in pixels
+    size_multiple: int  # pixels; width and height must be multiples of it
     size_min: int  # pixels a side
     size_max: int  # pixels a side
-    schedulers: tuple[str, ...]  # that fit, of recipe.SCHEDULERS
-    guidance_embeds: bool = False  # guidance is an input of the network, not the weight between two of its outputs
-    clip_layers: int = 0  # of the CLIP encoders, fewer of which `clip_skip` may leave out; 0: it has no such setting
-    loras: bool = True  # whether diffusers loads LoRAs into it
+    schedulers: tuple[str, ...]  # that fit the model, of SCHEDULERS
+    guidance_embeds: bool = False  # guidance is an input of the network, not classifier-free guidance
+    clip_layers: int = 0  # layers of the CLIP encoders; `clip_skip` must be smaller. 0: no such setting
+    loras: bool = True  # diffusers can load LoRAs into it
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """What to load, and how."""
+    """Model folder to load, and the settings to load it with."""
 
     path: Path  # of the model folder
     device: torch.device
     dtype: torch.dtype
-    clip_skip: int | None = None  # last layers of the CLIP encoders that are left out
-    loras: tuple[tuple[Path, float], ...] = ()  # file, weight
+    clip_skip: int | None = None  # number of last layers of the CLIP encoders to leave out
+    loras: tuple[tuple[Path, float], ...] = ()  # (file, weight)
 
 
 class Family(Protocol):
-    """A loaded pipeline of one architecture."""
+    """Loaded pipeline of one architecture."""
 
     @property
     def pipeline(self) -> Any:
-        """Of diffusers. Its components called `text_encoder…` may be moved to another device between prompts."""
+        """Pipeline of diffusers. Its components `text_encoder…` may be moved to another device between prompts."""
 
     @property
     def autoencoder(self) -> Autoencoder:
-        """Between images and latents."""
+        """Autoencoder between images and latents."""
 
     @property
     def linear(self) -> frozenset[str]:
-        """Names of the conditioning's tensors that only ever interpolate linearly; the others do as a walk asks."""
+        """Names of conditioning tensors that must be interpolated linearly; the others follow the walk's setting."""
 
     def encode(self, prompt: str, negative: bool) -> Conditioning:
-        """The conditioning of one prompt on the device; every tensor of it interpolates. Negative prompts may differ."""
+        """Return the conditioning of one prompt, on the device. All its tensors can be interpolated.
+
+        `negative` says that it is a negative prompt, which some pipelines encode in another way.
+        """
 
     def scheduler(self, name: str, steps: int, latents: tuple[int, ...]) -> Any:
-        """A new diffusers scheduler with its timesteps set for latents of a shape `[1, C, H, W]`. One frame owns it."""
+        """Return a new diffusers scheduler for one frame, its timesteps set for latents of shape `[1, C, H, W]`."""
 
     def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's output `[R, C, H, W]` for R rows: latents `[R, C, H, W]`, timesteps `[R]`, conditioning `[R, …]`.
+        """Return the network's output `[B, C, H, W]` for latents `[B, C, H, W]` and timesteps `[B]`.
 
-        Conditioning has `encode`'s names, and `guidance`, `[R]` in float32, where `Facts.guidance_embeds`.
+        `conditioning` has the tensors of `encode`, `[B, …]`. If `Facts.guidance_embeds`, it also has `guidance`, `[B]` in
+        float32.
         """
 
 
 def pipelines() -> dict[str, str]:
-    """Pipeline class of diffusers → module of this package."""
+    """Return diffusers pipeline class → name of the family's module."""
     return {_module(name).PIPELINE: name for name in MODULES}
 
 
 def read_facts(family: str, config: Config) -> Facts:
-    """What is known of a model of one family. Raises KeyError, TypeError or ValueError for a broken configuration."""
+    """Return the facts of a model of one family. Raises KeyError, TypeError or ValueError for a broken configuration."""
     facts: Facts = _module(family).read_facts(config)
     return facts
 
 
 def load_family(family: str, loading: Loading) -> Family:
-    """Load a model with one family's module."""
+    """Load a model with its family's module."""
     loaded: Family = _module(family).load(loading)
     return loaded
 

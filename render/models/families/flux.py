@@ -1,6 +1,7 @@
-"""FLUX.1 dev and schnell: CLIP's pooled vector and T5's tokens, a transformer on 2×2 patches, trained by flow matching.
+"""FLUX.1 dev and schnell: CLIP (pooled vector) and T5 (tokens), a transformer on 2×2 patches, trained by flow matching.
 
-In dev, guidance is an input of the network; classifier-free guidance beside it is a setting of its own.
+In dev, guidance is an input of the network (`guidance_embeds`). Classifier-free guidance can be used as well; it has a
+setting of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ __all__ = ["PIPELINE", "load", "read_facts"]
 
 PIPELINE = "FluxPipeline"
 T5_TOKENS = 512  # diffusers' max_sequence_length
-PATCH = 2  # latents a side of what the transformer sees as one
-NATIVE = 128  # latents a side
+PATCH = 2  # latents along each side of a transformer token
+NATIVE = 128  # latents along each side of the trained image size
 
 
 def read_facts(config: Config) -> Facts:
-    """The pipeline of diffusers, whose pictures are the measure, runs the multistep solvers with the shift by size only."""
+    """Return the facts of a FLUX.1 model.
+
+    The multistep schedulers are offered for models with a size-dependent shift only: diffusers' pipeline, our reference,
+    can't run them with the others.
+    """
     factor, guidance_embeds = autoencoder_factor(config("vae")), bool(config("transformer")["guidance_embeds"])
     steps, guidance = (28, 3.5) if guidance_embeds else (4, 1.0)
     shifting = config("scheduler").get("use_dynamic_shifting")
@@ -43,7 +48,7 @@ def read_facts(config: Config) -> Facts:
 
 @dataclass(frozen=True)
 class Flux:
-    """See `render.families.Family`."""
+    """See `render.models.families.Family`."""
 
     pipeline: Any
     autoencoder: Autoencoder
@@ -52,7 +57,7 @@ class Flux:
     linear: frozenset[str] = frozenset()
 
     def encode(self, prompt: str, negative: bool) -> Conditioning:  # noqa: ARG002
-        """T5's hidden states, `[tokens, dim]`, and CLIP's pooled one, `[dim]`."""
+        """Return T5's hidden states, `[tokens, dim]`, and CLIP's pooled vector, `[dim]`."""
         embeddings, pooled, _ = self.pipeline.encode_prompt(
             prompt, prompt_2=None, device=self.loading.device, max_sequence_length=T5_TOKENS
         )

@@ -1,4 +1,4 @@
-"""What families share: the loading of a pipeline with its LoRAs, and the autoencoder."""
+"""Parts shared by the families: loading a pipeline with its LoRAs, and the autoencoder."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["SIDE_MAX", "Autoencoder", "autoencoder_factor", "guidance_embedding", "load_pipeline", "text_encoders"]
 
-SIDE_MAX = 8192  # pixels; a limit of sense where the network has none
+SIDE_MAX = 8192  # pixels; a sanity limit for networks without one of their own
 
 
 def load_pipeline(class_name: str, loading: Loading) -> Any:
-    """The pipeline of a folder on its device, from safetensors, its LoRAs merged into the weights.
+    """Load a model folder's pipeline from safetensors onto its device, with LoRAs merged into the weights.
 
     Raises ModelError for a LoRA that does not fit.
     """
     import diffusers
     import torch
 
-    diffusers.utils.logging.disable_progress_bar()  # of loading: too quick to be watched
+    diffusers.utils.logging.disable_progress_bar()  # loading is too quick to need one
     pipeline_class = getattr(diffusers, class_name)
     has = pipeline_class.load_config(loading.path, local_files_only=True)
     unused: dict[str, Any] = {name: None for name, part in has.items() if name in UNUSED or part == [None, None]}
@@ -41,7 +41,7 @@ def load_pipeline(class_name: str, loading: Loading) -> Any:
     for network in pipeline.components.values():
         if isinstance(network, torch.nn.Module):
             network.requires_grad_(False).eval().to(loading.device)
-    for name in ("unet", "vae"):  # for the convolutions' sake
+    for name in ("unet", "vae"):  # convolutions are faster so
         if name in pipeline.components:
             getattr(pipeline, name).to(memory_format=torch.channels_last)
     return pipeline
@@ -67,30 +67,30 @@ def _merge_loras(pipeline: Any, loading: Loading) -> None:
 
 
 def text_encoders(pipeline: Any) -> list[Any]:
-    """The networks that are needed for prompts only."""
+    """Return the pipeline's text encoders."""
     parts = pipeline.components.items()
     return [part for name, part in parts if name.startswith("text_encoder") and part is not None]
 
 
 def autoencoder_factor(config: dict[str, Any]) -> int:
-    """Pixels a side of one latent."""
+    """Return how many pixels one latent spans along each side."""
     factor: int = 2 ** (len(config["block_out_channels"]) - 1)
     return factor
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A KL autoencoder between images and latents of mean 0 and deviation 1."""
+    """KL autoencoder between images and latents, which it scales to mean 0 and standard deviation 1."""
 
     vae: Any  # diffusers' AutoencoderKL
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Shape of one frame's latents, `[1, C, H, W]`, for an image of so many pixels."""
+        """Return the shape of one frame's latents, `[1, C, H, W]`, for an image size in pixels."""
         factor = autoencoder_factor(self.vae.config)
         return 1, self.vae.config.latent_channels, height // factor, width // factor
 
     def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        """The image `[height, width, 3]` of latents `[1, C, H, W]`. Raises ValueError where it is not finite."""
+        """Return the image `[height, width, 3]` of latents `[1, C, H, W]`. Raises ValueError if it is not finite."""
         import torch
 
         scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
@@ -102,7 +102,10 @@ class Autoencoder:
         return pixels
 
     def encode(self, pixels: NDArray[np.uint8], noise: Tensor, tiled: bool) -> Tensor:
-        """A draw from the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`; `noise` is standard normal."""
+        """Return a sample of the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`.
+
+        `noise` is the standard normal noise `[1, C, H, W]` of the sample.
+        """
         import torch
 
         image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
@@ -118,7 +121,10 @@ class Autoencoder:
 
 
 def guidance_embedding(pipeline: Any, conditioning: Conditioning, dtype: Any) -> Tensor | None:
-    """The guidance scale as a latent consistency UNet takes it, `[R, dim]` (Luo et al. 2023, arXiv:2310.04378)."""
+    """Return the guidance embedding of a latent consistency UNet, `[B, dim]` (Luo et al. 2023, arXiv:2310.04378).
+
+    Returns None if the conditioning has no guidance.
+    """
     if "guidance" not in conditioning:
         return None
     scale = conditioning["guidance"] - 1

@@ -1,4 +1,4 @@
-"""PixArt-Sigma: a T5, a transformer that predicts noise and its variance."""
+"""PixArt-Sigma: a T5 text encoder, a transformer that predicts noise and its variance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PIPELINE", "load", "read_facts"]
 
 PIPELINE = "PixArtSigmaPipeline"
 T5_TOKENS = 300  # diffusers' max_sequence_length
-UNSEEN = -10_000.0  # what attention adds for tokens that pad a prompt
+MASKED = -10_000.0  # attention bias of padding tokens
 
 
 def read_facts(config: Config) -> Facts:
@@ -39,7 +39,7 @@ def read_facts(config: Config) -> Facts:
 
 @dataclass(frozen=True)
 class PixArtSigma:
-    """See `render.families.Family`. Prompts are not cleaned and sizes not changed, as diffusers' pipeline can do."""
+    """See `render.models.families.Family`. Unlike diffusers' pipeline by default, cleans no prompt and changes no size."""
 
     pipeline: Any
     autoencoder: Autoencoder
@@ -48,19 +48,20 @@ class PixArtSigma:
     linear: frozenset[str] = frozenset({"mask"})
 
     def encode(self, prompt: str, negative: bool) -> Conditioning:  # noqa: ARG002
-        """T5's hidden states, `[tokens, dim]`, and which of them are no padding, `[tokens]`."""
+        """Return T5's hidden states, `[tokens, dim]`, and its attention mask (0 for padding), `[tokens]`."""
         embeddings, mask, _, _ = self.pipeline.encode_prompt(
             prompt, do_classifier_free_guidance=False, device=self.loading.device, max_sequence_length=T5_TOKENS
         )
         return {"embeddings": embeddings[0], "mask": mask[0].to(embeddings.dtype)}
 
     def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """Between two prompts of other lengths a token counts for a part: its share, as what attention adds to the log."""
-        share = conditioning["mask"].float().log().clamp_min(UNSEEN)
+        # Between prompts of different lengths the interpolated mask lies between 0 and 1. Attention adds its logarithm to
+        # the scores, so that a token counts in proportion to its mask.
+        bias = conditioning["mask"].float().log().clamp_min(MASKED)
         output: Tensor = self.pipeline.transformer(
             latents,
             encoder_hidden_states=conditioning["embeddings"],
-            encoder_attention_mask=share[:, None].to(latents.dtype),
+            encoder_attention_mask=bias[:, None].to(latents.dtype),
             timestep=timesteps,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
             return_dict=False,

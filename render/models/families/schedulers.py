@@ -1,4 +1,4 @@
-"""diffusers' schedulers by the names users know; each is made from the model's own configuration."""
+"""diffusers' schedulers by the names of the manifest, each made from the model's own scheduler configuration."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["DIFFUSION", "FLOW", "FlowSchedulers", "Schedulers", "native_scheduler"]
 
 DPM = {"algorithm_type": "dpmsolver++"}
-Made = tuple[str, dict[str, Any]]  # diffusers class, what it is made with beside the model's configuration
-DIFFUSION: dict[str, Made] = {
+Spec = tuple[str, dict[str, Any]]  # (diffusers class, settings that override the model's configuration)
+DIFFUSION: dict[str, Spec] = {
     "ddim": ("DDIMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "lms": ("LMSDiscreteScheduler", {}),
@@ -29,7 +29,7 @@ DIFFUSION: dict[str, Made] = {
     "deis": ("DEISMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-FLOW: dict[str, Made] = {
+FLOW: dict[str, Spec] = {
     "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
     "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
     "flow-dpm++2m": ("DPMSolverMultistepScheduler", {**DPM, "use_flow_sigmas": True}),
@@ -38,13 +38,13 @@ FLOW: dict[str, Made] = {
 
 
 def native_scheduler(config: dict[str, Any], otherwise: str) -> str:
-    """The name of the scheduler that a model's configuration is of, or another where it has no name here."""
-    named = {class_name: name for name, (class_name, _) in reversed((DIFFUSION | FLOW).items())}  # the first wins
+    """Return the name of the scheduler in a model's configuration, `otherwise` if that class has no name here."""
+    named = {class_name: name for name, (class_name, _) in reversed((DIFFUSION | FLOW).items())}  # first entry wins
     return named.get(config["_class_name"], otherwise)
 
 
 class Schedulers:
-    """Makes schedulers for one model. Those of one name and step count are copies of one that is built once."""
+    """Maker of schedulers for one model: each combination of name and steps is built once, then copied."""
 
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
         self._config, self._device = config, device
@@ -56,13 +56,14 @@ class Schedulers:
     def _build(self, name: str, steps: int) -> Any:
         scheduler = _make(DIFFUSION[name], self._config)
         scheduler.set_timesteps(steps, device=self._device)
-        return _at_start(scheduler)
+        return _begin_at_first(scheduler)
 
 
 class FlowSchedulers:
-    """Makes schedulers of flow matching for one model, whose shift may depend on the number of latents.
+    """Maker of flow-matching schedulers for one model, whose shift may depend on the number of latents.
 
-    `even_sigmas` asks for sigmas of 1 … 1/steps before the shift, where a scheduler takes them, instead of its own.
+    `patch` is the number of latents along each side of a transformer token. With `even_sigmas`, flow-euler gets evenly
+    spaced sigmas 1 … 1/steps before the shift, as FLUX.1 wants, instead of its own.
     """
 
     def __init__(self, config: dict[str, Any], device: torch.device, patch: int, even_sigmas: bool) -> None:
@@ -85,10 +86,10 @@ class FlowSchedulers:
         if self._even and name == "flow-euler":
             settings["sigmas"] = np.linspace(1.0, 1 / steps, steps)
         scheduler.set_timesteps(steps, device=self._device, **settings)
-        return _at_start(scheduler)
+        return _begin_at_first(scheduler)
 
     def _mu(self, tokens: int) -> float:
-        """The logarithm of the shift, a line in the number of tokens (Esser et al. 2024, arXiv:2403.03206, as in FLUX.1)."""
+        """Return the shift's logarithm, linear in the number of tokens (Esser et al. 2024, arXiv:2403.03206; FLUX.1)."""
         config = self._config
         low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
@@ -96,15 +97,19 @@ class FlowSchedulers:
         return float(tokens * slope + (least - slope * low))
 
 
-def _make(made: Made, config: dict[str, Any]) -> Any:
+def _make(spec: Spec, config: dict[str, Any]) -> Any:
     import diffusers
 
-    class_name, settings = made
+    class_name, settings = spec
     return getattr(diffusers, class_name).from_config(config, **settings)
 
 
-def _at_start(scheduler: Any) -> Any:
-    """Told to begin with its first step: many steps make equal timesteps, of which it would look for the second."""
+def _begin_at_first(scheduler: Any) -> Any:
+    """Set the scheduler's begin index to 0.
+
+    Without it, diffusers looks for the first timestep by value and takes the second of two equal ones. With many steps
+    neighbouring timesteps can be equal.
+    """
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
     return scheduler

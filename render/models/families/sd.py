@@ -19,7 +19,7 @@ PIPELINE = "StableDiffusionPipeline"
 
 
 def read_facts(config: Config) -> Facts:
-    """Sizes are the autoencoder's multiples that the UNet can halve at every level."""
+    """Return the facts of a model. Width and height must be large enough for the UNet to halve them at every level."""
     unet, clip = config("unet"), config("text_encoder")
     factor = autoencoder_factor(config("vae"))
     native = factor * int(unet["sample_size"])
@@ -39,7 +39,7 @@ def read_facts(config: Config) -> Facts:
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """See `render.families.Family`."""
+    """See `render.models.families.Family`."""
 
     pipeline: Any
     autoencoder: Autoencoder
@@ -48,7 +48,10 @@ class StableDiffusion:
     linear: frozenset[str] = frozenset()
 
     def encode(self, prompt: str, negative: bool) -> Conditioning:
-        """The last hidden state, or an earlier one, `[tokens, dim]`; diffusers leaves out no layer for negative prompts."""
+        """Return the text encoder's last hidden states, `[tokens, dim]`, or earlier ones by `clip_skip`.
+
+        For negative prompts no layer is left out, as in diffusers.
+        """
         skip = None if negative else self.loading.clip_skip
         embeddings, _ = self.pipeline.encode_prompt(prompt, self.loading.device, 1, False, clip_skip=skip)
         return {"embeddings": embeddings[0]}
@@ -66,7 +69,7 @@ class StableDiffusion:
 
 def load(loading: Loading) -> StableDiffusion:
     pipeline = load_pipeline(PIPELINE, loading)
-    if not hasattr(pipeline.text_encoder, "text_model"):  # where diffusers looks for the norm that clip_skip needs
-        object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # past torch: it is no submodule
+    if not hasattr(pipeline.text_encoder, "text_model"):  # diffusers looks there for the norm of clip_skip
+        object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # not as a submodule
     schedulers = Schedulers(pipeline.scheduler.config, loading.device)
     return StableDiffusion(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and 3.5: two CLIP text encoders and perhaps a T5, a transformer trained by flow matching."""
+"""Stable Diffusion 3 and 3.5: two CLIP text encoders and an optional T5, a transformer trained by flow matching."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T5_TOKENS = 256  # diffusers' max_sequence_length
 
 
 def read_facts(config: Config) -> Facts:
-    """The T5 may be missing; then it counts as zeros."""
+    """Return the facts of a model, with or without its T5; diffusers replaces a missing T5's embeddings by zeros."""
     transformer, clip, scheduler = config("transformer"), config("text_encoder"), config("scheduler")
     multiple = autoencoder_factor(config("vae")) * int(transformer["patch_size"])
     native = autoencoder_factor(config("vae")) * int(transformer["sample_size"])
@@ -42,7 +42,7 @@ def read_facts(config: Config) -> Facts:
 
 @dataclass(frozen=True)
 class StableDiffusion3:
-    """See `render.families.Family`."""
+    """See `render.models.families.Family`."""
 
     pipeline: Any
     autoencoder: Autoencoder
@@ -51,7 +51,7 @@ class StableDiffusion3:
     linear: frozenset[str] = frozenset()
 
     def encode(self, prompt: str, negative: bool) -> Conditioning:
-        """Hidden states of all encoders, `[tokens, dim]`, and both CLIPs' pooled ones, `[dim]`."""
+        """Return the hidden states of all encoders, `[tokens, dim]`, and the pooled vectors of both CLIPs, `[dim]`."""
         embeddings, _, pooled, _ = self.pipeline.encode_prompt(
             prompt,
             prompt_2=None,

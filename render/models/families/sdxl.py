@@ -1,4 +1,4 @@
-"""Stable Diffusion XL, base and few-step descendants: two CLIP text encoders, a UNet that is told sizes."""
+"""Stable Diffusion XL and its few-step descendants: two CLIP text encoders, a UNet conditioned on image sizes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def read_facts(config: Config) -> Facts:
         networks=("text_encoder", "text_encoder_2", "unet", "vae"),
         others=("scheduler", "tokenizer", "tokenizer_2"),
         sampling=replace(facts.sampling, guidance=5.0),
-        clip_layers=facts.clip_layers - 1,  # the last one is never read
+        clip_layers=facts.clip_layers - 1,  # the last layer is never used
     )
 
 
 @dataclass(frozen=True)
 class StableDiffusionXL:
-    """See `render.families.Family`."""
+    """See `render.models.families.Family`."""
 
     pipeline: Any
     autoencoder: Autoencoder
@@ -41,9 +41,9 @@ class StableDiffusionXL:
     linear: frozenset[str] = frozenset()
 
     def encode(self, prompt: str, negative: bool) -> Conditioning:
-        """Both encoders' hidden states, `[tokens, dim]`, and the second's pooled one, `[dim]`.
+        """Return both encoders' hidden states, `[tokens, dim]`, and the second's pooled vector, `[dim]`.
 
-        An empty negative prompt is all zeros where the model was trained so.
+        An empty negative prompt is all zeros if the model was trained so (`force_zeros_for_empty_prompt`).
         """
         skip = None if negative else self.loading.clip_skip
         embeddings, _, pooled, _ = self.pipeline.encode_prompt(
