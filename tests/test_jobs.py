@@ -1,25 +1,16 @@
-"""Every job loads, every manifest plans, and the README says what there is."""
+"""Every job loads, every manifest plans, and the examples render. tests/documents has what the pages show."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import render
-from render.cli import _parser
-from render.core.blend import INTERPOLATIONS
-from render.core.vocabulary import COLUMNS, EASINGS, FROZEN_ONLY, MOTIONS, SCHEDULERS, SHORTHANDS
 from render.job.config import load_job
-from render.job.keys import JobConfig
-from render.job.sweep import Sweep
-from render.store.columns import STORE_COLUMNS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").iterdir()), ids=lambda path: path.name)
@@ -42,40 +33,6 @@ def test_the_first_manifest_is_a_walk_of_24_frames_or_more_and_stills_with_a_lab
     assert counts.walks == 1
     assert counts.stills >= 3
     assert counts.frames - counts.stills >= 24
-
-
-@pytest.mark.parametrize(
-    "word", [*COLUMNS, *SHORTHANDS, *STORE_COLUMNS, *EASINGS, *INTERPOLATIONS, *MOTIONS, *SCHEDULERS]
-)
-def test_the_readme_names_every_column_and_choice(word: str) -> None:
-    assert word in FROZEN_ONLY or f"`{word}`" in README
-
-
-def _keys(prefix: str, value: object) -> list[str]:
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is None or isinstance(value, Sweep):
-        return [prefix]
-    return [key for name in fields for key in _keys(f"{prefix}.{name}".lstrip("."), getattr(value, name))]
-
-
-@pytest.mark.parametrize("key", _keys("", JobConfig()))
-def test_the_readme_names_every_job_key(key: str) -> None:
-    section, _, name = key.rpartition(".")
-    assert f"`{key}`" in README or (f"`{section}.*`" in README and name in README)
-
-
-def test_the_readme_names_every_command() -> None:
-    actions = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    for command in actions[0].choices:
-        assert f"render {command} " in README
-
-
-def test_the_readmes_tree_is_the_tree() -> None:
-    listed = subprocess.run(["git", "ls-files", "render/*.py"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    files = {name for name in listed.stdout.split() if name.count("/") == 1 and "__" not in name}
-    assert files == set(re.findall(r"^(render/\w+\.py) ", README, re.MULTILINE))
 
 
 def test_a_job_is_relative_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
