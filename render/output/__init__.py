@@ -5,7 +5,7 @@ here can be deleted and written anew from the store. A new animation format is a
 
 Promises: frames are read one by one, so memory does not grow with the length of a walk. A file appears whole or not at
 all; an animation is decoded and its frames and times are checked before it takes its name. What goes wrong with one file
-is one of UNWRITABLE, and stops no other file. Text says the same on sheets, in subtitles and in files' titles.
+is one of UNWRITABLE, and stops no other file.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Workers write with `write_shard` and commit with `Ledger`; everybody else reads with `open_store`. OUT is touched through
 `OutputFolder`, which alone spells its paths.
 
-Promises: a shard is complete and checked before it has its name. A unit is committed exactly once, whoever renders it
-how often. Nothing here needs torch or Ray. A new column is one entry of STORE_TABLE (`columns.py`).
+Promises: a shard is complete and checked before it has its name. A unit is committed exactly once, however often it
+was rendered. Nothing here needs torch or Ray. A new column is one entry of STORE_TABLE (`columns.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The columns of a shard, as data: name, Arrow type, meaning and value of each.
+"""List the columns of a shard as data: name, Arrow type, meaning and value of each.
 
 The shard's schema and rows, the dataset card's table and the list of names that a manifest's labels must avoid all
 follow from STORE_TABLE. A new column is one more entry here.
@@ -22,7 +22,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datase
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The values that all images of one model and worker have in common."""
+    """Values that all images of one model and worker have in common."""
 
     model: str
     revision: str
@@ -33,7 +33,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class RowSource:
-    """Everything that one row of a shard is made of."""
+    """Values that one row of a shard is made of."""
 
     unit: Unit
     frame: Frame

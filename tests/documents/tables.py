@@ -5,7 +5,6 @@ python tests/documents/tables.py
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from render.core.columns import COLUMNS, Column
@@ -70,11 +69,11 @@ def with_tables(page: str, text: str) -> str:
         if of == page:
             lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows()]
             lines.insert(1, "|" + "---|" * len(rows()[0]))
-            made = f"<!-- {name} -->\n" + "\n".join(lines) + f"\n<!-- /{name} -->"
-            text, count = re.subn(
-                f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, made=made: made, text, flags=re.DOTALL
-            )
-            assert count == 1, f"{page}: the markers of {name}"
+            before, start, rest = text.partition(f"<!-- {name} -->\n")
+            _, end, after = rest.partition(f"<!-- /{name} -->")
+            assert start, f"{page}: the marker of {name}"
+            assert end, f"{page}: the end of {name}"
+            text = before + start + "\n".join(lines) + "\n" + end + after
     return text
 
 

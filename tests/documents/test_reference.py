@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,14 +15,12 @@ from tables import TABLES, with_tables
 import render
 from render import cli
 from render.core import COLUMNS, EASINGS, INTERPOLATIONS, SCHEDULERS
-from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS
-from render.job.keys import JobConfig, ModelConfig
-from render.job.sweep import Sweep
+from render.job import JobConfig, ModelConfig, to_yaml
+from render.job.bounds import BOUNDS
 from render.models.families import pipelines
 from render.models.families.schedulers import DIFFUSION, FLOW
 from render.plan import MOTIONS
 from render.store.columns import STORE_COLUMNS
-from render.store.encode import ENCODINGS
 
 MANIFEST = code_words("docs/manifest.md")
 JOB = code_words("docs/job.md")
@@ -62,38 +59,46 @@ def test_every_motion_has_a_row_and_a_chapter_with_a_picture(motion: str) -> Non
     assert f"](pictures/{motion}.jpg)" in chapter
 
 
-def _keys(prefix: str, value: object) -> Iterator[tuple[str, object]]:
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is None or isinstance(value, Sweep):
+def _leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    """Yield (key, default) of all keys, as a job file has them."""
+    if not isinstance(value, dict) or not value:
         yield prefix, value
         return
-    for name in fields:
-        yield from _keys(f"{prefix}.{name}".lstrip("."), getattr(value, name))
+    for name, part in value.items():
+        yield from _leaves(f"{prefix}.{name}".lstrip("."), part)
 
 
-@pytest.mark.parametrize(("key", "default"), list(_keys("", JobConfig())))
-def test_every_job_key_has_a_row_with_its_default(key: str, default: object) -> None:
-    rows = [cells for cells in table("docs/job.md", "key") if f"`{key}`" in cells[0].split(", ")]
-    ((_, said, _),) = rows
-    if default in (None, Path(MISSING)):
+DEFAULTS = dict(_leaves("", yaml.safe_load(to_yaml(JobConfig()))))
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_every_job_key_has_a_row_with_its_default(key: str) -> None:
+    ((_, said, _),) = [cells for cells in table("docs/job.md", "key") if f"`{key}`" in cells[0].split(", ")]
+    if DEFAULTS[key] in (None, MISSING):
         assert "`" not in said
     else:
-        plain = list(default) if isinstance(default, tuple) else default
-        assert yaml.safe_load(said.strip("`")) == plain
+        assert yaml.safe_load(said.strip("`")) == DEFAULTS[key]
 
 
 def test_no_job_key_is_made_up() -> None:
-    known = {key for key, _ in _keys("", JobConfig())}
     told = {key for cells in table("docs/job.md", "key") for key in re.findall(r"`([^`]+)`", cells[0])}
-    assert told == known
+    assert told == set(DEFAULTS)
     assert set(ModelConfig.__dataclass_fields__) == {key.removeprefix("model.") for key in told if "model." in key}
 
 
-@pytest.mark.parametrize(
-    "word", [*ANIMATION_FORMATS, *ANIMATION_LOOPS, *ENCODINGS, "sweep", "grid", "walk", "images", "still"]
-)
-def test_every_choice_of_a_job_is_named(word: str) -> None:
-    assert word in JOB
+CHOICES = {
+    key: re.sub("^(one|a list) of ", "", text) for key, (text, _) in BOUNDS.items() if re.match("one|a list", text)
+}
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_every_choice_of_a_job_is_named(key: str) -> None:
+    """Those of `sampling.*` are on the page of manifests."""
+    assert set(CHOICES[key].split(", ")) <= {*(MANIFEST if key.startswith("sampling.") else JOB)}
+
+
+def test_there_are_choices() -> None:
+    assert {"animation.formats", "animation.loop", "sheets.kinds", "store.format", "sampling.scheduler"} <= set(CHOICES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
