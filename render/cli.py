@@ -117,7 +117,7 @@ def _run(options: Any) -> int:
 
 
 def _ending(summary: Summary) -> str:
-    """Where everything is and how to open it."""
+    """Return the lines that end a run: where everything is, and how to open it."""
     out = _short(summary.out)
     lines = [f"animation  {_short(path)}" for path in summary.animations]
     lines += [f"sheet      {_short(path)}" for path in summary.sheets]

@@ -79,7 +79,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:
-    """Some of the job's models. Raises ModelError with what is wrong with any of them."""
+    """Find and check some of the job's models. Raises ModelError with everything that is wrong with them."""
     found, errors = {}, []
     for name in names:
         config = job.all_models[name]
@@ -107,7 +107,7 @@ def _defaults(job: JobConfig) -> Defaults:
 
 
 def _rules(job: JobConfig, model: Model) -> ModelRules:
-    """The model's own, where the job says nothing else."""
+    """Return the rules for rows of one model, with the job's defaults and, for what it leaves open, the model's."""
     own, native, facts = job.sampling, model.sampling, model.facts
     return ModelRules(
         sizes=SizeRule(facts.size_multiple, facts.size_min, facts.size_max),
@@ -124,7 +124,7 @@ def _rules(job: JobConfig, model: Model) -> ModelRules:
 
 
 def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target]) -> dict[str, str]:
-    """What a store's content depends on, by the name that a refusal tells."""
+    """Return everything that a store's content depends on, by the names that a refusal shows."""
     models = {"model" if name == MAIN else f"model {name}": target.fingerprint for name, target in targets.items()}
     return {
         "manifest": manifest.fingerprint,
@@ -136,7 +136,7 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
 
 
 def _warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    """What will surprise but does not stop the start: at most WARNINGS_MAX lines of it."""
+    """Yield what may surprise but does not stop the start: at most WARNINGS_MAX lines."""
     found = _surprises(models, manifest)
     yield from islice(found, WARNINGS_MAX)
     if more := sum(1 for _ in found):

@@ -1,4 +1,4 @@
-"""What a run tells on stderr while it goes on."""
+"""The progress of a run, on stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOST = "warning: a worker is replaced, what it had is rendered again: {}"
 
 
 def make_report() -> _Bars | _Lines:
-    """Bars on a terminal, plain lines elsewhere. To be closed in the end."""
+    """Return a report: bars on a terminal, plain lines elsewhere. Close it in the end."""
     return _Bars() if sys.stderr.isatty() else _Lines()
 
 

@@ -1,4 +1,4 @@
-"""One stored frame made again, alone, from its recipe: are the bits the same?"""
+"""Render one stored frame again, alone, from its recipe, and compare the bits."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Reproduction:
 
 
 def reproduce_frame(out: Path, key: str) -> Reproduction:
-    """Render a stored frame again, at its recorded row count, dtype and threads. `key` may be its first digits.
+    """Render a stored frame again, at its recorded batch size, dtype and threads. `key` may be its first digits.
 
-    Raises StoreError where there is no such frame, or where the job's models are not those of then.
+    Raises StoreError when no frame or several have such a key, or when the job's models are not those of then.
     """
     row = _row(out, key)
     recipe, job, plan = Recipe.from_json(row["recipe"]), stored_job(out), load_plan(out)
@@ -62,7 +62,7 @@ def reproduce_frame(out: Path, key: str) -> Reproduction:
 
 
 def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.uint8]:
-    """The image `[height, width, 3]` of one recipe, at a row count of the denoiser."""
+    """Return the image `[height, width, 3]` of one recipe, rendered at a batch size of `rows` network inputs."""
     from render.engine import pack_rows
 
     frames = iter([(recipe, renderer.start(recipe))])
@@ -75,7 +75,7 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.ui
 
 
 def _row(out: Path, key: str) -> dict[str, Any]:
-    """The stored columns of a frame, but its image."""
+    """Return the stored columns of a frame, without its image."""
     store = open_store(out)
     columns = ["walk", "frame", "key", "recipe", "sha256", "batch_rows", "device", "dtype"]
     found = store.dataset().to_table(columns=columns, filter=pc.starts_with(pc.field("key"), key)).to_pylist()

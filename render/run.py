@@ -25,26 +25,26 @@ __all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_s
 
 
 class Report(Protocol):
-    """What is told while a job runs."""
+    """The events of a run. Subclass nothing: any object with these methods is a report."""
 
     def begin(self, prepared: Prepared, frames_done: int) -> None:
-        """The job is checked and planned; so many frames are in the store already."""
+        """Note that the job is checked and planned, and that `frames_done` frames are in the store already."""
 
     def frames(self, count: int) -> None:
-        """So many more frames are finished."""
+        """Note that `count` more frames are finished."""
 
     def lost(self, reason: str) -> None:
-        """A worker died or fell silent; what it had is rendered again."""
+        """Note that a worker died or made no progress; its units are rendered again."""
 
     def animating(self, total: int) -> None:
-        """All frames are done; so many animations follow."""
+        """Note that all frames are done, and that `total` animations follow."""
 
     def animation(self, path: Path) -> None:
-        """One more animation is written."""
+        """Note that one more animation is written."""
 
 
 class Silent:
-    """Tells nothing."""
+    """A report that shows nothing."""
 
     def begin(self, prepared: Prepared, frames_done: int) -> None: ...
     def frames(self, count: int) -> None: ...
@@ -55,7 +55,7 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of a run."""
+    """The outcome of a run."""
 
     out: Path
     frames: int  # in the store
@@ -67,7 +67,7 @@ class Summary:
 
 
 def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
-    """What a job would render, without torch or Ray. Raises InputError with all that is wrong.
+    """Return what a job would render, without loading torch or Ray. Raises InputError with everything that is wrong.
 
     `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
     """
@@ -77,9 +77,9 @@ def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> 
 def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
-    `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError
-    before anything starts where the input is bad, RunError where the run can't go on, or in the end for animations and
-    sheets that could not be written; what is committed stays.
+    `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError for
+    bad input, before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that
+    could not be written; what is committed stays.
     """
     report = report or Silent()
     prepared = record_or_resume(prepare(load_job(Path(target), overrides)))
@@ -152,7 +152,7 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
 
 @contextmanager
 def _failures() -> Iterator[list[str]]:
-    """A list for files that could not be written, and why; where any are in it, RunError names them in the end."""
+    """Give a list for files that could not be written, and why; raise RunError in the end that names them."""
     failed: list[str] = []
     yield failed
     if failed:

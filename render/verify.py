@@ -1,4 +1,4 @@
-"""Proof of a store: every planned frame committed once, every file and every pixel as it was hashed."""
+"""The check of a store: every planned frame committed once, every file and every pixel as it was hashed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LOSSLESS = {"PNG", "WEBP"}  # formats whose pixels are those that were hashed
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What verification found."""
+    """The outcome of a verification."""
 
     frames: int  # committed and right
     problems: tuple[str, ...]
 
 
 def verify_store(out: Path) -> Verdict:
-    """Check an output folder against its plan, to the last pixel. Raises StoreError where it is none."""
+    """Check an output folder against its plan, to the last pixel. Raises StoreError when `out` is not an output folder."""
     plan, manifest, ledger = load_plan(out), stored_manifest(out), Ledger(out)
     problems, frames = [], 0
     if manifest.fingerprint != plan.fingerprint["manifest"]:
@@ -72,7 +72,7 @@ def _shard_problems(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, int, str, str]]:
-    """walk, frame, key and what is wrong with the pixels ("" for nothing) of every row."""
+    """Yield walk, frame, key and the fault of the pixels ("" for none) of every row."""
     for batch in pq.ParquetFile(path).iter_batches(64, columns=["walk", "frame", "key", "sha256", "image"]):
         for row in batch.to_pylist():
             yield row["walk"], row["frame"], row["key"], _pixel_problem(row["image"]["bytes"], row["sha256"])

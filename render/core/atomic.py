@@ -14,13 +14,13 @@ PARTIAL = ".partial-"  # how the names of unfinished files begin
 
 
 def partial(path: Path) -> Path:
-    """A hidden name beside a file, of its suffix, that was never used before."""
+    """Return a hidden name beside a file, with its suffix, that was never used before."""
     return path.with_name(f"{PARTIAL}{uuid4().hex}{path.suffix}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden name beside `path` to write to; what is there in the end becomes `path`, after an error nothing does."""
+    """Give a hidden name beside `path` to write to; the file there becomes `path`, or is deleted after an error."""
     temporary = partial(path)
     try:
         yield temporary
@@ -31,6 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

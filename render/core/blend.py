@@ -1,4 +1,4 @@
-"""Blends: what a frame is conditioned on or starts from, as a small expression over prompts, seeds and images."""
+"""Blends: the conditioning or the start of a frame, as a small expression over prompts, seeds and images."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ Blend: TypeAlias = Leaf | Mix | Offset | Circle
 
 
 def mix(how: str, a: Blend, b: Blend, t: float) -> Blend:
-    """The blend of `a` and `b` at `t`, in its simplest form: an end point is the end itself, to the bit.
+    """Return the blend of `a` and `b` at `t`, in its simplest form: an end point is the end itself, to the bit.
 
     >>> mix("lerp", Prompt("dog"), Prompt("cat"), 0.0)
     Prompt(text='dog')
@@ -110,7 +110,7 @@ def mix(how: str, a: Blend, b: Blend, t: float) -> Blend:
 
 
 def leaves(blend: Blend) -> Iterator[Leaf]:
-    """The leaves, from left to right."""
+    """Yield the leaves, from left to right."""
     if isinstance(blend, Mix | Circle):
         yield from leaves(blend.a)
         yield from leaves(blend.b)
@@ -121,7 +121,7 @@ def leaves(blend: Blend) -> Iterator[Leaf]:
 
 
 def parse_blend(value: list[Any]) -> Blend:
-    """The blend of which `value` is `to_list`."""
+    """Return the blend whose `to_list` is `value`."""
     kind, first, *rest = value
     if kind == "prompt":
         return Prompt(first)

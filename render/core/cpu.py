@@ -1,4 +1,4 @@
-"""What this machine's processor is and can do, as far as Linux tells."""
+"""Name and extensions of this machine's processor, from Linux' /proc/cpuinfo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def cpu_info(key: str) -> str:
-    """The value of a line of Linux' /proc/cpuinfo, "" where there is none."""
+    """Return the value of a line of /proc/cpuinfo, "" without such a line."""
     if not CPU_INFO.exists():
         return ""
     with CPU_INFO.open(encoding="utf-8") as file:
@@ -18,5 +18,5 @@ def cpu_info(key: str) -> str:
 
 
 def cpu_has(flag: str) -> bool:
-    """Whether it has an extension, by its name in /proc/cpuinfo."""
+    """Return True for an extension that the processor has, by its name in /proc/cpuinfo."""
     return flag in cpu_info("flags").split()

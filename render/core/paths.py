@@ -1,4 +1,4 @@
-"""What a path leads to that is neither file nor folder: reading it may never end. Standard library only."""
+"""Paths to pipes, sockets and devices, which can't be read to an end. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a dev
 
 
 def special_kind(path: Path) -> str:
-    """`a pipe`, `a socket` or `a device`; "" for a file, a folder and nothing."""
+    """Return `a pipe`, `a socket` or `a device`; "" for a file, a folder and a path to nothing."""
     try:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
     except (OSError, ValueError):  # none such, or no name that there can be

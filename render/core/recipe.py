@@ -28,7 +28,7 @@ SEED_MAX = 2**63 - 1
 
 
 def canonical_json(value: object) -> str:
-    """JSON with one spelling: sorted keys, no spaces, no NaN.
+    """Return JSON with one spelling: sorted keys, no spaces, no NaN.
 
     >>> canonical_json({"b": 1.0, "a": [None, "é"]})
     '{"a":[null,"é"],"b":1.0}'
@@ -50,18 +50,18 @@ class Recipe:
     scheduler: str  # one of SCHEDULERS
     model: str  # fingerprint of the model's configs and weights
     embedded_guidance: float | None = None  # guidance that is an input of the network
-    image: Blend | None = None  # what to start from instead of noise alone
+    image: Blend | None = None  # start image
     skipped_steps: int = 0  # of `steps`, that a start image does not need
     stop: int | None = None  # steps to take; None: all that are left
-    clean: bool = False  # end in the clean image that the last step taken foretells
+    clean: bool = False  # end in the clean image x̂₀ that the last step predicts (`pred_original_sample`)
     tiled: bool = False  # the autoencoder works in tiles, which changes pixels
-    stem: Recipe | None = None  # the frame whose first `stop` steps stand for as many `skipped_steps` of this one
-    towards: Recipe | None = None  # the frame to whose final latents this one's are turned
-    t: float = 0.0  # how far
+    stem: Recipe | None = None  # recipe whose first `stop` steps are taken in place of this one's first steps
+    towards: Recipe | None = None  # recipe to whose final latents this one's are interpolated, by slerp
+    t: float = 0.0  # place between them, 0 … 1
 
     @property
     def guided(self) -> bool:
-        """Whether a step asks the network for two rows (negative and positive) instead of one."""
+        """True with classifier-free guidance: a step has two network inputs, of the negative and the positive prompt."""
         return self.guidance > 1.0
 
     @cached_property
@@ -75,7 +75,7 @@ class Recipe:
         return {name: value._told() if isinstance(value, Recipe) else value for name, value in lists.items()}
 
     def _tells(self, field: Field[Any]) -> bool:
-        """Whether a field is not what it is where nothing is said: so a new one leaves the keys of old frames alone."""
+        """Return True for a field that is not at its default: a new field leaves the keys of old frames alone."""
         return bool(field.default is MISSING or getattr(self, field.name) != field.default)
 
     @cached_property
@@ -85,7 +85,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """The recipe of a stored frame. Raises StoreError where another pixel version wrote it."""
+        """Return the recipe of a stored frame. Raises StoreError for one that another pixel version wrote."""
         told = json.loads(text)
         version = told.pop("version")
         if version != PIXELS_VERSION:
@@ -101,7 +101,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What recipes need to know of a model."""
+    """The facts about a model that recipes depend on."""
 
     fingerprint: str
     guidance_embeds: bool = False  # guidance is an input of the network, classifier-free guidance a setting beside it

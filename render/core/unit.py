@@ -15,7 +15,7 @@ __all__ = ["Frame", "Group", "Receipt", "Unit"]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A recipe with its place."""
+    """A recipe with its place in a walk."""
 
     walk: str
     index: int  # from 0
@@ -28,7 +28,7 @@ Group: TypeAlias = tuple[str, int, int]  # (model, width, height): frames of one
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A fixed list of frames of one model and shape: the grain of scheduling, retry, file and commit.
+    """A fixed list of frames of one model and size: the grain of scheduling, retry, file and commit.
 
     `id` is the unit's slot in the commit ledger: its number, then `-0`/`-1` for each bisection and `-r` for each retry
     of quarantined frames.
@@ -47,7 +47,7 @@ class Unit:
         return self.model, recipe.width, recipe.height
 
     def part(self, suffix: str, positions: Iterable[int]) -> Unit:
-        """The unit of some of this one's frames, with a ledger slot below this one's."""
+        """Return a unit of some of this one's frames, with a ledger slot below this one's."""
         return replace(self, id=f"{self.id}-{suffix}", frames=tuple(self.frames[p] for p in positions))
 
     def halves(self) -> tuple[Unit, Unit]:
@@ -57,7 +57,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a unit; as JSON it is the unit's commit record."""
+    """The outcome of a unit; as JSON it is the unit's commit record."""
 
     unit: str
     file: str | None  # shard below data/, None where every frame is in quarantine

@@ -1,4 +1,4 @@
-"""What the cells of a manifest must be, and what they say."""
+"""The cells of a manifest: rules, and columns read by them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RESERVED = re.compile(r"still-[0-9]{6,}(-[0-9]{4,})?( .*)?")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the cells of one column must be."""
+    """A rule for the cells of one column."""
 
     required: str
     parse: Callable[[Any], Any]  # the value of a cell that is not empty, None where it breaks the rule
@@ -55,7 +55,7 @@ class Rule:
     misfits: Mapping[str, str] = field(default_factory=dict)  # contents that are no mistyped option → why they are none
 
     def got(self, cell: Any) -> str:
-        """What was got, for an error."""
+        """Return the cell as an error shows it, with the likely reason."""
         if isinstance(cell, float) and math.isfinite(cell) and abs(cell) > FLOAT_EXACT:
             return f"{cell!r}, rounded by its float column"
         why = self.misfits.get(str(cell))
@@ -64,15 +64,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """A rule, and what empty cells take."""
+    """A rule, and the value of empty cells."""
 
     rule: Rule
     default: Any
-    whose: str = "the job's default"
+    whose: str = "the job's default"  # for an error
 
 
 def integer(low: int, high: int, multiple: int = 1, unit: str = "") -> Rule:
-    """Integers such as 24, " 24 ", "24.0" and 24.0; of any size, none of them by way of a float."""
+    """Return the rule for integers such as 24, " 24 ", "24.0" and 24.0; of any size, none of them by way of a float."""
 
     def parse(cell: str | float | Decimal) -> int | None:
         value = _exact_integer(cell)
@@ -83,7 +83,7 @@ def integer(low: int, high: int, multiple: int = 1, unit: str = "") -> Rule:
 
 
 def finite(low: float, high: float = math.inf) -> Rule:
-    """Finite numbers from `low` to `high`."""
+    """Return the rule for finite numbers from `low` to `high`."""
 
     def parse(cell: str | float | Decimal) -> float | None:
         if isinstance(cell, str) and not NUMBER.fullmatch(cell.strip()):
@@ -103,7 +103,7 @@ def choice(options: tuple[str, ...]) -> Rule:
 
 
 def flag() -> Rule:
-    """Yes and no, as people and as other programs write them."""
+    """Return the rule for yes and no, as people and as other programs write them."""
     meanings = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     return Rule("yes or no", lambda cell: meanings.get(str(cell).strip().casefold()), np.bool_, "yes or no")
 
@@ -140,7 +140,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The raw columns, and where their errors go."""
+    """The raw columns of a manifest, and the place for their errors."""
 
     raw: RawTable
     problems: Problems
@@ -148,9 +148,10 @@ class Sheet:
     def refuse(
         self, name: str, positions: npt.NDArray[np.int64], tell: Tell, alike: npt.NDArray[Any] | None = None
     ) -> None:
-        """An error for the rows at some positions; a sweep's copies are one row.
+        """Add an error for the rows at some positions; a sweep's copies of a row count as one.
 
-        The sweep is told of what it sets, whatever the row. `alike`, [P], is equal where the same is told: that spares time.
+        An error in a column that the sweep sets is the sweep's, whatever the row. `alike`, [P], is equal for rows with the
+        same error, which spares time.
         """
         if name in self.problems.swept:
             chosen = positions.tolist() if alike is None else _firsts(positions, alike)
@@ -162,7 +163,7 @@ class Sheet:
             self.problems.add(*tell(position), row=int(self.raw.rows[position]), column=name)
 
     def refuse_values(self, name: str, positions: npt.NDArray[np.int64], codes: npt.NDArray[Any], tell: Tell) -> None:
-        """`refuse` for what cells say, whatever else is in their rows; the sweep is told of what it sets, once a code."""
+        """Add errors about single cells; in a column that the sweep sets once for each code, [P]."""
         if name not in self.problems.swept:
             self.refuse(name, positions, tell)
             return
@@ -170,7 +171,7 @@ class Sheet:
             self.problems.add(*tell(position), column=name)
 
     def column(self, name: str, kind: str) -> Any:
-        """The column with null for every empty cell; all null where it is missing or not of a `kind` type."""
+        """Return the column with null for every empty cell; all null for one that is missing or not of a `kind` type."""
         column = self.raw.columns.get(name)
         empty = pa.chunked_array([pa.nulls(len(self.raw.rows), pa.large_string())])
         if column is None or column.null_count == len(column):
@@ -188,11 +189,11 @@ class Sheet:
         return empty
 
     def cells(self, name: str, standard: Standard) -> Cells:
-        """The column, read by one rule."""
+        """Return the column, read by one rule."""
         return self.cells_by(name, [standard], np.zeros(len(self.raw.rows), np.int32))
 
     def cells_by(self, name: str, standards: Sequence[Standard], which: npt.NDArray[np.int32]) -> Cells:
-        """The column, each row read by its own of several rules of one kind; `which` are their numbers, [N].
+        """Return the column, each row read by its own of several rules of one kind; `which` are their numbers, [N].
 
         Each rule parses every distinct content of its rows once.
         """
@@ -212,7 +213,7 @@ class Sheet:
     def _read(
         self, name: str, standard: Standard, contents: Any, codes: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Values and which are bad, of the rows at some positions."""
+        """Return the values, and True for the bad ones, of the rows at some positions."""
         rule, default = standard.rule, standard.default
         if default is not None and rule.parse(default) is None:
             if (codes < 0).any() and name not in self.raw.broken:
@@ -239,12 +240,12 @@ class Sheet:
 
 
 def _firsts(positions: npt.NDArray[np.int64], alike: npt.NDArray[Any]) -> list[int]:
-    """The first position of each value, in their order."""
+    """Return the first position of each value, in their order."""
     return sorted(dict(zip(alike[::-1].tolist(), positions[::-1].tolist(), strict=True)).values())
 
 
 def empty_to_null(column: Any) -> Any:
-    """Text with null for every empty cell."""
+    """Return a text column with null for every empty cell."""
     empty = pc.equal(column, "")
     return pc.if_else(empty, pa.scalar(None, column.type), column) if pc.any(empty).as_py() else column
 
@@ -259,6 +260,6 @@ def _exact_integer(cell: str | float | Decimal) -> int | None:
 
 
 def nearest(word: str, options: tuple[str, ...]) -> str:
-    """A hint for an error, "" where nothing is near."""
+    """Return a hint for an error, "" when no option is near."""
     near = difflib.get_close_matches(word.casefold(), options)
     return f" (nearest: {', '.join(near or options)})" if near or len(options) == 1 else ""

@@ -1,4 +1,4 @@
-"""What the rows of a manifest must be to each other."""
+"""Rules between the rows of a manifest, and between its columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PREDICTS_CLEAN = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose
 
 
 def first_rows(walk: Cells) -> npt.NDArray[np.int64]:
-    """[N] the position of the first keyframe of each row's walk; a still's is its own."""
+    """Return [N] the position of the first row of each row's walk; a still's is its own."""
     positions = np.arange(len(walk.codes))
     start = ~walk.given
     start[0] = True
@@ -224,7 +224,7 @@ def check_times(
     cells: Mapping[str, Cells],
     audio: npt.NDArray[Any],
 ) -> None:
-    """Refuse times, sounds and onsets where they have no meaning. `audio` are paths, [N], "" where there is none."""
+    """Refuse times, sounds and onsets where they have no meaning. `audio` are paths, [N], "" without a sound."""
     silent, line = audio[first_row] == "", ~still & ~np.isin(cells["motion"].values[first_row], _ignoring("time_s"))
     timed = cells["time_s"].given | cells["beat"].given
     paced = line & (cells["easing"].values == "onsets")
@@ -266,6 +266,6 @@ def check_seeds(
 
 
 def _refuse(sheet: Sheet, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells) -> None:
-    """An error for every odd row, which got what the column has there."""
+    """Add an error for every odd row, which shows the column's value there."""
     positions = np.flatnonzero(odd)
     sheet.refuse(name, positions, lambda i: (required, str(column.values[i])), column.values[positions])

@@ -1,4 +1,4 @@
-"""The columns of a manifest that are none of ours: carried into the store with their types."""
+"""Labels: columns of a manifest that are none of ours, carried into the store with their types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = column_names()
 
 
 def read_labels(raw: RawTable, problems: Problems) -> dict[str, Any]:
-    """The columns that are not in OWN, with their types."""
+    """Return the columns that are not in OWN, with their types."""
     labels = {}
     for name, column in raw.columns.items():
         if name in OWN or name in raw.broken:
@@ -41,7 +41,7 @@ def read_labels(raw: RawTable, problems: Problems) -> dict[str, Any]:
 
 
 def _type_by_content(column: Any) -> Any:
-    """CSV text as int64, double or bool where every cell reads so, and text otherwise; empty cells are null.
+    """Return a CSV column as int64, double or bool if every cell reads so, else as text; empty cells are null.
 
     Only what loses nothing becomes a number: `007`, and integers of too many digits, stay text.
     """
@@ -64,14 +64,14 @@ def _type_by_content(column: Any) -> Any:
 
 
 def _parquet_type(column: Any) -> Any:
-    """The type that comes back from a Parquet file, where seconds become milliseconds."""
+    """Return the type that comes back from a Parquet file: seconds become milliseconds, for one."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"": column.slice(0, 0)}), sink)
     return pq.ParquetFile(sink.getvalue()).schema_arrow.field(0).type
 
 
 def _label_fault(name: str) -> tuple[str, str] | None:
-    """(required, got) where a column that is not in OWN can't be a label, for a typo must not lose a setting."""
+    """Return (required, got) for a name that can't be a label, as a typo must not lose a setting; None for one that can."""
     plain = re.sub(r"[\s-]+", "_", name.strip().casefold())
     near = [column for column in OWN if sorted(column) == sorted(plain)]  # letters swapped
     near = [ALIASES[plain]] if plain in ALIASES else near or difflib.get_close_matches(plain, OWN, 1, 0.85)

@@ -1,4 +1,4 @@
-"""The errors of a manifest, told all at once. Standard library only."""
+"""The errors of a manifest, reported all at once. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from render.core import ManifestError
 
 __all__ = ["LISTED", "Problems", "show"]
 
-LISTED = 100  # errors told in full
+LISTED = 100  # errors reported in full
 
 
 class Problems:
-    """The errors of one manifest, gathered so that all are told at once."""
+    """The errors of one manifest, gathered to be reported together."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -25,7 +25,7 @@ class Problems:
         self._found: list[tuple[int, str]] = []  # (row, line): at least the first LISTED by row
 
     def add(self, required: str, got: str, *, row: int = 0, column: str | None = None) -> None:
-        """Row 0 stands for the whole file or column. Of a column that a sweep sets it is told, for the first row alone."""
+        """Add an error; row 0 stands for the file or column. In a column that a sweep sets, it is the sweep's."""
         before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
         said = f"required {required}; got {' '.join(got.splitlines())}"
         where = [f"row {row - before}"] if row else []
@@ -51,17 +51,17 @@ class Problems:
         return tuple(self._parts)
 
     def take(self, before: int, part: Problems) -> None:
-        """Takes over the errors of one file of a folder, that has so many rows in the files before it."""
+        """Take over the errors of one file of a folder; `before` is the number of rows in the files before it."""
         self._parts.append((before, part.file))
         self._found += [(before + row if row else 0, line) for row, line in part._found]
         self.total += part.total
 
     def skip(self, count: int) -> None:
-        """Counts errors that can't be among the first LISTED."""
+        """Count errors that can't be among the first LISTED."""
         self.total += count
 
     def raise_any(self) -> None:
-        """Raises ManifestError with the first LISTED errors by row, if there are any."""
+        """Raise ManifestError with the first LISTED errors by row, if there are any."""
         if not self.total:
             return
         lines = [line for _, line in self._first()]
@@ -70,7 +70,7 @@ class Problems:
         raise ManifestError("\n".join([heading, *lines, *([f"… and {more} more"] if more else [])])) from None
 
     def fatal(self, required: str, got: str) -> NoReturn:
-        """Adds an error that leaves nothing to look at, and raises."""
+        """Add an error that leaves nothing to look at, and raise."""
         self.add(required, got)
         self.raise_any()
         raise AssertionError
@@ -80,6 +80,6 @@ class Problems:
 
 
 def show(value: object) -> str:
-    """What was got, for an error: the value's repr, shortened."""
+    """Return a value as an error shows it: its repr, shortened."""
     text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -132,7 +132,7 @@ def _source_rows(sheet: Sheet) -> Any:
 
 
 def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
-    """[N] the place of each row's model among the names, and one more for what is none of them."""
+    """Return [N] the place of each row's model among the names, and one past the last for an unknown model."""
     numbers = np.zeros(len(model.codes), np.int32)
     for number, name in enumerate(names):
         numbers[model.values == name] = number
@@ -141,6 +141,7 @@ def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
 
 
 def _prompts(sheet: Sheet) -> Any:
+    """Return [N] prompts; an empty one is an error."""
     if "prompt" not in sheet.raw.columns:
         sheet.problems.add("a column of this name", f"the columns {show(list(sheet.raw.columns))}", column="prompt")
         return sheet.column("prompt", "text")
@@ -156,7 +157,7 @@ def _prompts(sheet: Sheet) -> Any:
 def _resolve_seeds(
     sheet: Sheet, still: npt.NDArray[np.bool_], first_row: npt.NDArray[np.int64], cells: dict[str, Cells], job_seed: int
 ) -> npt.NDArray[np.int64]:
-    """[N] a still's own or one derived from the job's; in a walk, an empty cell holds the seed before it."""
+    """Return [N] seeds: a still's own or one derived from the job's; in a walk an empty cell takes the seed before it."""
     seed, more = cells["seed"], cells["images"].values - 1
     positions = np.arange(len(first_row))
     held = np.maximum.accumulate(np.where(seed.given | (first_row == positions), positions, 0))
@@ -169,5 +170,5 @@ def _resolve_seeds(
 
 
 def _derive_seed(job_seed: int, row: int) -> int:
-    """53 bits, which a float64 holds, too."""
+    """Return the seed of a still without one, of 53 bits, which a float64 holds, too."""
     return int.from_bytes(hashlib.sha256(f"{job_seed}:{row}".encode()).digest()[:8]) >> 11

@@ -1,4 +1,4 @@
-"""What the cells of a manifest must be: for every row, and for rows of one model."""
+"""Rules for the cells of a manifest: for every row, and for rows of one model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["ANYTHING", "Defaults", "ModelRules", "SizeRule", "common_rules", "mo
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What empty cells take, whatever the row's model: the job's settings."""
+    """The job's settings, which empty cells take whatever the row's model."""
 
     negative_prompt: str
     frames: int
@@ -45,7 +45,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """The sizes a model can do."""
+    """The sizes that a model can render."""
 
     multiple: int  # width and height are multiples of it
     minimum: int  # pixels a side
@@ -54,7 +54,7 @@ class SizeRule:
 
 @dataclass(frozen=True, slots=True)
 class ModelRules:
-    """What rows of one model may be, and what their empty cells take."""
+    """The limits of rows of one model, and the values of their empty cells."""
 
     sizes: SizeRule
     schedulers: tuple[str, ...]  # that fit, of recipe.SCHEDULERS
@@ -91,13 +91,13 @@ def _rule(cell: Cell) -> Rule | None:
 
 
 def model_rule(names: tuple[str, ...]) -> Standard:
-    """The column that says which of the job's models renders a row."""
+    """Return the rule of column `model`: one of the job's models."""
     rule = choice(names)
     return Standard(replace(rule, required=f"a model of the job ({', '.join(names)})"), MAIN)
 
 
 def rules_by_model(models: Mapping[str, ModelRules]) -> dict[str, list[Standard]]:
-    """The columns that models read by rules of their own: one for each model, in their order."""
+    """Return the columns that models read by rules of their own, with one rule for each model, in their order."""
     by_model = [_rules(name, rules) for name, rules in models.items()]
     return {column: [rules[column] for rules in by_model] for column in by_model[0]}
 
@@ -125,7 +125,7 @@ def _rules(name: str, model: ModelRules) -> dict[str, Standard]:
 
 
 def _schedulers(fitting: tuple[str, ...]) -> Rule:
-    """Those that fit; of the others, an error says why they don't."""
+    """Return the rule for schedulers that fit a model; an error says why another one does not."""
     flow = any(name in FLOW_SCHEDULERS for name in fitting)
     why = "which does not fit a model of flow matching" if flow else "which is for models of flow matching"
     others = {name: why for name in SCHEDULERS if (name in FLOW_SCHEDULERS) is not flow}
@@ -133,7 +133,7 @@ def _schedulers(fitting: tuple[str, ...]) -> Rule:
 
 
 def _rate(most: float) -> Rule:
-    """Frames per second; 0 stands for the job's."""
+    """Return the rule for frames per second; 0 stands for the job's."""
     number = finite(0.0, most)
 
     def parse(cell: Any) -> float | None:
@@ -145,7 +145,7 @@ def _rate(most: float) -> Rule:
 
 
 def _off() -> Rule:
-    """The true guidance of a model whose `guidance` is the true one."""
+    """Return the rule for `true_guidance` of a model whose `guidance` is classifier-free already: off."""
     number = finite(0.0)
 
     def parse(cell: Any) -> float | None:

@@ -24,14 +24,14 @@ INT64_MAX = 2**63 - 1
 
 
 def axis_table(axis: Axis, csv: bool) -> RawTable:
-    """The values of one group as a table of their own; row n is the group's n-th point, from 1."""
+    """Return the values of one group as a table of their own; row n is the group's n-th point, from 1."""
     cells = zip(*axis.values, strict=True)
     columns = {name: pa.chunked_array([_column(part, csv)]) for name, part in zip(axis.columns, cells, strict=True)}
     return RawTable(columns, np.arange(1, len(axis) + 1), csv=csv)
 
 
 def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
-    """The table with the rows of each still or walk repeated for every point, the point's values in its columns.
+    """Return the table with the rows of each still or walk repeated for every point, the point's values in its columns.
 
     The copies of a walk follow each other, each named `WALK POINT`; the new column `sweep` holds the point's name on
     every row. Row numbers stay those of the source, so that a still's derived seed is the same at every point.
@@ -59,7 +59,7 @@ def sweep_table(raw: RawTable, sweep: Sweep, problems: Problems) -> RawTable:
 
 
 def _with_room(raw: RawTable, sweep: Sweep, problems: Problems) -> dict[str, Any]:
-    """The columns; walks whose names have no room for a point's are told once each, and have a short name from then on."""
+    """Return the columns. A walk whose name leaves no room for a point's is reported once, and gets a short name."""
     walk = raw.columns.get("walk")
     if walk is None or not is_text(walk.type):
         return raw.columns
@@ -79,7 +79,7 @@ def _with_room(raw: RawTable, sweep: Sweep, problems: Problems) -> dict[str, Any
 
 
 def _column(values: Iterable[Value], csv: bool) -> Any:
-    """Text as from a CSV, or numbers where all are."""
+    """Return a column of text, as from a CSV file, or of numbers if all values are."""
     cells = list(values)
     if not csv and all(isinstance(cell, int) and -INT64_MAX <= cell <= INT64_MAX for cell in cells):
         return pa.array(cells, pa.int64())
@@ -89,12 +89,12 @@ def _column(values: Iterable[Value], csv: bool) -> Any:
 
 
 def _one_chunk(columns: dict[str, Any]) -> dict[str, Any]:
-    """A take from many chunks is many times slower."""
+    """Return columns of one chunk each: a take from many is many times slower."""
     return {name: column.combine_chunks() for name, column in columns.items()}
 
 
 def _block_lengths(raw: RawTable) -> npt.NDArray[np.int64]:
-    """The number of rows of each still (1) and walk, in file order."""
+    """Return the number of rows of each still (1) and walk, in file order."""
     walk = raw.columns.get("walk")
     if walk is None or not is_text(walk.type):
         return np.ones(len(raw.rows), np.int64)
@@ -105,7 +105,7 @@ def _block_lengths(raw: RawTable) -> npt.NDArray[np.int64]:
 
 
 def _repeat(lengths: npt.NDArray[np.int64], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(source row, point) of every row of the product, where each block of rows comes `count` times in a row.
+    """Return (source row, point) of every row of the product; each block of rows comes `count` times in a row.
 
     >>> [part.tolist() for part in _repeat(np.array([2, 1]), 2)]
     [[0, 1, 0, 1, 2, 2], [0, 0, 1, 1, 0, 1]]
@@ -117,6 +117,6 @@ def _repeat(lengths: npt.NDArray[np.int64], count: int) -> tuple[npt.NDArray[np.
 
 
 def _join(walk: Any, names: Any) -> Any:
-    """`WALK POINT`, and an empty cell where there was one."""
+    """Return `WALK POINT` for each name, and an empty cell for an empty one."""
     joined = pc.binary_join_element_wise(walk, names, pa.scalar(" ", pa.large_string()))
     return pc.if_else(pc.equal(walk, "").fill_null(True), walk, joined)

@@ -53,7 +53,7 @@ class RawTable:
 
 
 def read_table(source: Path | pd.DataFrame, problems: Problems) -> RawTable:
-    """The columns of a CSV or Parquet file, a folder of CSV files or a DataFrame. Raises ManifestError where none are."""
+    """Return the columns of a CSV or Parquet file, a folder of CSVs or a DataFrame. Raises ManifestError without rows."""
     if not isinstance(source, Path):
         table = _from_frame(source, problems)
     elif source.is_dir():
@@ -76,7 +76,7 @@ def is_text(kind: Any) -> bool:
 
 
 def _from_folder(folder: Path, problems: Problems) -> RawTable:
-    """The rows of all its CSV files, by name; a column that a file has not is empty there."""
+    """Return the rows of all CSV files of a folder, by name; a column that a file lacks is empty there."""
     files, tables, before = sorted(folder.glob("*.csv")), [], 0
     if not files:
         problems.fatal("a folder with .csv files", "none in it")
@@ -135,7 +135,7 @@ def _from_csv(path: Path, problems: Problems) -> RawTable:
 
 
 def _records(file: Iterable[str], problems: Problems) -> Iterator[tuple[int, list[str]]]:
-    """(row, fields) of the lines that are not blank, the header as row 0, up to the first that is not CSV."""
+    """Yield (row, fields) of the lines that are not blank, the header as row 0, up to the first that is not CSV."""
     row = 0
     try:
         for fields in csv.reader(file, strict=True):
@@ -215,7 +215,7 @@ def _check_names(names: Sequence[str], problems: Problems) -> None:
 
 
 def _plain(name: str, column: Any, rows: npt.NDArray[np.int64], problems: Problems) -> Any:
-    r"""The column without a dictionary, text as large_string with `\n` for line ends; None where it can't be read."""
+    r"""Return the column without a dictionary, text as large_string with `\\n` line ends; None if it can't be read."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid as error:

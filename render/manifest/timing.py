@@ -1,4 +1,4 @@
-"""Where keyframes stand in time and in their walk's sound: seconds and beats become frames, onsets a pace."""
+"""Keyframes in time and in their walk's sound: seconds and beats become frames, onsets become a pace."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_times(
 
 @dataclass(frozen=True, slots=True)
 class _Score:
-    """The rows of one walk that has times, a sound or onsets."""
+    """One walk that has times, a sound or onsets, and the rows that it stands on."""
 
     sheet: Sheet
     cells: Mapping[str, Cells]
@@ -90,7 +90,7 @@ class _Score:
                 pace[row] = self._pace(row)
 
     def _asked(self, row: int) -> float | None:
-        """The second that a keyframe is given, None where it follows by frames."""
+        """Return the second that a keyframe is given, None for one that follows by frames."""
         if self.cells["beat"].given[row]:
             assert self.track is not None
             beats, beat = self.track.beats, self.cells["beat"].values[row]
@@ -105,7 +105,7 @@ class _Score:
         return None
 
     def _frames_until(self, row: int, frames: int) -> int:
-        """The frames of the keyframe before one that is given a time."""
+        """Return the frames of the keyframe before one that is given a time; refuse what can't be."""
         name = "beat" if self.cells["beat"].given[row] else "time_s"
         if not 1 <= frames <= FRAMES_MAX:
             required = f"1 … {FRAMES_MAX} frames of 1/{self.fps:g} s after the keyframe before"
@@ -116,13 +116,13 @@ class _Score:
         return frames
 
     def _legs(self) -> list[int]:
-        """The rows of keyframes at which a leg of easing onsets begins."""
+        """Return the rows of keyframes at which a leg of easing onsets begins."""
         cycle = self.cells["loop"].values[self.rows[0]] == "cycle"
         starts = self.rows if cycle else self.rows[:-1]
         return [row for row in starts if self.cells["easing"].values[row] == "onsets"]
 
     def _pace(self, row: int) -> list[float]:
-        """Where between its keyframe (0) and the next (1) each frame of a leg stands: where the sound has got by then."""
+        """Return the places of a leg's frames between its keyframe (0) and the next (1), as the sound's energy adds up."""
         assert self.track is not None
         count, smooth = int(self.columns["frames"][row]), self.cells["audio_smooth"].values[self.rows[0]]
         steps = np.arange(count + 1)

@@ -1,4 +1,4 @@
-"""Which contact sheets an output folder gets: of sweeps, grids, walks and stills."""
+"""The contact sheets of an output folder: of sweeps, grids, walks and stills."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _swept(walks: Iterable[Walk], sweep: Sweep) -> Iterator[tuple[str, list[Walk
 
 
 def _layout(sweep: Sweep, name: str, first: Walk, cell: int) -> Sheet:
-    """The last group across, the others down."""
+    """Return the layout of a sweep's sheet: the last group across, the others down."""
     *down, across = sweep.axes
     prompt = "" if "prompt" in sweep.columns else first.start.prompt
     return Sheet(
@@ -113,12 +113,12 @@ def _layout(sweep: Sweep, name: str, first: Walk, cell: int) -> Sheet:
 
 
 def _labels(axis: Axis) -> tuple[str, ...]:
-    """The values at each point."""
+    """Return a label for each point of an axis: its values."""
     return tuple(", ".join(str(value) or "none" for value in point) for point in axis.values)
 
 
 def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
-    """All cells of a grid, or frames evenly along a walk: a strip, or a chart of values."""
+    """Plan the sheet of a walk: all cells of a grid, or frames evenly along it, as a strip or as a chart of values."""
     count, table = frame_count(walk), motion_of(walk).columns
     most, columns = (count, table(walk)) if table else CHART if moving_numbers(walk) else (STRIP, STRIP)
     shown = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
@@ -133,7 +133,7 @@ def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
 
 
 def _of_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: int) -> _Planned:
-    """All images of a row of stills."""
+    """Plan the sheet of all images of a row of stills."""
     first, point = images[0], images[0].point
     row = first.base_name.rpartition("-")[0]
     title = f"{heading(first)} ({point})" if point else heading(first)
@@ -143,7 +143,7 @@ def _of_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: in
 
 
 def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
-    """The prompts, and before them what else tells stills apart that are shown side by side: there it is not cut."""
+    """Yield the prompts, and in front of them, where nothing is cut, the settings in which stills side by side differ."""
     several = len({still.start.negative_prompt for still in stills}) > 1
     labels: list[tuple[str, ...]] = []  # the prompt, and its marks
     for still in stills:
@@ -151,16 +151,16 @@ def _still_captions(stills: Sequence[Walk]) -> Iterator[str]:
         negative = f", without {start.negative_prompt}" if several and start.negative_prompt else ""
         point = still.point.replace("_", " ").replace("=", " ")  # that it can wrap
         labels.append((start.prompt + negative, point))
-    labels = _told_apart(labels, [origin(still.start) for still in stills])
+    labels = _distinguish(labels, [origin(still.start) for still in stills])
     for mark in MARKS:
-        labels = _told_apart(labels, [mark.format(still) for still in stills])
+        labels = _distinguish(labels, [mark.format(still) for still in stills])
     for prompt, *marks in labels:
         before = ", ".join(filter(None, marks))
         yield f"{before}: {prompt}" if before else prompt
 
 
-def _told_apart(labels: Sequence[tuple[str, ...]], marks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Those that are equal get their marks, where these differ."""
+def _distinguish(labels: Sequence[tuple[str, ...]], marks: Sequence[str]) -> list[tuple[str, ...]]:
+    """Add marks to equal labels, where the marks differ."""
     alike = Counter(label for label, _ in set(zip(labels, marks, strict=True)))
     return [(*label, mark) if alike[label] > 1 else label for label, mark in zip(labels, marks, strict=True)]
 
@@ -171,7 +171,7 @@ def _firsts(store: ImageStore, walks: Sequence[Walk]) -> Iterator[Pixels]:
 
 
 def _blank(walk: Walk) -> Pixels:
-    """A grey cell with a cross, which is not taken for a white picture."""
+    """Return a grey cell with a cross, which nobody takes for a white picture."""
     right, bottom = walk.width - 1, walk.height - 1
     canvas = Image.new("RGB", (right + 1, bottom + 1), PAPER)
     draw = ImageDraw.Draw(canvas)
