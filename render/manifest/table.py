@@ -215,7 +215,7 @@ def _check_names(names: Sequence[str], problems: Problems) -> None:
 
 
 def _plain(name: str, column: Any, rows: npt.NDArray[np.int64], problems: Problems) -> Any:
-    r"""Return the column without a dictionary, text as large_string with `\\n` line ends; None if it can't be read."""
+    r"""Return the column without a dictionary, text as large_string with `\n` line ends; None if it can't be read."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid as error:

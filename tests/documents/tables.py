@@ -52,7 +52,7 @@ def _motion_rows() -> list[list[str]]:
 
 
 def _store_rows() -> list[list[str]]:
-    rows = [[f"`{column.name}`", str(column.type), column.meaning] for column in STORE_TABLE]
+    rows = [[f"`{column.name}`", str(column.type).partition("<")[0], column.meaning] for column in STORE_TABLE]
     return [["column", "type", "meaning"], *rows]
 
 

@@ -15,7 +15,6 @@ from test_imports import ROOMS
 README_WORDS = 900
 PICTURE_BYTES, PICTURES_BYTES = 150_000, 1_500_000  # one of docs/pictures, all of them
 FOLDERS = ("render", "tests", "docs", "jobs", "manifests", "training", ".ci", ".github")
-COMING = ("render/core/columns.py", "render/core/walk.py", "render/plan/motions/")  # on a branch of issue 10
 
 
 def test_the_readme_is_a_front_page() -> None:
@@ -47,7 +46,7 @@ def test_links_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_paths_of_the_repository_exist(page: str) -> None:
     for word in code_words(page):
-        if re.fullmatch(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./-]*", word) and word not in COMING:
+        if re.fullmatch(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./-]*", word):
             assert (ROOT / word).exists(), f"{page}: {word}"
 
 

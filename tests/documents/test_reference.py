@@ -67,13 +67,14 @@ def _leaves(prefix: str, value: object) -> Iterator[tuple[str, object]]:
         yield from _leaves(f"{prefix}.{name}".lstrip("."), part)
 
 
-DEFAULTS = dict(_leaves("", yaml.safe_load(to_yaml(JobConfig())))) | {"manifest": None, "output": "out/NAME"}
+NO_PATH = ("???", ".")  # paths that are found when a job is loaded
+DEFAULTS = dict(_leaves("", yaml.safe_load(to_yaml(JobConfig()))))
 
 
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_every_job_key_has_a_row_with_its_default(key: str) -> None:
     ((_, said, _),) = [cells for cells in table("docs/job.md", "key") if f"`{key}`" in cells[0].split(", ")]
-    if DEFAULTS[key] is None:
+    if DEFAULTS[key] in (None, *NO_PATH):
         assert "`" not in said
     else:
         assert yaml.safe_load(said.strip("`")) == DEFAULTS[key]
