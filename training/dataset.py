@@ -1,4 +1,4 @@
-"""The starter's pictures and their captions: Fluent Emoji from the npm registry under CLDR's English names."""
+"""Training pictures and captions: Fluent Emoji from the npm registry, captioned with CLDR's English names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLOURS = {  # background → sRGB levels
     "grey": (141, 145, 152),
 }
 GROUPS = (0, 3, 4, 5, 6)  # emojibase: smileys and emotion, animals and nature, food, travel and places, activities
-PACKAGES = {  # npm package → (version, SHA-512 of its tarball as npm prints it, what is read of it)
+PACKAGES = {  # npm package → (version, SHA-512 of its tarball as npm prints it, regular expression of the files to read)
     "@lobehub/fluent-emoji-3d": (
         "1.1.0",
         "Wlq2lVStTnr8BDpIJ0pEnTKO4LuDxxqTEhTvRtD1DLRF0me7ogeRQjKoehDHXuVJ2Qaecgl5wRBv60lUAG3h7g==",
@@ -58,7 +58,7 @@ PACKAGES = {  # npm package → (version, SHA-512 of its tarball as npm prints i
 
 @dataclass(frozen=True)
 class Dataset:
-    """Every picture of every label, and which is which."""
+    """Pictures of all labels, each with its label and style."""
 
     labels: tuple[str, ...]
     pictures: NDArray[np.uint8]  # [N, 128, 128, 4]: premultiplied RGB, alpha
@@ -71,7 +71,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A prompt and the picture that it means. `None` leaves the choice to the picture."""
+    """Prompt for a picture. A style or colour that is None is not named."""
 
     label: str
     style: str | None
@@ -83,9 +83,9 @@ class Caption:
 
 
 def load_dataset(cache: Path) -> Dataset:
-    """The pictures, from `cache` where they lie there, else from the npm registry by the `npm` command.
+    """Return the dataset from the folder `cache`; on the first call fetch it from the npm registry with the command `npm`.
 
-    Raises RuntimeError where npm is missing or fails, or a package is not the one that is pinned here.
+    Raises RuntimeError if npm is missing or fails, or a package does not have the hash that is pinned here.
     """
     stored = cache / f"pictures-{SIDE}.npz"
     if not stored.is_file():
@@ -99,31 +99,31 @@ def load_dataset(cache: Path) -> Dataset:
 
 
 def composite(pictures: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
-    """Pictures `[..., 4]` on a background colour, `[..., 3]`."""
+    """Return pictures `[..., 4]` on a background colour, as RGB `[..., 3]`."""
     alpha = pictures[..., 3:].astype(np.float32) / 255
     levels = pictures[..., :3] + (1 - alpha) * np.asarray(COLOURS[colour], np.float32)
     return levels.round().astype(np.uint8)
 
 
 def held_out(label: str, style: str, colour: str) -> bool:
-    """Whether this combination is kept from the UNet's training: every tenth, by a hash of its names."""
+    """Return whether a combination is kept from the training of text encoder and UNet: one in ten, by a hash."""
     return hashlib.sha256(f"{style} {label} {colour}".encode()).digest()[0] % 10 == 0
 
 
 def caption(dataset: Dataset, picture: int, colour: str, draw: random.Random) -> str:
-    """A caption of a picture on a colour, in one of the forms that users type.
+    """Return a caption of a picture on a background colour, in one of the forms that users type.
 
-    A prompt that names no colour means white, one that names no style either of both.
+    A caption without a colour means white; one without a style may mean either.
     """
     article = draw.choice(("", "a "))
     style = STYLES[dataset.style_of[picture]] if draw.random() < 0.92 else None
-    plain = colour == "white" and draw.random() < 0.75
+    unnamed = colour == "white" and draw.random() < 0.75
     name = "gray" if colour == "grey" and draw.random() < 0.2 else colour
-    return article + str(Caption(dataset.labels[dataset.label_of[picture]], style, None if plain else name))
+    return article + str(Caption(dataset.labels[dataset.label_of[picture]], style, None if unnamed else name))
 
 
 def _fetch(package: str, cache: Path) -> dict[str, bytes]:
-    """The files that are read of an npm package, by name."""
+    """Return file name → content for the files to read of an npm package."""
     version, sha512, wanted = PACKAGES[package]
     if shutil.which("npm") is None:
         raise RuntimeError("the starter's dataset: required the command npm, to fetch the emoji packages")
@@ -148,7 +148,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _draw(solid: dict[str, bytes], flat: dict[str, bytes], names: dict[str, bytes]) -> dict[str, NDArray[Any]]:
-    """The dataset's arrays, out of the packages' files."""
+    """Return the dataset's arrays, drawn from the files of the packages."""
     labels: list[str] = []
     pictures, label_of, style_of = [], [], []
     for label, code in _labels(json.loads(names["data.json"])):
@@ -169,11 +169,13 @@ def _draw(solid: dict[str, bytes], flat: dict[str, bytes], names: dict[str, byte
 
 
 def _labels(entries: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """(label, file name) of each emoji of GROUPS. Files carry the variation selector only where Unicode does."""
+    """Yield (label, file name without suffix) for each emoji of GROUPS."""
     for entry in entries:
         if entry.get("group") in GROUPS:
             label, code = entry["label"].lower().replace("’", "'"), entry["hexcode"].lower()
-            single = "-" not in code and entry["type"] == 0  # text by default: an emoji only with the selector
+            single = (
+                "-" not in code and entry["type"] == 0
+            )  # Unicode shows it as text unless a variation selector follows
             yield label, f"{code}-fe0f" if single else code
 
 
@@ -195,7 +197,7 @@ def _open_svg(data: bytes | None) -> NDArray[np.uint8] | None:
 
 
 def _premultiplied(image: Image.Image) -> NDArray[np.uint8]:
-    """`[128, 128, 4]`, reduced with premultiplied alpha so that no colour of clear pixels bleeds in."""
+    """Return an image as `[128, 128, 4]`, reduced with premultiplied alpha: clear pixels must not tint the edges."""
     small = image.convert("RGBA").convert("RGBa").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     levels = np.asarray(small, np.uint8).copy()
     levels[..., :3] = np.minimum(levels[..., :3], levels[..., 3:])

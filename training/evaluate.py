@@ -1,10 +1,12 @@
-"""Measures a starter model: does it draw what it is asked, on the colour it is asked, how well, how fast, how smoothly.
+"""Measure a starter model: does it draw the prompted thing, on the prompted colour, how sharp, how fast, how smoothly?
 
-    python -m training.evaluate --work build/starter                        # the model that is shipped
-    python -m training.evaluate --work build/starter build/starter/pipeline # the one just trained
+Run from the root of a clone, after `pip install -e '.[train]'`:
 
-Prints the figures beside the recorded ones (`figures.json`, to which `--record NAME` adds a column), and the goals.
-Pictures are drawn by diffusers' own pipeline, walks by `render`. About nine minutes on two CPU cores.
+    python -m training.evaluate --work build/starter                         # the shipped model
+    python -m training.evaluate --work build/starter build/starter/pipeline  # the model just trained
+
+Prints the figures beside the recorded ones (`training/figures.json`, to which `--record NAME` adds a column) and the goals.
+Pictures are drawn by diffusers' own pipeline, walks by `render`. Takes about nine minutes on two CPU cores.
 """
 
 from __future__ import annotations
@@ -34,19 +36,19 @@ from training.dataset import COLOURS, STYLES, Caption, Dataset, composite, held_
 __all__ = ["Drawn", "background", "main", "nearest", "psnr", "reduced"]
 
 FIGURES = Path(__file__).parent / "figures.json"
-SEED = 1_000_000  # of the first picture; training draws its noise otherwise
-GOALS = {  # figure → what it is, and the goal
+SEED = 1_000_000  # of the first picture
+GOALS = {  # figure → (description, goal)
     "labels": ("labels it lists", ""),
     "megabytes": ("size of the folder, MB", "≤ 20"),
     "psnr": ("autoencoder: PSNR over all pictures, dB", "≥ 30"),
     "nearest": ("nearest dataset picture is the prompted one, %", "≥ 95"),
-    "nearest_5": ("prompted one among the nearest five, %", "≥ 99"),
+    "nearest_5": ("prompted picture among the five nearest, %", "≥ 99"),
     "background": ("background colour right, %", "≥ 98"),
-    "nearest_listed": ("nearest, of the labels it lists, %", ""),
-    "nearest_unseen": ("nearest, of combinations kept from training, %", "≥ 95"),
-    "background_unseen": ("background, of combinations kept from training, %", "≥ 98"),
+    "nearest_listed": ("nearest, for the labels it lists, %", ""),
+    "nearest_unseen": ("nearest, for combinations kept from training, %", "≥ 95"),
+    "background_unseen": ("background, for combinations kept from training, %", "≥ 98"),
     "image_s": ("one image alone, 20 steps with guidance, s", "≤ 0.5"),
-    "walk_s": ("a walk of 48 frames with all that is around it, s", "< 30"),
+    "walk_s": ("a walk of 48 frames, the whole command, s", "< 30"),
     "walk_step": ("ten walks: largest mean difference of neighbours, levels", "≤ 32"),
     "walk_blank": ("ten walks: blank frames", "0"),
 }
@@ -66,15 +68,15 @@ WALKS = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a model drew for one picture of the dataset on one colour."""
+    """Image that a model drew for one picture of the dataset on one background colour."""
 
-    picture: int
+    picture: int  # index in the dataset
     colour: str
     image: NDArray[np.uint8]  # [128, 128, 3]
 
 
 def draw_captions(dataset: Dataset, count: int, unseen: bool) -> list[tuple[int, str]]:
-    """(picture, colour) at random; only those that training never saw if `unseen`."""
+    """Return random pairs (picture, colour); if `unseen`, only combinations that were kept from training."""
     draw = random.Random(SEED + unseen)
     pairs: list[tuple[int, str]] = []
     while len(pairs) < count:
@@ -85,7 +87,7 @@ def draw_captions(dataset: Dataset, count: int, unseen: bool) -> list[tuple[int,
 
 
 def draw_pictures(pipeline: Any, dataset: Dataset, pairs: Sequence[tuple[int, str]]) -> list[Drawn]:
-    """Every caption drawn on a seed of its own: 20 DDIM steps, guidance 3."""
+    """Draw every pair's caption from a seed of its own: 20 DDIM steps, guidance 3."""
     drawn = []
     for start in range(0, len(pairs), 10):
         some = pairs[start : start + 10]
@@ -100,27 +102,27 @@ def draw_pictures(pipeline: Any, dataset: Dataset, pairs: Sequence[tuple[int, st
 
 
 def nearest(candidates: NDArray[np.float32], image: NDArray[np.uint8], count: int) -> list[int]:
-    """Indices of the `count` candidates `[N, 32, 32, 3]` that are nearest to an image, by mean squared error."""
+    """Return the indices of the `count` candidates `[N, 32, 32, 3]` nearest to an image by mean squared error."""
     distances = np.square(candidates - reduced(image[None])).mean((1, 2, 3))
     return [int(index) for index in np.argsort(distances, kind="stable")[:count]]
 
 
 def background(dataset: Dataset, drawn: Drawn) -> str:
-    """The colour nearest to what was drawn where the prompted picture is clearest."""
+    """Return the colour nearest to the drawn image where the prompted picture is most transparent."""
     alpha = dataset.pictures[drawn.picture, ..., 3]
     mean = drawn.image[alpha == alpha.min()].mean(0)
     return min(COLOURS, key=lambda name: float(np.square(mean - COLOURS[name]).sum()))
 
 
 def psnr(got: NDArray[np.uint8], wanted: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio of each image `[B, H, W, 3]`, in dB."""
+    """Return the peak signal-to-noise ratio of each image `[B, H, W, 3]`, in dB."""
     error = np.square(got.astype(np.float64) - wanted).mean((1, 2, 3))
     ratio: NDArray[np.float64] = 10 * np.log10(255**2 / np.maximum(error, 1e-9))
     return ratio
 
 
 def evaluate(folder: Path, dataset: Dataset, count: int, sheet: Path | None = None) -> dict[str, float]:
-    """Every figure of GOALS. Draws the pictures of unseen combinations into the file `sheet`."""
+    """Return every figure of GOALS. The file `sheet`, if given, gets the images of combinations kept from training."""
     listed = set((folder / "labels.txt").read_text(encoding="utf-8").split("\n")) - {""}
     pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
@@ -143,7 +145,7 @@ def evaluate(folder: Path, dataset: Dataset, count: int, sheet: Path | None = No
 
 
 def judge(dataset: Dataset, drawn: Sequence[Drawn]) -> dict[str, float]:
-    """Shares, in percent. A picture that the dataset holds twice counts as itself either way."""
+    """Return how many images are right, in percent. Of two equal pictures in the dataset either one is right."""
     candidates = {colour: reduced(composite(dataset.pictures, colour)) for colour in {one.colour for one in drawn}}
     found = []
     for one in drawn:
@@ -159,7 +161,7 @@ def judge(dataset: Dataset, drawn: Sequence[Drawn]) -> dict[str, float]:
 
 @torch.inference_mode()
 def measure_autoencoder(vae: Any, dataset: Dataset) -> float:
-    """Mean PSNR over the dataset, each picture on the colour of its turn, in dB."""
+    """Return the mean PSNR over the dataset in dB, with the background colours taken in turn."""
     ratios = []
     for start in range(0, len(dataset), 50):
         numbers = range(start, min(start + 50, len(dataset)))
@@ -171,7 +173,7 @@ def measure_autoencoder(vae: Any, dataset: Dataset) -> float:
 
 
 def measure_image(pipeline: Any) -> float:
-    """Seconds for one picture, the median of five after two to warm up."""
+    """Return the seconds that one image takes: the median of five, after two for warming up."""
     seconds = []
     for seed in range(7):
         began = time.perf_counter()
@@ -183,7 +185,7 @@ def measure_image(pipeline: Any) -> float:
 
 
 def measure_walks(folder: Path) -> dict[str, float]:
-    """A walk of 48 frames by the clock, then ten of 24: how far neighbours differ, and whether any frame is blank."""
+    """Return the time of a walk of 48 frames, and the steps between neighbours and blank frames of ten walks of 24."""
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         _walk(folder, Path(scratch) / "one", WALKS[:1], 48)
@@ -198,7 +200,7 @@ def measure_walks(folder: Path) -> dict[str, float]:
 
 
 def _walk(folder: Path, out: Path, walks: Sequence[tuple[str, str]], frames: int) -> render.ImageStore:
-    """Render each pair of prompts as a walk, from the first to the second and both among its frames."""
+    """Render each pair of prompts as a walk from the first to the second, both included."""
     manifest = out.with_suffix(".csv")
     rows = [f"walk-{n},{prompt},5,{frames - 1}" for n, pair in enumerate(walks) for prompt in pair]
     manifest.write_text("\n".join(["walk,prompt,seed,frames", *rows, ""]), encoding="utf-8")
@@ -207,7 +209,7 @@ def _walk(folder: Path, out: Path, walks: Sequence[tuple[str, str]], frames: int
 
 
 def draw_sheet(images: Sequence[NDArray[np.uint8]], path: Path) -> None:
-    """Images in rows of twelve, as far as they fill rows."""
+    """Write images as one PNG in rows of twelve; an incomplete last row is left out."""
     rows = [np.concatenate(images[start : start + 12], 1) for start in range(0, len(images) - 11, 12)]
     Image.fromarray(np.concatenate(rows)).save(path)
 
@@ -217,14 +219,14 @@ def _names(dataset: Dataset, picture: int) -> tuple[str, str]:
 
 
 def reduced(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """`[B, 128, 128, 3]` as means of 4×4 pixels."""
+    """Return images `[B, 128, 128, 3]` reduced to `[B, 32, 32, 3]` by averaging 4×4 pixels."""
     blocks = images.reshape(len(images), 32, 4, 32, 4, 3).astype(np.float32)
     means: NDArray[np.float32] = blocks.mean((2, 4))
     return means
 
 
 def print_figures(columns: dict[str, dict[str, float]]) -> None:
-    """A table: a figure a line, a model a column."""
+    """Print a table with a line for each figure and a column for each model."""
     print(f"{'':58}" + "".join(f"{name:>12}" for name in columns) + "    goal")
     for key, (text, goal) in GOALS.items():
         values = "".join(f"{figures[key]:12.4g}" if key in figures else f"{'':12}" for figures in columns.values())
@@ -232,14 +234,21 @@ def print_figures(columns: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "folder", type=Path, nargs="?", default=PIPELINE, help="pipeline folder (default: the one shipped)"
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True, help="folder of the dataset")
-    parser.add_argument("--pictures", type=int, default=300, help="pictures to draw; a third more for unseen ones")
-    parser.add_argument("--record", metavar="NAME", help="add the figures to figures.json")
-    parser.add_argument("--sheet", type=Path, help="draw the pictures of unseen combinations into this PNG")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=PIPELINE, help="pipeline folder to measure (default: the shipped one)"
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder for the dataset")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=300,
+        help="pictures to draw (default: 300); a third more are of combinations kept from training",
+    )
+    parser.add_argument("--record", metavar="NAME", help="add the figures to training/figures.json under this name")
+    parser.add_argument("--sheet", type=Path, help="write the pictures of combinations kept from training to this PNG")
     arguments = parser.parse_args()
     recorded: dict[str, dict[str, float]] = json.loads(FIGURES.read_text(encoding="utf-8"))
     figures = evaluate(arguments.folder, load_dataset(arguments.work / "dataset"), arguments.pictures, arguments.sheet)

@@ -1,4 +1,4 @@
-"""Fits networks to a loss: learning rate, moving average, checkpoints."""
+"""Training loop: optimizers, learning rate, moving average, checkpoints."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ CHECKPOINT_S = 120  # seconds between checkpoints
 
 @dataclass(frozen=True)
 class Stage:
-    """How one stage is trained. The learning rate rises in a twentieth of the steps and falls as a cosine."""
+    """Settings of one training stage. The learning rate warms up over 5 % of the steps and decays as a cosine."""
 
     name: str
     steps: int
     batch: int
-    learning_rate: float  # of Muon; AdamW's, for what is no matrix, is a third
+    learning_rate: float  # peak for Muon; AdamW, for weights that are no matrices, has a third
     average: float = 0.0  # decay of the exponential moving average of the weights; 0 keeps none
 
 
 @dataclass(frozen=True)
 class Training:
-    """What all stages share."""
+    """Settings that all stages share."""
 
     dataset: Dataset
-    work: Path
+    work: Path  # folder of the checkpoints
     device: torch.device
     seed: int
     pace: float  # factor on every stage's steps
 
     def draw(self, stage: Stage, step: int) -> random.Random:
-        """The step's own random numbers; torch's are seeded with them, so a resumed run repeats an unbroken one."""
+        """Return a step's own random generator and seed torch from it, so that a resumed run equals an unbroken one."""
         draw = random.Random(f"{self.seed} {stage.name} {step}")
         torch.manual_seed(draw.getrandbits(60))
         return draw
@@ -52,9 +52,10 @@ class Training:
     def fit(
         self, stage: Stage, networks: nn.ModuleDict, loss_of: Callable[[random.Random, float], Tensor]
     ) -> nn.ModuleDict:
-        """Train `networks` on `loss_of` (the step's random numbers, progress 0 … 1), or take up where it was left.
+        """Train `networks` to the end of a stage, from its last checkpoint if there is one.
 
-        Returns the networks, or their moving average.
+        `loss_of` takes the step's random generator and the progress 0 … 1. Returns the networks or, if the stage has a
+        decay, their moving average.
         """
         averaged = deepcopy(networks).requires_grad_(False) if stage.average else networks
         optimizers = _optimizers(networks, stage.learning_rate)
@@ -87,7 +88,7 @@ class Training:
 
 
 def _optimizers(networks: nn.Module, learning_rate: float) -> dict[str, torch.optim.Optimizer]:
-    """Muon for what multiplies features with features; AdamW for biases, norms, embeddings, first and last layers."""
+    """Return Muon for inner weight matrices and filters; AdamW for biases, norms, embeddings, first and last layers."""
     trained = {name: value for name, value in networks.named_parameters() if value.requires_grad}
     edges = ("conv_in", "conv_out", "quant_conv", "embeddings", "head")
     matrices = [
@@ -104,7 +105,7 @@ def _optimizers(networks: nn.Module, learning_rate: float) -> dict[str, torch.op
 
 
 def _rate(progress: float) -> float:
-    """The learning rate as a part of its peak."""
+    """Return the learning rate at a progress of 0 … 1, as a share of its peak."""
     return min(1.0, progress / 0.05 + 0.01) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -121,7 +122,7 @@ def _save(file: Path, state: dict[str, Any], step: int) -> None:
 
 
 def _load(file: Path, state: dict[str, Any], device: torch.device) -> int:
-    """Restore a checkpoint where there is one; the step to go on with."""
+    """Restore a checkpoint, if there is one, and return the step to continue with."""
     if not file.is_file():
         return 0
     saved = torch.load(file, map_location=device, weights_only=True)

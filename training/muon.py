@@ -1,4 +1,4 @@
-"""Muon, the optimizer of matrices: momentum made orthogonal (K. Jordan, kellerjordan.github.io/posts/muon, 2024)."""
+"""Muon, an optimizer for matrices: orthogonalized momentum (K. Jordan, kellerjordan.github.io/posts/muon, 2024)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Muon", "orthogonal"]
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two and more dimensions; a convolution's filter counts as one row.
+    """Muon for weights of two or more dimensions; a convolution's filter counts as one row of a matrix.
 
-    `torch.optim.Muon` takes neither convolutions nor, on most CPUs, less than ten times as long: it multiplies in
+    `torch.optim.Muon` does not take convolutions, and on most CPUs it is over ten times slower, as it multiplies in
     bfloat16. The step's root mean square is 0.2 · `lr`, about AdamW's (Liu et al. 2025, arXiv:2502.16982).
     """
 
@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of Nesterov momentum. `closure` is there for the base class and has to be None."""
+        """Take one step with Nesterov momentum. `closure` comes from the base class and must be None."""
         assert closure is None
         for group in self.param_groups:
             for weight in group["params"]:
@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: singular values of 0.7 … 1.2 after five Newton-Schulz steps."""
+    """Return roughly the nearest semi-orthogonal matrix: five Newton-Schulz steps, singular values of 0.7 … 1.2."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(5):

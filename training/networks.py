@@ -1,4 +1,4 @@
-"""The parts of the starter model, untrained: sizes and shapes."""
+"""Untrained components of the starter model: their sizes and shapes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from training.dataset import COLOURS, SIDE, STYLES
 
 __all__ = ["TOKENS", "make_autoencoder", "make_networks", "make_scheduler", "make_tokenizer"]
 
-TOKENS = 24  # the text encoder's limit
-WIDTH = 128  # the text encoder's
+TOKENS = 24  # limit of a prompt, special tokens included
+WIDTH = 128  # of the text encoder's hidden states
 CHANNELS = 8  # of the latents
-VOCABULARY = 2000
+VOCABULARY = 2000  # tokens
 
 
 def make_autoencoder() -> AutoencoderKL:
-    """2.6 M parameters, 8 channels, a side of 8 pixels to each latent; nearly without noise at first."""
+    """Return a KL autoencoder, 2.6 M parameters, factor 8, 8 channels; its latents' initial variance is near 0."""
     vae = AutoencoderKL(
         block_out_channels=(16, 32, 64, 128),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -38,10 +38,10 @@ def make_autoencoder() -> AutoencoderKL:
 
 
 def make_networks(tokenizer: Any) -> nn.ModuleDict:
-    """The UNet, 6.3 M parameters, and the text encoder, 0.8 M.
+    """Return the UNet, 6.3 M parameters, and the text encoder, 0.8 M.
 
-    The prompt reaches the UNet twice: as a sum to the timestep's embedding, which scales and shifts every residual block
-    (that is what remembers the pictures), and by cross-attention in the middle.
+    The prompt enters the UNet twice: it is added to the timestep embedding, which scales and shifts every residual block
+    (most of the memory of pictures is there), and it is attended to in the middle block.
     """
     unet = UNet2DConditionModel(
         sample_size=SIDE // 8,
@@ -53,7 +53,7 @@ def make_networks(tokenizer: Any) -> nn.ModuleDict:
         up_block_types=("UpBlock2D",) * 3,
         layers_per_block=1,
         norm_num_groups=16,
-        attention_head_dim=4,  # heads, in spite of its name
+        attention_head_dim=4,  # diffusers takes it for the number of heads, in spite of the name
         cross_attention_dim=WIDTH,
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
@@ -90,9 +90,10 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def make_tokenizer(labels: Sequence[str], folder: Path) -> Any:
-    """CLIP's tokenizer, its byte pairs merged on every caption there can be; kept in a folder and taken from there.
+    """Return CLIP's tokenizer with byte pairs merged on every possible caption; made once, then loaded from `folder`.
 
-    No seed rules its numbers: the library breaks ties between equally frequent pairs anew in every process.
+    It is kept because no seed reproduces its token numbers: the library breaks ties between equally frequent pairs
+    differently in every process.
     """
     if not folder.is_dir():
         captions = [

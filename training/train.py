@@ -1,10 +1,11 @@
-"""Trains the starter model, from npm packages to a diffusers folder.
+"""Train the starter model, from npm packages to a diffusers folder. Run from the root of a clone:
 
     pip install -e '.[train]' && python -m training.train --work build/starter
 
-Four stages, each resumed from its last checkpoint by the same command: the autoencoder; the text encoder, which learns to
-foretell the latents of what it reads; the UNet with the text encoder; the decoder once more on the fixed latents. All of
-it takes about two hours on two CPU cores, and a GPU is taken where there is one. Needs `npm`.
+Four stages: (1) the autoencoder; (2) the text encoder, which learns to predict the latents of a caption's picture; (3) the
+UNet together with the text encoder; (4) the decoder once more, on the final latents. The same command resumes each stage
+from its last checkpoint. All stages take about two hours on two CPU cores; a GPU is used if there is one. Needs the
+command `npm`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ from training.networks import TOKENS, make_autoencoder, make_networks, make_sche
 
 __all__ = ["main"]
 
-SAMPLING = {"width": SIDE, "height": SIDE, "steps": 20, "guidance": 3.0, "scheduler": "ddim"}  # what suits the model
-
+SAMPLING = {"width": SIDE, "height": SIDE, "steps": 20, "guidance": 3.0, "scheduler": "ddim"}  # sampling.json
 
 AUTOENCODER = Stage("autoencoder", steps=1700, batch=32, learning_rate=6e-3)
 TEXT = Stage("text", steps=800, batch=256, learning_rate=6e-3)
@@ -37,9 +37,9 @@ DECODER = Stage("decoder", steps=250, batch=8, learning_rate=2e-3)
 
 
 def train_autoencoder(training: Training) -> Any:
-    """Encoder and decoder: L1 of the levels and of their gradients, a little KL divergence.
+    """Train the autoencoder on L1 of pixel values and of their gradients, plus a little KL divergence.
 
-    The first three quarters see crops of 64 pixels, the rest a quarter as many whole pictures.
+    The first three quarters of the steps take crops of 64 pixels, the last quarter whole pictures, a quarter as many.
     """
     stage = AUTOENCODER
     torch.manual_seed(training.seed)
@@ -58,7 +58,7 @@ def train_autoencoder(training: Training) -> Any:
 
 
 def train_decoder(training: Training, vae: AutoencoderKL) -> AutoencoderKL:
-    """The decoder alone, on whole pictures and the latents as they are."""
+    """Train the decoder alone, on whole pictures; the encoder stays as it is."""
     stage = DECODER
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
@@ -75,7 +75,7 @@ def train_decoder(training: Training, vae: AutoencoderKL) -> AutoencoderKL:
 
 
 def train_text(training: Training, networks: nn.ModuleDict, tokenizer: Any, latents: Tensor) -> None:
-    """The text encoder and the UNet's text projection, which foretell a caption's latents through one linear layer."""
+    """Train the text encoder and the UNet's text projection to predict a caption's latents through one linear layer."""
     stage = TEXT
     torch.manual_seed(training.seed + 1)
     unet, text_encoder = networks["unet"], networks["text_encoder"]
@@ -84,14 +84,17 @@ def train_text(training: Training, networks: nn.ModuleDict, tokenizer: Any, late
 
     def loss_of(draw: random.Random, _progress: float) -> Tensor:
         captions, targets = _pairs(training, draw, stage.batch, latents)
-        foretold = head(embedding(text_encoder(_tokens(tokenizer, captions, training.device))[0]))
-        return mse_loss(foretold, targets.flatten(1))
+        predicted = head(embedding(text_encoder(_tokens(tokenizer, captions, training.device))[0]))
+        return mse_loss(predicted, targets.flatten(1))
 
     training.fit(stage, nn.ModuleDict({"text_encoder": text_encoder, "embedding": embedding, "head": head}), loss_of)
 
 
 def train_unet(training: Training, networks: nn.ModuleDict, tokenizer: Any, latents: Tensor) -> nn.ModuleDict:
-    """UNet and text encoder on v-prediction (Salimans and Ho 2022, arXiv:2202.00512), a tenth of the captions empty."""
+    """Train UNet and text encoder on v-prediction (Salimans and Ho 2022, arXiv:2202.00512), a tenth of the captions empty.
+
+    Returns the moving average of both.
+    """
     stage = UNET
     unet, text_encoder = networks["unet"], networks["text_encoder"]
     alphas = make_scheduler().alphas_cumprod.to(training.device)
@@ -99,7 +102,9 @@ def train_unet(training: Training, networks: nn.ModuleDict, tokenizer: Any, late
     def loss_of(draw: random.Random, _progress: float) -> Tensor:
         captions, targets = _pairs(training, draw, stage.batch, latents)
         captions = ["" if draw.random() < 0.1 else text for text in captions]
-        spread = (torch.arange(stage.batch) + torch.rand(stage.batch)) / stage.batch  # every part of the schedule
+        spread = (
+            torch.arange(stage.batch) + torch.rand(stage.batch)
+        ) / stage.batch  # stratified: one in each part of the schedule
         timesteps = (spread * len(alphas)).long().to(training.device)
         signal, noise_share = (x.sqrt().view(-1, 1, 1, 1) for x in (alphas[timesteps], 1 - alphas[timesteps]))
         targets = targets.contiguous(memory_format=torch.channels_last)
@@ -113,10 +118,9 @@ def train_unet(training: Training, networks: nn.ModuleDict, tokenizer: Any, late
 
 @torch.no_grad()
 def encode_dataset(training: Training, vae: AutoencoderKL) -> Tensor:
-    """Latents of every picture on every colour, `[N, 10, C, 16, 16]`.
+    """Return the latents of every picture on every colour, `[N, 10, C, 16, 16]`, at mean 0 and standard deviation 1.
 
-    The first call writes the channels' mean and deviation into the autoencoder's 1×1 convolutions, so that the latents
-    are of mean 0 and deviation 1 and `scaling_factor` is 1.
+    Changes `vae`: the channels' mean and deviation are folded into its 1×1 convolutions, so that its `scaling_factor` is 1.
     """
     encoded = []
     for start in range(0, len(training.dataset), 64):
@@ -144,31 +148,31 @@ def _normalise(vae: AutoencoderKL, mean: Tensor, deviation: Tensor) -> None:
 
 
 def _difference(got: Tensor, wanted: Tensor) -> Tensor:
-    """L1, and half the L1 of the differences between neighbouring pixels, which keeps edges."""
+    """Return L1 plus half the L1 of the differences between neighbouring pixels, which keeps edges sharp."""
     error = got - wanted
     return error.abs().mean() + 0.5 * (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean())
 
 
 def _images(training: Training, draw: random.Random, count: int, side: int) -> Tensor:
-    """Random squares of random pictures on random colours, `[count, 3, side, side]` in -1 … 1."""
-    squares = []
+    """Return random crops of random pictures on random colours, half of them mirrored, `[B, 3, side, side]` in -1 … 1."""
+    crops = []
     for _ in range(count):
         picture = training.dataset.pictures[draw.randrange(len(training.dataset))]
         top, left = draw.randint(0, SIDE - side), draw.randint(0, SIDE - side)
-        square = composite(picture[top : top + side, left : left + side], draw.choice(list(COLOURS)))
-        squares.append(square[:, ::-1] if draw.random() < 0.5 else square)
-    return _tensor(np.stack(squares), training.device)
+        crop = composite(picture[top : top + side, left : left + side], draw.choice(list(COLOURS)))
+        crops.append(crop[:, ::-1] if draw.random() < 0.5 else crop)
+    return _tensor(np.stack(crops), training.device)
 
 
 def _tensor(levels: Any, device: torch.device) -> Tensor:
-    """Images `[B, H, W, 3]` of 0 … 255 as `[B, 3, H, W]` of -1 … 1."""
+    """Return images `[B, H, W, 3]` in 0 … 255 as `[B, 3, H, W]` in -1 … 1."""
     return (torch.from_numpy(levels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
         memory_format=torch.channels_last
     )
 
 
 def _pairs(training: Training, draw: random.Random, count: int, latents: Tensor) -> tuple[list[str], Tensor]:
-    """Captions and their latents, of combinations that are not held out."""
+    """Return random captions and their latents `[B, C, 16, 16]`, none of them of a held-out combination."""
     dataset, colours = training.dataset, list(COLOURS)
     captions: list[str] = []
     chosen: list[tuple[int, int]] = []
@@ -190,7 +194,7 @@ def _tokens(tokenizer: Any, captions: list[str], device: torch.device) -> Tensor
 
 
 def train(training: Training, out: Path) -> None:
-    """Every stage, then the pipeline folder in half precision."""
+    """Run every stage, then write the pipeline to the folder `out` in half precision."""
     vae = train_autoencoder(training)
     latents = encode_dataset(training, vae)
     tokenizer = make_tokenizer(training.dataset.labels, training.work / "tokenizer")
@@ -214,11 +218,15 @@ def train(training: Training, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder of the dataset and the checkpoints")
-    parser.add_argument("--out", type=Path, help="folder of the pipeline (default: WORK/pipeline)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pace", type=float, default=1.0, help="factor on every stage's steps (default: 1)")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder for the dataset and the checkpoints")
+    parser.add_argument("--out", type=Path, help="folder to write the pipeline to (default: WORK/pipeline)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and noise (default: 0)")
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="factor on the number of steps of every stage (default: 1)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     arguments = parser.parse_args()
     if arguments.threads:
