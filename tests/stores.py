@@ -16,12 +16,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pyarrow.dataset as ds
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from render import run_job
+from render.core import Receipt, Unit
+from render.run import Summary
 from render.starter import PIPELINE
+
+if TYPE_CHECKING:
+    from render.cluster import Setup
+    from render.cluster.driver import Watch
+    from render.job import Workforce
 
 MANIFEST = """\
 walk,prompt,negative_prompt,seed,frames,steps,guidance,scheduler,kind
@@ -50,13 +60,11 @@ class Finished:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A store of one walk and five stills, by one worker. Not to be written to: see `copied`."""
-    from render import run_job
-
     folder = tmp_path_factory.mktemp("finished")
     manifest = folder / "small.csv"
     manifest.write_text(MANIFEST, encoding="utf-8")
     overrides = (*JOB, "store.unit_frames=4")
-    summary = run_job(manifest, *overrides, f"output={folder / 'out'}")
+    summary = run_here(manifest, *overrides, f"output={folder / 'out'}")
     assert (summary.frames, summary.quarantined, summary.blank) == (FRAMES, 0, 0)
     return Finished(summary.out, manifest, overrides)
 
@@ -86,6 +94,37 @@ def sibling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sampling = {"width": 64, "height": 64, "steps": 2, "guidance": 2.0, "scheduler": "euler"}
     (folder / "sampling.json").write_text(json.dumps(sampling))
     return folder
+
+
+class Here:
+    """Stands in for the cluster: one worker in this process, which has torch and diffusers loaded, and no Ray."""
+
+    ready_s = None
+
+    def __init__(self, setup: Setup, workforce: Workforce, address: str | None, deadline_s: float) -> None:
+        self._setup = setup
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def render(self, units: Iterator[Unit], watch: Watch) -> Iterator[Receipt]:
+        from render.cluster.worker import Worker
+
+        first, *others = units
+        worker = Worker(self._setup, first.group[0])
+        for future in [worker.submit(unit) for unit in (first, *others)]:
+            receipt = future.result(WAIT_S)
+            watch.frames(receipt.frames)
+            yield receipt
+        worker.close()
+
+
+def run_here(target: Path, *overrides: str) -> Summary:
+    """Do what `run_job` does with one worker, in seconds less; for tests of what is rendered, not of who renders it."""
+    with patch("render.cluster.Cluster", Here):
+        return run_job(target, *overrides)
 
 
 def pixels(out: Path) -> dict[tuple[str, int, str], str]:
