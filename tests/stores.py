@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,18 @@ ball,3d cat face,,8,,,,,1
 """
 FRAMES = 14  # of the manifest
 JOB = ("sampling.steps=12", "workers.count=1", "workers.cpus=1", "workers.batch_rows=16", "animation.formats=[gif,mp4]")
+TWO_MODELS = """\
+walk,prompt,seed,frames,model
+a,3d dog face,7,3,soft
+a,3d cat face,7,,soft
+b,3d dog face,1,,
+c,3d rocket,2,,soft
+d,3d octopus,3,,main
+e,flat red apple,4,2,
+e,flat rocket,5,,
+f,3d strawberry,6,,soft
+"""
+TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2")
 WAIT_S = 120.0  # for what takes seconds on an idle machine
 
 
@@ -123,8 +136,28 @@ class Here:
 
 def run_here(target: Path, *overrides: str) -> Summary:
     """Do what `run_job` does with one worker, in seconds less; for tests of what is rendered, not of who renders it."""
-    with patch("render.cluster.Cluster", Here):
+    with rendering_here():
         return run_job(target, *overrides)
+
+
+@contextmanager
+def rendering_here() -> Iterator[None]:
+    """Have runs do without Ray while the context lasts."""
+    with patch("render.cluster.Cluster", Here):
+        yield
+
+
+def run_two(run: Callable[..., Summary], sibling: Path, tmp: Path, *overrides: str, table: str = TWO_MODELS) -> Summary:
+    """Run a job of two models, the built-in one and `sibling`, in `tmp`; `run` is `run_job` or `run_here`."""
+    (tmp / "two.csv").write_text(table)
+    return run(
+        tmp / "two.csv",
+        *TWO_JOB,
+        "animation.formats=[]",
+        f"models.soft.id={sibling}",
+        f"output={tmp / 'out'}",
+        *overrides,
+    )
 
 
 def pixels(out: Path) -> dict[tuple[str, int, str], str]:
