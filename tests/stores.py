@@ -14,14 +14,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pyarrow.dataset as ds
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from render import run_job
+from render.core import Receipt, Unit
+from render.run import Summary
 from render.starter import PIPELINE
+
+if TYPE_CHECKING:
+    from render.cluster import Setup
+    from render.cluster.driver import Listener
+    from render.job import Workforce
 
 MANIFEST = """\
 walk,prompt,negative_prompt,seed,frames,steps,guidance,scheduler,kind
@@ -35,6 +46,18 @@ ball,3d cat face,,8,,,,,1
 """
 FRAMES = 14  # of the manifest
 JOB = ("sampling.steps=12", "workers.count=1", "workers.cpus=1", "workers.batch_rows=16", "animation.formats=[gif,mp4]")
+TWO_MODELS = """\
+walk,prompt,seed,frames,model
+a,3d dog face,7,3,soft
+a,3d cat face,7,,soft
+b,3d dog face,1,,
+c,3d rocket,2,,soft
+d,3d octopus,3,,main
+e,flat red apple,4,2,
+e,flat rocket,5,,
+f,3d strawberry,6,,soft
+"""
+TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2")
 WAIT_S = 120.0  # for what takes seconds on an idle machine
 
 
@@ -50,13 +73,11 @@ class Finished:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A store of one walk and five stills, by one worker. Not to be written to: see `copied`."""
-    from render import run_job
-
     folder = tmp_path_factory.mktemp("finished")
     manifest = folder / "small.csv"
     manifest.write_text(MANIFEST, encoding="utf-8")
     overrides = (*JOB, "store.unit_frames=4")
-    summary = run_job(manifest, *overrides, f"output={folder / 'out'}")
+    summary = run_here(manifest, *overrides, f"output={folder / 'out'}")
     assert (summary.frames, summary.quarantined, summary.blank) == (FRAMES, 0, 0)
     return Finished(summary.out, manifest, overrides)
 
@@ -86,6 +107,57 @@ def sibling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sampling = {"width": 64, "height": 64, "steps": 2, "guidance": 2.0, "scheduler": "euler"}
     (folder / "sampling.json").write_text(json.dumps(sampling))
     return folder
+
+
+class Here:
+    """Stands in for the cluster: one worker in this process, which has torch and diffusers loaded, and no Ray."""
+
+    ready_s = None
+
+    def __init__(self, setup: Setup, workforce: Workforce, address: str | None, deadline_s: float) -> None:
+        self._setup = setup
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def render(self, units: Iterator[Unit], listener: Listener) -> Iterator[Receipt]:
+        from render.cluster.worker import Worker
+
+        first, *others = units
+        worker = Worker(self._setup, first.group[0])
+        for future in [worker.submit(unit) for unit in (first, *others)]:
+            receipt = future.result(WAIT_S)
+            listener.frames(receipt.frames)
+            yield receipt
+        worker.close()
+
+
+def run_here(target: Path, *overrides: str) -> Summary:
+    """Do what `run_job` does with one worker, in seconds less; for tests of what is rendered, not of who renders it."""
+    with rendering_here():
+        return run_job(target, *overrides)
+
+
+@contextmanager
+def rendering_here() -> Iterator[None]:
+    """Have runs do without Ray while the context lasts."""
+    with patch("render.cluster.Cluster", Here):
+        yield
+
+
+def run_two(run: Callable[..., Summary], sibling: Path, tmp: Path, *overrides: str, table: str = TWO_MODELS) -> Summary:
+    """Run a job of two models, the built-in one and `sibling`, in `tmp`; `run` is `run_job` or `run_here`."""
+    (tmp / "two.csv").write_text(table)
+    return run(
+        tmp / "two.csv",
+        *TWO_JOB,
+        "animation.formats=[]",
+        f"models.soft.id={sibling}",
+        f"output={tmp / 'out'}",
+        *overrides,
+    )
 
 
 def pixels(out: Path) -> dict[tuple[str, int, str], str]:

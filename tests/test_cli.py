@@ -1,25 +1,21 @@
-"""The command line: exit codes, what goes to which stream, and how little is loaded for it."""
+"""The command line: exit codes, plans, help, and how little is loaded for it."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import pty
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from stores import JOB, MANIFEST, Finished, command, environment, run_command
+from stores import JOB, MANIFEST, Finished, run_command
 
-from render import cli, progress
+from render import cli
 from render.cli import main
 from render.core.errors import RunError
 from render.models.model import Model, resolve_model
@@ -325,134 +321,6 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     said = capsys.readouterr().out
     assert all(re.search(rf"^ +{name} ", said, re.MULTILINE) for name in COMMANDS)
-
-
-# Progress.
-
-
-def prepared(frames: int = 10, *warnings: str) -> Any:
-    return SimpleNamespace(warnings=warnings, counts=SimpleNamespace(frames=frames))
-
-
-def play(report: Any, done_before: int = 0) -> None:
-    """A run of ten frames, as a report sees it."""
-    try:
-        report.begin(prepared(10, "row 2: [odd]"), done_before)
-        report.frames(0)
-        report.frames(4)
-        report.lost("it [died]")
-        report.frames(6 - done_before)
-        report.animating(1)
-        report.animation(Path("a.gif"))
-    finally:
-        report.close()
-
-
-def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    play(progress._Lines())
-    said = capsys.readouterr()
-    assert said.out == ""
-    lines = said.err.splitlines()
-    assert lines[:2] == ["warning: row 2: [odd]", "10 frames; starting workers"]
-    assert "warning: a worker is replaced, what it had is rendered again: it [died]" in lines
-    assert any(line.startswith("10/10 frames, ") for line in lines)
-    assert "1 animations" in lines[-1]
-    assert not re.search(r"[\r\x1b]", said.err)
-
-
-def test_lines_of_a_resumed_run(capsys: pytest.CaptureFixture[str]) -> None:
-    play(progress._Lines(), done_before=3)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[1] == "10 frames, 3 of them done before; starting workers"
-    assert any(line.startswith("10/10 frames, ") for line in lines)
-
-
-def test_lines_are_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One a ten seconds, however often frames are finished."""
-    now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    report = progress._Lines()
-    report.begin(prepared(1000), 0)
-    for _ in range(100):
-        now += 0.5
-        report.frames(1)
-    assert len(capsys.readouterr().err.splitlines()) <= 1 + 50 / 10 + 1
-
-
-def read_terminal(descriptor: int) -> str:
-    """What was written to a pseudo-terminal until its other side was closed."""
-    said = b""
-    try:
-        while chunk := os.read(descriptor, 4096):
-            said += chunk
-    except OSError:  # EIO: nobody holds the other side any more
-        pass
-    os.close(descriptor)
-    return said.decode()
-
-
-BARS = """
-from pathlib import Path
-from types import SimpleNamespace
-from render import progress
-report = progress.make_report()
-report.begin(SimpleNamespace(warnings=("row 2: [odd]",), counts=SimpleNamespace(frames=10)), 0)
-report.frames(4)
-report.lost("it [died]")
-report.frames(6)
-report.animating(1)
-report.animation(Path("a.gif"))
-report.close()
-print(type(report).__name__)
-"""
-
-
-def test_bars_on_a_terminal() -> None:
-    ours, theirs = pty.openpty()
-    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    run = subprocess.Popen(
-        [sys.executable, "-c", BARS], stdout=subprocess.PIPE, stderr=theirs, text=True, env=variables
-    )
-    os.close(theirs)
-    said = read_terminal(ours)
-    assert run.communicate()[0] == "_Bars\n"
-    assert run.returncode == 0
-    plain = re.sub(r"\x1b\[[\d;]*m", "", said)
-    assert "warning: row 2: [odd]" in plain
-    assert "is replaced, what it had is rendered again: it [died]" in plain
-    assert "10/10" in said
-    assert "1/1" in said
-    assert said.count("\x1b[?25h") >= said.count("\x1b[?25l") > 0, "the cursor is left hidden"
-
-
-def test_no_bars_off_a_terminal() -> None:
-    done = subprocess.run([sys.executable, "-c", BARS], capture_output=True, text=True, check=True)
-    assert done.stdout == "_Lines\n"
-    assert "\x1b" not in done.stderr
-
-
-def test_a_whole_run_says_nothing_but_its_own(manifest: Path, tmp_path: Path, short_tmp: Path) -> None:
-    """Neither Ray nor the libraries of the workers talk into it."""
-    manifest.write_text("walk,prompt,seed,frames\nball,3d dog,1,2\nball,3d cat,1,\n", encoding="utf-8")
-    out = tmp_path / "out"
-    done = subprocess.run(
-        command("run", manifest, *JOB[1:], "sampling.steps=2", f"output={out}"),
-        env=environment(short_tmp),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    own = r"(\d+ frames; starting workers|\d+/3 frames, .*|frames are done; .*|\d+ animations.*)"
-    assert [line for line in done.stderr.splitlines() if not re.fullmatch(own, line)] == []
-    assert done.stdout.splitlines() == [
-        "animation  out/animations/ball.gif",
-        "animation  out/animations/ball.mp4",
-        "sheet      out/sheets/walk/ball.png",
-        "dataset    out/data  (3 images)",
-        "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
-    ]
 
 
 def test_animate_prints_what_it_writes(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from stores import run_here
 
 import render
 from render.job.config import load_job
@@ -66,7 +67,7 @@ def test_the_starter_notice_is_shipped() -> None:
 def test_examples_render(tmp_path: Path, job: str, sheets: set[str]) -> None:
     """Small, and all of it."""
     small = ("sampling.steps=2", "sampling.width=32", "sampling.height=32", "animation.formats=[]")
-    summary = render.run_job(ROOT / "jobs" / f"{job}.yaml", *small, f"output={tmp_path / 'out'}")
+    summary = run_here(ROOT / "jobs" / f"{job}.yaml", *small, f"output={tmp_path / 'out'}")
     planned = render.plan_job(ROOT / "manifests" / job, *small).counts.frames
     assert (summary.quarantined, summary.frames) == (0, planned)
     found = {str(path.relative_to(tmp_path / "out" / "sheets")) for path in summary.sheets}

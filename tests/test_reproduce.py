@@ -13,9 +13,9 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from stores import Finished
+from stores import Finished, run_here
 
-from render import StoreError, open_store, run_job
+from render import StoreError, open_store
 from render.cli import main
 from render.reproduce import reproduce_frame
 from render.store.ledger import Ledger
@@ -45,7 +45,7 @@ def test_frames_of_every_motion_have_the_stored_bits(tmp_path: Path) -> None:
     manifest = tmp_path / "moving.csv"
     manifest.write_text(table)
     small = ("sampling.steps=3", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")
-    out = run_job(manifest, *small, "animation.formats=[gif]", f"output={tmp_path / 'out'}").out
+    out = run_here(manifest, *small, "animation.formats=[gif]", f"output={tmp_path / 'out'}").out
     store = open_store(out)
     assert {name: len(store.frames(name)) for name in store.walks} == {
         "g": 4,

@@ -1,16 +1,12 @@
-"""Whole runs: the same bits from any number of workers, whatever interrupts them, in files that anybody can open."""
+"""Whole runs: every frame once, in files that anybody can open, and nothing touched that is not the run's own."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +15,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-import ray
 import yaml
-from pipelines import make_pipeline
-from stores import (
-    FRAMES,
-    JOB,
-    MANIFEST,
-    Finished,
-    command,
-    environment,
-    pixels,
-    processes_of,
-    run_command,
-    snapshot,
-    wait_until,
-)
+from stores import FRAMES, MANIFEST, TWO_JOB, Finished, pixels, run_here, run_two, snapshot
 
 from render import ModelError, StoreError, open_store, run_job
 from render.cli import main
-from render.cluster.driver import _Actor
-from render.cluster.worker import Progress, Setup
-from render.core.unit import Receipt, Unit
 from render.output.animations import write_file
 from render.resume import stored_manifest
-from render.run import Summary, animate_store
+from render.run import animate_store
 from render.starter import PIPELINE
 from render.store.ledger import Ledger
 
@@ -55,108 +34,12 @@ def test_store_holds_every_frame_once(finished: Finished) -> None:
     assert [len(open_store(finished.out).frames(walk)) for walk in open_store(finished.out).walks] == [9, 1, 1, 1, 1, 1]
 
 
-def test_two_workers_give_the_same_pixels(finished: Finished, tmp_path: Path) -> None:
-    summary = run_job(
-        finished.manifest, *finished.overrides, "workers.count=2", "animation.formats=[]", f"output={tmp_path / 'out'}"
-    )
-    assert summary.animations == ()
-    assert pixels(summary.out) == pixels(finished.out)
-
-
 def test_a_walk_begins_and_ends_on_the_stills_of_its_keyframes(finished: Finished) -> None:
     store = open_store(finished.out)
     for index, still in ((0, "still-000003"), (8, "still-000004")):
         frame, picture = store.frame("ball", index), store.frame(still)
         assert frame.row["sha256"] == picture.row["sha256"]
         assert frame.data == picture.data
-
-
-# Interrupted runs. One-frame units in pairs keep the run busy for several seconds after its first commit.
-
-
-@pytest.fixture
-def small_units(finished: Finished, tmp_path: Path) -> tuple[object, ...]:
-    """Arguments of a run that commits often."""
-    return "run", finished.manifest, *JOB, "store.unit_frames=1", "animation.formats=[]", f"output={tmp_path / 'out'}"
-
-
-def start(tmp: Path, arguments: tuple[object, ...]) -> subprocess.Popen[str]:
-    """A run as the leader of its own process group."""
-    return subprocess.Popen(
-        command(*arguments),
-        env=environment(tmp),
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def commits(out: Path) -> set[str]:
-    return {path.name for path in (out / ".run" / "commits").glob("[!.]*.json")}
-
-
-def wait_for_commit(run: subprocess.Popen[str], out: Path) -> None:
-    wait_until(lambda: commits(out) or run.poll() is not None, "the first commit")
-    assert run.poll() is None, run.communicate()
-
-
-def check_complete(out: Path, reference: Path) -> None:
-    """Everything is there once, as in an undisturbed run, and nothing else."""
-    assert pixels(out) == pixels(reference)
-    assert {path.name for path in (out / "data").iterdir()} == {receipt.file for receipt in Ledger(out).receipts()}
-    assert not list((out / ".run" / "scratch").iterdir())
-    assert main(["verify", str(out)]) == 0
-
-
-def test_kill_and_resume(finished: Finished, small_units: tuple[object, ...], tmp_path: Path, short_tmp: Path) -> None:
-    out = tmp_path / "out"
-    with start(short_tmp, small_units) as run:
-        wait_for_commit(run, out)
-        os.killpg(run.pid, signal.SIGKILL)
-    wait_until(lambda: not processes_of(short_tmp), "the end of every process of the run")
-    before = commits(out)
-    assert 1 <= len(before) < FRAMES
-    kept = {name: (out / ".run" / "commits" / name).read_bytes() for name in before}
-    assert main(["verify", str(out)]) == 1
-    (out / "data" / "train-00099-of-00014-deadbeef.parquet").write_bytes(b"of a worker that died before its commit")
-
-    resumed = run_command(short_tmp, *small_units)
-    assert resumed.returncode == 0, resumed.stderr
-    assert f"{FRAMES} frames, {len(before)} of them done before" in resumed.stderr
-    assert {name: (out / ".run" / "commits" / name).read_bytes() for name in before} == kept
-    check_complete(out, finished.out)
-    assert not processes_of(short_tmp)
-
-
-@pytest.mark.parametrize(("kill", "sent"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
-def test_interrupt_and_resume(
-    finished: Finished,
-    small_units: tuple[object, ...],
-    tmp_path: Path,
-    short_tmp: Path,
-    kill: Callable[[int, int], None],
-    sent: signal.Signals,
-) -> None:
-    """Ctrl-C goes to all processes of a run, SIGTERM to the first of them."""
-    out = tmp_path / "out"
-    with start(short_tmp, small_units) as run:
-        wait_for_commit(run, out)
-        kill(run.pid, sent)
-        _, said = run.communicate(timeout=60)
-    assert run.returncode == 1
-    assert said.endswith("render: stopped. What is committed stays; the same command resumes.\n")
-    assert "Traceback" not in said
-    assert "***" not in said  # as Ray's own handler writes
-    wait_until(lambda: not processes_of(short_tmp), "the end of every process of the run")
-    assert not list(short_tmp.glob("render-*")), "Ray's files are left"
-    before = commits(out)
-    assert 1 <= len(before) < FRAMES
-
-    resumed = run_command(short_tmp, *small_units)
-    assert resumed.returncode == 0, resumed.stderr
-    assert before <= commits(out)
-    check_complete(out, finished.out)
 
 
 # What is refused, and what is left alone.
@@ -404,187 +287,27 @@ def test_animations_carry_walk_prompts_and_job(finished: Finished) -> None:
 
 # Several models.
 
-TWO_MODELS = """\
-walk,prompt,seed,frames,model
-a,3d dog face,7,3,soft
-a,3d cat face,7,,soft
-b,3d dog face,1,,
-c,3d rocket,2,,soft
-d,3d octopus,3,,main
-e,flat red apple,4,2,
-e,flat rocket,5,,
-f,3d strawberry,6,,soft
-"""
-TWO_JOB = ("sampling.steps=2", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2")
-
-
-class Telling(_Actor):
-    """A worker that writes down which models it loads.
-
-    Where a file `together` lies beside the output, it renders once the driver knows as many workers to be up as that says.
-    """
-
-    def __init__(self, setup: Setup, model: str) -> None:
-        from render.cluster.worker import Worker
-
-        load = Worker._load
-
-        def told(worker: Worker, name: str) -> Any:
-            with (setup.out.parent / "loads").open("a") as file:
-                file.write(f"{os.getpid()} {name}\n")
-            return load(worker, name)
-
-        Worker._load = told  # type: ignore[method-assign]
-        super().__init__(setup, model)
-        self._folder, self._asked = setup.out.parent, 0
-
-    async def render(self, unit: Unit) -> Receipt:
-        wanted = self._folder / "together"
-        while wanted.exists() and len(list(self._folder.glob("up-*"))) < int(wanted.read_text()):
-            await asyncio.sleep(0.02)
-        return await super().render(unit)
-
-    async def progress(self) -> Progress:
-        """A second question says that the first answer, which tells that the worker is up, has reached the driver."""
-        self._asked += 1
-        if self._asked == 2:
-            (self._folder / f"up-{os.getpid()}").touch()
-        return await super().progress()
-
-
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[], list[list[str]]]]:
-    """What the workers of runs with outputs in tmp_path have loaded since it was last asked: models in order, by worker.
-
-    The runs of a test share one Ray.
-    """
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("render.cluster.driver._Actor", Telling)
-
-    def asked() -> list[list[str]]:
-        file, by_worker = tmp_path / "loads", dict[str, list[str]]()
-        for line in file.read_text().splitlines() if file.exists() else ():
-            worker, model = line.split()
-            by_worker.setdefault(worker, []).append(model)
-        file.unlink(missing_ok=True)
-        return sorted(by_worker.values())
-
-    yield asked
-    ray.shutdown()
-
-
-def run_two(sibling: Path, tmp: Path, *overrides: str, table: str = TWO_MODELS) -> Summary:
-    (tmp / "two.csv").write_text(table)
-    return run_job(
-        tmp / "two.csv",
-        *TWO_JOB,
-        "animation.formats=[]",
-        f"models.soft.id={sibling}",
-        f"output={tmp / 'out'}",
-        *overrides,
-    )
-
-
-def test_two_models_in_one_manifest(
-    sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The same bits as from a job for each, each loaded once; and a resume loads what it needs."""
-    out = run_two(sibling, tmp_path).out
-    assert loads() == [["soft", "main"]]
-    assert main(["verify", str(out)]) == 0
-    rows = ds.dataset(out / "data").to_table(["walk", "frame", "model", "width", "sampler", "prompt"]).to_pylist()
-    assert {(row["model"], row["width"], row["sampler"]) for row in rows} == {
-        ("starter", 128, "ddim"),
-        (str(sibling), 64, "euler"),
-    }
-    assert {row["walk"] for row in rows if row["model"] == "starter"} == set("bde")
-    body = (out / "README.md").read_text()
-    for model in json.loads((out / ".run" / "plan.json").read_text())["targets"].values():
-        assert model["fingerprint"] in body
-
-    together = pixels(out)
-    header, *lines = TWO_MODELS.splitlines(keepends=True)
-    alone = {}
-    for soft, override in ((True, f"model.id={sibling}"), (False, "model.id=starter")):
-        own = [line.replace(",soft", ",") for line in lines if line.endswith(",soft\n") == soft]
-        (tmp_path / str(soft)).mkdir()
-        alone |= pixels(run_two(sibling, tmp_path / str(soft), override, table="".join([header, *own])).out)
-    assert alone == together
-    assert len(set(together.values())) == len(together) == 11
-
-    record = max((out / ".run" / "commits").iterdir())  # of the last unit: the main model's
-    record.unlink()
-    assert main(["verify", str(out)]) == 1
-    assert pixels(run_two(sibling, tmp_path).out) == together
-    assert loads() == [["main"]]
-    assert main(["verify", str(out)]) == 0
-
-
-def test_two_workers_change_models_rarely(sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
-    """Both are up before the first unit is done; else the first to be up does what the other was given, model by model."""
-    (tmp_path / "together").write_text("2")
-    run_two(sibling, tmp_path, "workers.count=2", "store.unit_frames=1")
-    by_worker = loads()
-    assert len(by_worker) == 2
-    assert all(len(models) <= 2 and len(set(models)) == len(models) for models in by_worker)
-
 
 def test_another_second_model_is_refused(sibling: Path, tmp_path: Path) -> None:
     mine = shutil.copytree(sibling, tmp_path / "mine")
-    run_two(mine, tmp_path)
+    run_two(run_here, mine, tmp_path)
     before = snapshot(tmp_path / "out")
     with pytest.raises(StoreError, match=r"\n  models\.soft\.tile_above: 2048 then, 64 now\n"):
-        run_two(mine, tmp_path, "models.soft.tile_above=64")
+        run_two(run_here, mine, tmp_path, "models.soft.tile_above=64")
     weights = mine / "unet" / "diffusion_pytorch_model.safetensors"
     shutil.copy(PIPELINE / "unet" / weights.name, weights)
     with pytest.raises(StoreError, match=r"\n  model soft: [0-9a-f]{16} then, [0-9a-f]{16} now\n"):
-        run_two(mine, tmp_path)
+        run_two(run_here, mine, tmp_path)
     assert snapshot(tmp_path / "out") == before
 
 
 def test_a_model_that_no_row_uses_needs_no_weights(sibling: Path, tmp_path: Path) -> None:
     bare = shutil.copytree(sibling, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     (tmp_path / "one.csv").write_text("prompt\n3d dog face\n")
-    summary = run_job(tmp_path / "one.csv", *TWO_JOB, f"models.soft.id={bare}", f"output={tmp_path / 'out'}")
+    summary = run_here(tmp_path / "one.csv", *TWO_JOB, f"models.soft.id={bare}", f"output={tmp_path / 'out'}")
     assert summary.frames == 1
     with pytest.raises(
         ModelError, match=r"^models\.soft: .*required safetensors weights in text_encoder/, got no weights"
     ):
-        run_two(bare, tmp_path, f"output={tmp_path / 'other'}")
+        run_two(run_here, bare, tmp_path, f"output={tmp_path / 'other'}")
     assert not (tmp_path / "other").exists()
-
-
-THREE_FAMILIES = """\
-walk,prompt,seed,frames,steps,model,guidance,true_guidance
-f,a red fox,1,2,2,flux,2.0,1.0
-f,a blue boat,2,,2,flux,4.0,3.0
-s,a red fox,1,,2,sd3,4.0,
-x,a red fox,1,,2,xl,4.0,1
-"""
-
-
-def test_three_families_in_one_manifest(tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
-    """The guidance of each is what its network takes it for, in the recipe and in the store's column."""
-    for name, variant in {"flux": "flux-dev", "sd3": "sd3", "xl": "sdxl"}.items():
-        make_pipeline(variant, tmp_path / name)
-    models = [f"models.{name}.id={tmp_path / name}" for name in ("flux", "sd3", "xl")]
-    (tmp_path / "three.csv").write_text(THREE_FAMILIES)
-    sizes = ("sampling.width=80", "sampling.height=80", "models.flux.tile_above=64", "models.xl.tile_above=null")
-    summary = run_job(
-        tmp_path / "three.csv", *TWO_JOB, "animation.formats=[]", *models, *sizes, f"output={tmp_path / 'out'}"
-    )
-    assert (summary.frames, summary.quarantined, summary.blank) == (5, 0, 0)
-    assert loads() == [["flux", "sd3", "xl"]]
-    assert main(["verify", str(summary.out)]) == 0
-    store = open_store(summary.out)
-    said = [(frame.row["cfg"], json.loads(frame.row["recipe"])) for walk in "fsx" for frame in store.frames(walk)]
-    assert [(cfg, recipe["guidance"], recipe.get("embedded_guidance")) for cfg, recipe in said] == [
-        (2.0, 1.0, 2.0),
-        (3.0, 2.0, 3.0),
-        (4.0, 3.0, 4.0),
-        (4.0, 4.0, None),
-        (4.0, 4.0, None),
-    ]
-    assert [recipe["scheduler"] for _, recipe in said] == ["flow-euler"] * 4 + ["euler"]
-    assert [recipe.get("tiled", False) for _, recipe in said] == [True] * 3 + [False] * 2

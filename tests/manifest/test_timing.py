@@ -9,9 +9,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from stores import run_here
 
 import render.manifest.timing
-from render import ManifestError, open_store, plan_job, run_job
+from render import ManifestError, open_store, plan_job
 from render.core.blend import Mix
 from render.core.errors import JobError
 from render.core.recipe import Recipe, Target
@@ -210,7 +211,7 @@ def test_a_film_with_sound(folder: Path, tmp_path: Path) -> None:
     """It plays once, from the first keyframe's time; the folder keeps the sound, wherever it is animated next."""
     text = "walk,prompt,seed,audio,time_s,easing\nw,3d dog face,1,drums.flac,1,onsets\nw,3d cat face,1,,2,\n"
     path = manifest(folder, text)
-    out = run_job(
+    out = run_here(
         path, *SMALL, "animation.formats=[mp4,gif]", "animation.subtitles=true", f"output={tmp_path / 'o'}"
     ).out
     film = out / "animations" / "w.mp4"
@@ -234,7 +235,7 @@ def test_missing_frames_do_not_take_a_film_out_of_time(folder: Path, tmp_path: P
     ends = ("w,3d dog face,drums.flac,7\nw,3d rocket,,\n", "v,3d dog face,,7\nv,3d rocket,,\n")
     path = manifest(folder, f"walk,prompt,audio,frames\n{''.join(ends)}")
     overrides = (*SMALL, "store.unit_frames=2", "animation.formats=[apng]", f"output={tmp_path / 'o'}")
-    out = run_job(path, *overrides).out
+    out = run_here(path, *overrides).out
     for unit in (0, 2, 5):  # frames 0, 1, 4 and 5 of w, 2 and 3 of v
         (out / ".run" / "commits" / f"{unit:05d}.json").unlink()
     animate_store(out)
@@ -249,6 +250,6 @@ def test_missing_frames_do_not_take_a_film_out_of_time(folder: Path, tmp_path: P
 def test_a_rate_too_high_for_a_gif_is_told_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
     text = "walk,prompt,fps,frames\nw,a,60,2\nw,b,,\n"
     path = manifest(folder, text)
-    out = run_job(path, *SMALL, "animation.formats=[mp4]", f"output={tmp_path / 'o'}").out
+    out = run_here(path, *SMALL, "animation.formats=[mp4]", f"output={tmp_path / 'o'}").out
     with pytest.raises(JobError, match="required none of gif, for walk 'w' has over 50 fps"):
         animate_store(out, "animation.formats=[mp4,gif]")

@@ -10,8 +10,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 import pytest
+from stores import run_here
 
-from render import ManifestError, StoreError, open_store, plan_job, run_job
+from render import ManifestError, StoreError, open_store, plan_job
 from render.core.blend import Image, Mix
 from render.core.recipe import Recipe
 from render.media.images import PIXELS_MAX, image_fault, read_image
@@ -45,7 +46,7 @@ def test_a_walk_between_images(folder: Path, tmp_path: Path) -> None:
     """Its ends are the stills of its images; the recipe names files by their place below the root and their content."""
     rows = "w,a dog,1,3,red.png,0.5\nw,a dog,1,,deep/grey.jpg,1\n,a dog,1,,red.png,0.5\n,a dog,1,,deep/grey.jpg,1\n"
     path = manifest(folder, "walk,prompt,seed,frames,image,strength\n" + rows)
-    out = run_job(path, *SMALL, "animation.formats=[]", f"output={tmp_path / 'out'}").out
+    out = run_here(path, *SMALL, "animation.formats=[]", f"output={tmp_path / 'out'}").out
     store = open_store(out)
     frames = list(store.frames("w"))
     recipes = [Recipe.from_json(frame.row["recipe"]) for frame in frames]
@@ -73,7 +74,7 @@ def test_a_walk_between_images(folder: Path, tmp_path: Path) -> None:
 
 def test_a_weak_start_stays_near_its_image(folder: Path, tmp_path: Path) -> None:
     path = manifest(folder, "prompt,seed,image,strength\n3d dog face,1,red.png,0.1\n3d dog face,1,red.png,1\n")
-    store = open_store(run_job(path, *SMALL, "sampling.steps=10", f"output={tmp_path / 'out'}").out)
+    store = open_store(run_here(path, *SMALL, "sampling.steps=10", f"output={tmp_path / 'out'}").out)
     near, far = (np.asarray(store.frame(f"still-{row:06d}").image()).astype(float) for row in (1, 2))
     assert np.abs(near - (200, 30, 30)).mean() < np.abs(far - (200, 30, 30)).mean() / 2
 

@@ -12,8 +12,9 @@ from unittest.mock import MagicMock
 import numpy as np
 import PIL.Image
 import pytest
+from stores import run_here
 
-from render import ManifestError, open_store, plan_job, run_job
+from render import ManifestError, open_store, plan_job
 from render.cli import main
 from render.job.settings import override
 from render.job.sweep import UNSWEPT, parse_sweep
@@ -33,7 +34,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two stills and a walk at six points."""
     folder = tmp_path_factory.mktemp("swept")
     (folder / "m.csv").write_text("walk,prompt,frames,images\n,3d dog face,,2\n,flat red apple,,\nw,a,2,\nw,b,,\n")
-    run_job(
+    run_here(
         folder / "m.csv",
         *SMALL,
         SWEEP,
