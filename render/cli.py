@@ -156,7 +156,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         ],
         "walks": counts.walks,
         "stills": counts.stills,
-        "sweep": prepared.sweep,
+        "sweep": prepared.job.sweep.count,
         "frames": counts.frames,
         "units": plan.units,
         "pixels": counts.pixels,

@@ -47,7 +47,6 @@ class Prepared:
     workforce: Workforce
     plan: Plan
     warnings: tuple[str, ...]
-    sweep: int = 1  # points
 
     @property
     def expected_bytes(self) -> int:
@@ -75,7 +74,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
     plan = replace(plan, threads=workforce.threads)
-    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)), job.sweep.count)
+    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)))
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:

@@ -40,11 +40,12 @@ class Reproduction:
         return self.sha256 == self.sha256_now
 
 
-def reproduce_frame(out: Path, key: str) -> Reproduction:
+def reproduce_frame(out: str | Path, key: str) -> Reproduction:
     """Render a stored frame again, at its recorded batch size, dtype and threads. `key` may be its first digits.
 
     Raises StoreError when no frame or several have such a key, or when the job's models are not those of then.
     """
+    out = Path(out)
     row = _row(out, key)
     recipe, job, plan = Recipe.from_json(row["recipe"]), stored_job(out), load_plan(out)
     names = [name for name, target in plan.targets.items() if target.fingerprint == recipe.model]

@@ -30,8 +30,9 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-def verify_store(out: Path) -> Verdict:
+def verify_store(out: str | Path) -> Verdict:
     """Check an output folder against its plan, to the last pixel. Raises StoreError when `out` is not an output folder."""
+    out = Path(out)
     plan, manifest, ledger = load_plan(out), stored_manifest(out), Ledger(out)
     problems, frames = [], 0
     if manifest.fingerprint != plan.fingerprint["manifest"]:

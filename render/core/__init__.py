@@ -1,4 +1,9 @@
-"""core."""
+"""The values and words that every room shares: recipes, walks, frames, units, receipts, blends, columns, errors.
+
+Frozen dataclasses and small functions of the standard library alone, so that `import render` takes no time. Promises: a
+recipe's canonical JSON, and with it the key of a stored frame, stays the same for the same picture; files written through
+`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns.
+"""
 
 from __future__ import annotations
 

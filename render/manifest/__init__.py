@@ -1,4 +1,9 @@
-"""manifest."""
+"""From a table to walks: CSV, Parquet or DataFrame, every default filled in, every bad cell and row reported at once.
+
+`table.py` reads columns as they are, `cells.py` and `rules.py` hold the rules of single cells, `checks.py` those between
+rows, `read.py` applies them in order. Promises: nothing is repaired in silence and no setting is lost; a manifest that was
+stored reads back as it was, without a second check; one fingerprint for one content, whatever the file's format.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded model: its diffusers folder `pipeline/`, and the code that makes and measures it."""
+"""The embedded model: its diffusers folder `pipeline/`. The code that makes and measures it is in `training/`."""
 
 from __future__ import annotations
 

@@ -52,13 +52,14 @@ class Expansion:
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
 
 
-def expand_templates(source: Path, target: Path, expansion: Expansion) -> int:
-    """Write a manifest with the prompts of all templates; returns their number.
+def expand_templates(source: str | Path, target: str | Path, expansion: Expansion) -> int:
+    """Write a manifest with the prompts of all templates, and return their number.
 
     The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
     lines and lines that begin with # are skipped. The other columns are copied. Raises ManifestError with every bad row,
     and JobError for a target that can't be written.
     """
+    source, target = Path(source), Path(target)
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
