@@ -157,9 +157,9 @@ class Cluster:
         ):
             if self._may_start(count) and all(worker.units for worker in self._workers):
                 self._workers.append(self._start_worker(unit))
-            loads = [(len(worker.units), worker.model != unit.group[0]) for worker in self._workers]
+            loads = [(len(worker.units), worker.model != unit.model) for worker in self._workers]
             worker = self._workers[loads.index(min(loads))]
-            worker.model = unit.group[0]
+            worker.model = unit.model
             if not worker.units:
                 worker.progress_s = time.monotonic()
             worker.units[worker.actor.render.remote(unit)] = unit
@@ -200,9 +200,9 @@ class Cluster:
         actor_class = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(
             _Actor
         )
-        actor: Any = actor_class.remote(self._setup, unit.group[0])
+        actor: Any = actor_class.remote(self._setup, unit.model)
         first_poll = actor.progress.remote()  # is answered before any unit is done, as soon as the worker is up
-        return _WorkerState(actor, unit.group[0], poll=first_poll)
+        return _WorkerState(actor, unit.model, poll=first_poll)
 
     def _collect(self, ref: Any, listener: Listener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""

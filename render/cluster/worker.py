@@ -80,7 +80,7 @@ class _UnitInFlight:
 
     @property
     def model(self) -> str:
-        return self.unit.group[0]
+        return self.unit.model
 
 
 _LaneKey = tuple[Group, int]  # (model, width, height), batch size in network inputs

@@ -89,7 +89,7 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     asked = dict.fromkeys(plan.batch_rows, 0)
     for unit in units:
         assert {(unit.model, f.recipe.width, f.recipe.height) for f in unit.frames} == {unit.group}
-        assert {frame.recipe.model for frame in unit.frames} == {TARGETS[unit.group[0]].fingerprint}
+        assert {frame.recipe.model for frame in unit.frames} == {TARGETS[unit.model].fingerprint}
         assert 0 < len(unit.frames) <= plan.unit_frames[unit.group]
         assert unit.batch_rows == plan.batch_rows[unit.group]
         assert unit.of == plan.units
@@ -98,7 +98,7 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     expected = [(f.walk, f.index) for walk in walks for f in frames_of(walk, TARGETS[walk.model])]
     assert placed == sorted(expected)
     assert [unit.id for unit in units] == [f"{number:05d}" for number in range(plan.units)]
-    assert [model for model, _ in groupby(unit.group[0] for unit in units)] == list(plan.targets)
+    assert [model for model, _ in groupby(unit.model for unit in units)] == list(plan.targets)
     assert units == list(plan_units(lambda: iter(walks), plan))
     for group, rows in plan.batch_rows.items():
         assert 1 <= rows <= (limits.batch_rows or 64)
@@ -120,7 +120,7 @@ def test_units_come_model_by_model(make_keyframe: MakeKeyframe) -> None:
     walks = [Walk(f"w{i}", (make_keyframe(),), 64, 64, still=True, model=("xl", "main")[i % 2]) for i in range(6)]
     plan = plan_for(walks, Limits(None, 2, False, "png"))
     units = list(plan_units(lambda: walks, plan))
-    assert [(unit.group[0], [frame.walk for frame in unit.frames]) for unit in units] == [
+    assert [(unit.model, [frame.walk for frame in unit.frames]) for unit in units] == [
         ("xl", ["w0", "w2"]),
         ("xl", ["w4"]),
         ("main", ["w1", "w3"]),
