@@ -47,6 +47,7 @@ def test_the_starter_notice_is_shipped() -> None:
     assert "Microsoft" in (ROOT / "render" / "starter" / "pipeline" / "NOTICE").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "sheets"),
     [

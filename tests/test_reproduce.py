@@ -23,6 +23,7 @@ from render.store.ledger import Ledger
 pytest_plugins = ["stores"]
 
 
+@pytest.mark.slow
 def test_every_frame_has_the_stored_bits(finished: Finished) -> None:
     """Of a walk, of stills, rendered in company and now alone."""
     rows = open_store(finished.out).dataset().to_table(columns=["key", "walk", "frame", "sha256"]).to_pylist()
@@ -34,6 +35,7 @@ def test_every_frame_has_the_stored_bits(finished: Finished) -> None:
         assert np.array_equal(found.pixels, np.asarray(stored))
 
 
+@pytest.mark.slow
 def test_frames_of_every_motion_have_the_stored_bits(tmp_path: Path) -> None:
     table = "walk,prompt,seed,frames,motion,loop,step_size,direction,vary_noise,image,anchor,tween\n"
     table += "g,3d dog face,1,2,grid,,,,yes,,,\ng,3d cat face,1" + "," * 9 + "\n"
@@ -68,6 +70,7 @@ def test_the_command_tells_and_takes_the_first_digits(finished: Finished, capsys
     assert capsys.readouterr().out == "ball 3: the same bits\n"
 
 
+@pytest.mark.slow
 def test_the_command_says_nothing_else(finished: Finished) -> None:
     """The model is loaded in its process; the libraries' bars and warnings are not its own."""
     key = open_store(finished.out).frame("ball", 3).row["key"]

@@ -40,6 +40,7 @@ from render.store.ledger import Ledger
 from render.store.shard import shard_schema, write_shard
 
 pytest_plugins = ["stores"]
+pytestmark = pytest.mark.slow
 
 ORIGIN = Origin("paint", "", "cpu", "float32", "png")
 ONE_CPU = Workforce(count=2, threads=1, gpus=0.0, device="cpu")

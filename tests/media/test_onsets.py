@@ -13,6 +13,8 @@ import soundfile
 import render.media.onsets
 from render.media.onsets import Track
 
+pytestmark = pytest.mark.slow
+
 RATE = 22050
 BEAT_S = 0.5
 

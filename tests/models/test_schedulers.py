@@ -12,7 +12,10 @@ from pipelines import STABLE_DIFFUSION_NOISE, STABLE_DIFFUSION_XL_NOISE
 from render.core.vocabulary import DIFFUSION_SCHEDULERS, FLOW_SCHEDULERS, LCM_STEPS_MAX, STEPS_MAX
 from render.models.families.schedulers import FlowSchedulers, Schedulers
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # diffusers' LMS and DEIS on NumPy 2
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),  # diffusers' LMS and DEIS on NumPy 2
+]
 
 CPU = torch.device("cpu")
 BETAS = {

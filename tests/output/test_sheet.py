@@ -223,6 +223,7 @@ SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))
 TEXT = st.text("ab W", max_size=60)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     sizes=st.lists(SIZES, min_size=1, max_size=12),
@@ -333,6 +334,7 @@ def test_a_page_that_cannot_be_saved_leaves_nothing(tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     canvases: list[weakref.ref[Image.Image]] = []

@@ -244,6 +244,7 @@ def test_muon_is_torchs_in_float32() -> None:
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)  # theirs multiplies in bfloat16
 
 
+@pytest.mark.slow
 def test_normalised_latents_decode_to_the_same_picture(shapes: Dataset, one_thread: None) -> None:
     torch.manual_seed(0)
     vae = networks.make_autoencoder().eval()
@@ -271,6 +272,7 @@ def small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(train, name, replace(getattr(train, name), steps=3, batch=4))
 
 
+@pytest.mark.slow
 def test_training_ends_in_a_pipeline(
     shapes: Dataset, tmp_path: Path, small_stages: None, one_thread: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
