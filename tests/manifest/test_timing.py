@@ -204,7 +204,7 @@ def test_onsets_as_the_jobs_easing_are_for_walks(folder: Path) -> None:
 def seconds(path: Path, kind: str) -> float:
     with av.open(path) as film:
         stream = film.streams.get({kind: 0})[0]
-        return float((stream.duration or 0) * stream.time_base)
+        return float((stream.duration or 0) * (stream.time_base or 0))
 
 
 def test_a_film_with_sound(folder: Path, tmp_path: Path) -> None:

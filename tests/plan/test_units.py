@@ -33,7 +33,7 @@ from render.plan.units import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from render.engine.denoise import Row
+    from render.engine.denoise import FrameGenerator, Row
     from render.engine.renderer import Renderer
 
 MakeKeyframe = Callable[..., Keyframe]
@@ -253,7 +253,7 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
     pndm = {"anchor": 1.0, "scheduler": "pndm"}
     for fields in ({}, {"anchor": 0.6}, {"tween": 2}, both, heun, pndm, {"easing": "onsets"}, denoising):
         pace: Any = {"onset_pace": (0.0, 0.5, 0.5, 0.5)} if "easing" in fields else {}
-        own = {name: fields[name] for name in fields if name in column_names("walk")}
+        own: dict[str, Any] = {name: fields[name] for name in fields if name in column_names("walk")}
         rest = {name: fields[name] for name in fields if name not in own}
         keyframes = [make_keyframe(seed=n, frames=4, steps=5, **rest, **pace) for n in range(3)]
         walk = Walk("w", tuple(keyframes[:1] if "motion" in fields else keyframes), 64, 64, **own)
@@ -263,11 +263,14 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
         waiting = iter([(n, renderer.start(recipe)) for n, recipe in enumerate(recipes)])
         asked: list[int] = []
 
+        def admit(_wait: bool, waiting: Iterator[tuple[int, FrameGenerator]] = waiting) -> Any:
+            return next(waiting, None)
+
         def run(rows: list[Row], asked: list[int] = asked) -> list[Tensor]:
             asked.append(len(rows))
             return renderer.run(rows, 8)
 
-        assert len(list(pack_rows(lambda _wait, waiting=waiting: next(waiting, None), run, 8))) == len(recipes)
+        assert len(list(pack_rows(admit, run, 8))) == len(recipes)
         planned = count_walks([walk], TARGETS).evaluations
         assert sum(asked) == planned - (2 * 2 * 2 * 5 if pace else 0)  # repeats are found when they are rendered
 

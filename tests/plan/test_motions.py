@@ -1,55 +1,17 @@
-"""Walks to frames."""
+"""Walks to frames, by each motion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from small_walks import TARGET, MakeKeyframe, walk_of
 
 from render.core.blend import Circle, Mix, Offset, Prompt, Seed
-from render.core.recipe import Target
-from render.core.vocabulary import EASINGS
-from render.core.walk import Keyframe, Walk
-from render.plan.frames import EASING, Between, recipe_at
+from render.core.walk import Walk
+from render.plan.frames import Between, recipe_at
 from render.plan.motions import MOTIONS, frame_count, frames_of, legs, shown_order
-
-MakeKeyframe = Callable[..., Keyframe]
-TARGET = Target("m", tile_above=512)
-
-
-def walk_of(make_keyframe: MakeKeyframe, *counts: int, **fields: Any) -> Walk:
-    """A walk whose keyframes differ in prompt, seed and guidance; `counts` are their frames."""
-    keyframes = [
-        make_keyframe(row=i + 1, prompt=f"p{i}", negative_prompt=f"n{i}", seed=i, frames=count, guidance=2.0 + i)
-        for i, count in enumerate(counts)
-    ]
-    return Walk("w", tuple(keyframes), 64, 64, **fields)
-
-
-def test_every_easing_has_its_curve() -> None:
-    assert (*EASING, "onsets") == EASINGS
-
-
-@pytest.mark.parametrize("name", EASING)
-def test_easing_ends(name: str) -> None:
-    assert (EASING[name](0.0), EASING[name](1.0)) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize("name", EASING)
-@given(a=st.floats(0, 1), b=st.floats(0, 1))
-def test_easing_never_goes_back(name: str, a: float, b: float) -> None:
-    low, high = sorted((a, b))
-    assert 0 <= EASING[name](low) <= EASING[name](high) + 1e-12 <= 1 + 1e-12
-
-
-@pytest.mark.parametrize(("name", "middle"), [("linear", 0.5), ("smooth", 0.5), ("ease-in", 0.25), ("ease-out", 0.75)])
-def test_easing_in_the_middle(name: str, middle: float) -> None:
-    assert EASING[name](0.5) == middle
 
 
 @pytest.mark.parametrize(
@@ -85,16 +47,6 @@ def test_keyframes_are_plain_renders(make_keyframe: MakeKeyframe) -> None:
         assert still.recipe.guidance == keyframe.guidance
 
 
-def test_between_keyframes_everything_moves(make_keyframe: MakeKeyframe) -> None:
-    """The negative prompt as well, which is forgotten elsewhere; noise slerps with one angle whatever prompts do."""
-    walk = walk_of(make_keyframe, 4, 1)
-    recipe = recipe_at(walk, Between(*walk.keyframes, 0.25), TARGET)
-    assert recipe.prompt == Mix("slerp", Prompt("p0"), Prompt("p1"), 0.25)
-    assert recipe.negative_prompt == Mix("slerp", Prompt("n0"), Prompt("n1"), 0.25)
-    assert recipe.noise == Mix("slerp-global", Seed(0), Seed(1), 0.25)
-    assert recipe.guidance == 2.25
-
-
 def test_easing_places_the_frames(make_keyframe: MakeKeyframe) -> None:
     a = make_keyframe(prompt="a", easing="ease-in", interpolation="lerp")
     b = make_keyframe(prompt="b", easing="linear")
@@ -114,35 +66,6 @@ def test_neighbours_are_equally_far_apart(make_keyframe: MakeKeyframe) -> None:
     """Linear guidance shows it: no step is skipped or doubled where legs meet."""
     guidance = [frame.recipe.guidance for frame in frames_of(walk_of(make_keyframe, 4, 4, 1), TARGET)]
     assert guidance == [2.0 + i / 4 for i in range(9)]
-
-
-@pytest.mark.parametrize(
-    ("guidance_embeds", "scale", "embedded"),
-    [(False, [4.0, 5.0, 6.0], [None] * 3), (True, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])],
-)
-def test_guidance_is_what_the_model_takes_it_for(
-    make_keyframe: MakeKeyframe, guidance_embeds: bool, scale: list[float], embedded: list[float | None]
-) -> None:
-    """Between two network outputs, or into the network; what moves beside it is the other one."""
-    ends = make_keyframe(guidance=4.0, frames=2), make_keyframe(guidance=6.0, true_guidance=3.0)
-    frames = list(frames_of(Walk("w", ends, 64, 64), Target("m", guidance_embeds)))
-    assert [frame.recipe.guidance for frame in frames] == scale
-    assert [frame.recipe.embedded_guidance for frame in frames] == embedded
-    assert {frame.recipe.model for frame in frames} == {"m"}
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "above", "tiled"),
-    [(512, 512, 512, False), (512, 520, 512, True), (520, 64, 512, True), (8192, 8192, None, False)],
-)
-def test_large_frames_are_tiled(
-    make_keyframe: MakeKeyframe, width: int, height: int, above: int | None, tiled: bool
-) -> None:
-    walk = Walk("w", (make_keyframe(),), width, height)
-    assert next(frames_of(walk, Target("m", tile_above=above))).recipe.tiled is tiled
-
-
-# The other motions
 
 
 def test_a_cycle_leads_back_without_a_stall(make_keyframe: MakeKeyframe) -> None:
@@ -267,7 +190,7 @@ def test_an_anchored_line_shares_its_first_steps(make_keyframe: MakeKeyframe) ->
     plain = walk_of(make_keyframe, 4, 1)
     walk = replace(plain, keyframes=tuple(replace(keyframe, steps=8) for keyframe in plain.keyframes), anchor=0.5)
     frames = list(frames_of(walk, TARGET))
-    stem = replace(recipe_at(walk, Between(*walk.keyframes, 0.5), TARGET), stop=4)
+    stem = replace(recipe_at(walk, Between(walk.keyframes[0], walk.keyframes[1], 0.5), TARGET), stop=4)
     assert {frame.recipe.stem for frame in frames} == {stem}
     assert {frame.recipe.skipped_steps for frame in frames} == {4}
     assert [frame.recipe.prompt for frame in frames] == [f.recipe.prompt for f in frames_of(plain, TARGET)]

@@ -1,0 +1,140 @@
+"""Columns of the user's own: their types, their values, and names that they may not have."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from manifest_tables import DEFAULTS, MODELS, assert_frozen, csv, error, frame, keyframes, parquet
+
+from render.manifest.read import read_manifest
+
+pytest_plugins = ["manifest_tables"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (["1", "", "-20", "9223372036854775807"], pa.int64(), [1, None, -20, 2**63 - 1]),
+        (["1", "9223372036854775808"], pa.string(), ["1", "9223372036854775808"]),
+        (["007", "8"], pa.string(), ["007", "8"]),
+        (["1", "2.5", "1e-3"], pa.float64(), [1.0, 2.5, 0.001]),
+        (["2.5", "9007199254740993"], pa.string(), ["2.5", "9007199254740993"]),
+        (["2.5", "1e400"], pa.string(), ["2.5", "1e400"]),
+        (["2.5", "nan"], pa.string(), ["2.5", "nan"]),
+        (["true", "False", ""], pa.bool_(), [True, False, None]),
+        (["true", "1"], pa.string(), ["true", "1"]),
+        (["", ""], pa.string(), [None, None]),
+        (["a", " ", ""], pa.string(), ["a", " ", None]),
+    ],
+)
+def test_labels_of_csv_are_typed_by_content(path: Path, cells: list[str], kind: Any, values: list[Any]) -> None:
+    manifest = csv(path, "prompt,tag\n" + "".join(f"p,{cell}\n" for cell in cells))
+    assert pa.ipc.read_schema(pa.py_buffer(manifest.label_schema)) == pa.schema([("tag", kind)])
+    assert [[*k.labels.values()] for k in keyframes(manifest)] == [[value] for value in values]
+
+
+LABELS = [
+    pa.array([1], pa.int8()),
+    pa.array([1.5], pa.float32()),
+    pa.array([float("nan")]),
+    pa.array([["a", None]], pa.list_(pa.string())),
+    pa.array([{"x": 1, "y": [2]}]),
+    pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+    pa.array([dt.datetime(2020, 5, 1, 3, tzinfo=dt.UTC)], pa.timestamp("us", "Europe/Berlin")),
+    pa.array([dt.datetime(2020, 5, 1)], pa.timestamp("ns")),
+    pa.array([dt.datetime(2020, 5, 1)], pa.timestamp("s")),
+    pa.array([dt.date(2020, 5, 1)]),
+    pa.array([dt.timedelta(seconds=3)]),
+    pa.array([decimal.Decimal("1.50")]),
+    pa.array([b"\0\xff"]),
+    pa.array([None], pa.null()),
+    pa.array(["a"]).dictionary_encode(),
+    pa.array([7]).dictionary_encode(),
+    pa.array(["a"], pa.large_string()),
+]
+
+
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: str(label.type))
+def test_labels_of_parquet_keep_type_and_value(path: Path, label: pa.Array) -> None:
+    manifest = parquet(path, {"prompt": ["p"], "tag": label})
+    held = pq.read_table(path.with_suffix(".parquet"))["tag"].type
+    kind = getattr(held, "value_type", held) if pa.types.is_dictionary(held) else held
+    kind = pa.string() if kind in (pa.large_string(), pa.null()) else kind
+    schema = pa.ipc.read_schema(pa.py_buffer(manifest.label_schema))
+    assert schema == pa.schema([("tag", kind)])
+    (value,) = keyframes(manifest)[0].labels.values()
+    assert repr(value) == repr(label.to_pylist()[0])
+    assert repr(pa.array([value], schema.field("tag").type).to_pylist()) == repr([value])  # as the store will do
+
+
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: str(label.type))
+def test_labels_survive_writing(tmp_path: Path, label: pa.Array) -> None:
+    data = pa.table({"prompt": ["p"], "tag": label}).to_pandas(types_mapper=pd.ArrowDtype)
+    assert_frozen(read_manifest(data, DEFAULTS, MODELS), tmp_path / "frozen.parquet")
+
+
+def test_labels_of_pandas_types(tmp_path: Path) -> None:
+    manifest = frame(
+        prompt=["p", "q"],
+        kind=pd.Categorical(["a", "b"]),
+        day=pd.period_range("2020-01", periods=2),
+        when=pd.to_datetime(["2020-01-01", "NaT"]).as_unit("s"),
+        rank=[1.0, None],
+    )
+    first, _, *rest = keyframes(manifest)[1].labels.values()
+    assert (first, rest) == ("b", [None, None])
+    assert_frozen(manifest, tmp_path / "frozen.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Prompt", "prompt"),
+        (" prompt", "prompt"),
+        ("promt", "prompt"),
+        ("pormpt", "prompt"),
+        ("negative prompt", "negative_prompt"),
+        ("Negative-Prompt", "negative_prompt"),
+        ("heigth", "height"),
+        ("schedular", "scheduler"),
+        ("seeds", "seed"),
+        ("sampler", "scheduler"),
+        ("cfg", "guidance"),
+        ("guidance_scale", "guidance"),
+        ("num_inference_steps", "steps"),
+        ("true_cfg_scale", "true_guidance"),
+        ("Model", "model"),
+        ("SHA256", None),
+        ("render ms", None),
+        ("key", None),
+        ("frame", "frames"),
+    ],
+)
+def test_labels_that_look_like_columns(path: Path, name: str, nearest: str | None) -> None:
+    required = "a column of the manifest, or a label's name that is not nearly one and no column of the store"
+    hint = f" (nearest: {nearest})" if nearest else ""
+    assert error(path, f"prompt,{name}\np,1\n") == f"column {name!r}: required {required}; got {name!r}{hint}"
+
+
+@pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "split", "caption", "Größe", "walker_type"])
+def test_labels_that_do_not(path: Path, name: str) -> None:
+    assert keyframes(csv(path, f"prompt,{name}\np,1\n"))[0].labels == {name: 1}
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pa.array([10**12], pa.timestamp("s")),  # the year 33658
+        pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]),
+    ],
+)
+def test_labels_that_python_cannot_hold(path: Path, label: pa.Array) -> None:
+    line = error(path, {"prompt": ["p"], "tag": label})
+    assert line.startswith("column 'tag': required a type that Parquet and Python can hold; got ")
