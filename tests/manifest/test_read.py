@@ -29,10 +29,33 @@ def test_empty_cells_take_the_defaults(path: Path) -> None:
 
 
 def test_every_column_is_read(path: Path) -> None:
-    cells = "w, a dog ,bad,5,1,9,,slerp-global,32,48,11,7.5,flow-dpm++2m,2.5,flux,drift,none,0.5,random,no,0,0,1,"
-    cells += "latents,24,,,,,,"
-    columns = [column.name for column in COLUMNS if column.stored and not column.by_reader]
-    path.write_text(f"{','.join(columns)}\n{cells}\n")
+    cells = {column.name: "" for column in COLUMNS if column.stored and not column.by_reader} | {
+        "walk": "w",
+        "prompt": " a dog ",
+        "negative_prompt": "bad",
+        "seed": "5",
+        "images": "1",
+        "frames": "9",
+        "interpolation": "slerp-global",
+        "width": "32",
+        "height": "48",
+        "steps": "11",
+        "guidance": "7.5",
+        "scheduler": "flow-dpm++2m",
+        "true_guidance": "2.5",
+        "model": "flux",
+        "motion": "drift",
+        "loop": "none",
+        "step_size": "0.5",
+        "direction": "random",
+        "vary_noise": "no",
+        "anchor": "0",
+        "tween": "0",
+        "every": "1",
+        "shown": "latents",
+        "fps": "24",
+    }
+    path.write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
     keyframe = Keyframe(1, " a dog ", "bad", 5, 9, "linear", "slerp-global", 11, 7.5, "flow-dpm++2m", 2.5)
     settings: dict[str, Any] = {"motion": "drift", "step_size": 0.5, "direction": "random", "fps": 24.0}
     assert list(read_manifest(path, DEFAULTS, THREE).walks()) == [
