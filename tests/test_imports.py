@@ -117,7 +117,9 @@ def test_no_module_of_a_room_needs_itself() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         typed = {id(n) for i in ast.walk(tree) if _for_types(i) for n in ast.walk(i)}
         nodes = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and id(n) not in typed]
-        graph[module] = {n.module.removeprefix("render.") for n in nodes if (n.module or "").startswith("render.")}
+        graph[module] = {
+            (n.module or "").removeprefix("render.") for n in nodes if (n.module or "").startswith("render.")
+        }
     while leaves := {module for module, uses in graph.items() if not uses & graph.keys()}:
         graph = {module: uses for module, uses in graph.items() if module not in leaves}
     assert not graph

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -148,13 +149,13 @@ def make_units(count: int, frames: int, models: Sequence[str] = ("main",)) -> li
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     """A Ray cluster whose head has two cores; tests add machines to it."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
     cluster = Machines(initialize_head=True, head_node_args=head)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     yield cluster
     ray.shutdown()
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from render.core.blend import INTERPOLATIONS, Circle, Mix, Offset, Prompt, Seed
+from render.core.blend import INTERPOLATIONS, Circle, Leaf, Mix, Offset, Prompt, Seed
 from render.engine.interpolate import circle, evaluate, interpolate, lerp, offset, slerp
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -133,7 +133,7 @@ def test_an_offset_along_ones_and_along_noise() -> None:
 
 
 def test_blends_of_every_kind_are_evaluated() -> None:
-    leaf = {Seed(1): torch.tensor([1.0, 0.0]), Seed(2): torch.tensor([0.0, 1.0])}
+    leaf: dict[Leaf, Tensor] = {Seed(1): torch.tensor([1.0, 0.0]), Seed(2): torch.tensor([0.0, 1.0])}
     quarter = Circle(Seed(1), Seed(2), 0.25)
     torch.testing.assert_close(evaluate(quarter, leaf.__getitem__), torch.tensor([0.0, 1.0]))
     moved = Offset(Mix("lerp", Seed(1), Seed(2), 0.5), None, 1.0)

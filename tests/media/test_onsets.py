@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from librosa.beat import beat_track
+from librosa.decompose import hpss
 
 import render.media.onsets
 from render.media.onsets import Track
@@ -35,7 +37,7 @@ def track(tmp_path: Path) -> Track:
 
 def test_beats_are_those_of_librosa(track: Track, tmp_path: Path) -> None:
     samples = soundfile.read(tmp_path / "a.flac", dtype="float32")[0]
-    assert track.beats.tolist() == librosa.beat.beat_track(y=samples, sr=RATE, units="time")[1].tolist()
+    assert track.beats.tolist() == beat_track(y=samples, sr=RATE, units="time")[1].tolist()
     assert len(track.beats) >= 20
     assert np.abs(np.diff(track.beats) - BEAT_S).max() < 0.05
     assert track.duration_s == 12
@@ -44,7 +46,7 @@ def test_beats_are_those_of_librosa(track: Track, tmp_path: Path) -> None:
 def test_progress_is_that_of_stable_diffusion_videos(track: Track, tmp_path: Path) -> None:
     """There the percussive part is made audible again before its bands are summed; the rest is the same."""
     samples = soundfile.read(tmp_path / "a.flac", dtype="float32")[0]
-    percussive = librosa.istft(librosa.decompose.hpss(librosa.stft(samples))[1], length=len(samples))
+    percussive = librosa.istft(hpss(librosa.stft(samples))[1], length=len(samples))
     energy = librosa.feature.melspectrogram(y=percussive, sr=RATE).max(axis=0)
     grown = np.cumsum(energy) / energy.sum()
     times = (np.arange(len(energy)) + 0.5) * 512 / RATE

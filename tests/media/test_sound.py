@@ -137,7 +137,7 @@ def test_the_same_bytes_again_and_other_formats_without(tmp_path: Path) -> None:
 def test_a_film_that_lacks_sound_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = tmp_path / "a.wav", tmp_path / "a.mp4"
     soundfile.write(source, noise(4, 44100), 44100)
-    monkeypatch.setattr(render.output.animate.SoundTrack, "close", lambda self: setattr(self, "written_s", Fraction(9)))
+    monkeypatch.setattr("render.output.animate.SoundTrack.close", lambda self: setattr(self, "written_s", Fraction(9)))
     with pytest.raises(RuntimeError, match=r"required 9 s of sound, decoded 3\."):
         write_animation(path, FRAMES, ONCE, sound=Sound(source))
     assert [file.name for file in tmp_path.iterdir()] == ["a.wav"]

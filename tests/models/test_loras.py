@@ -10,8 +10,9 @@ from pathlib import Path
 import diffusers.utils.constants
 import pytest
 import transformers.integrations.peft
+from lora_files import make_lora
 from packaging.version import Version
-from pipelines import make_lora, make_pipeline
+from pipelines import make_pipeline
 from test_imports import loaded_by
 
 import render.models.loras

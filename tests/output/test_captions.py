@@ -143,6 +143,7 @@ def test_a_text_tells_what_the_recipe_holds(make_keyframe: MakeKeyframe, motion:
             case Mix(a=Prompt(a), b=Prompt(b), t=t), _:
                 assert motion == "grid" or text == f"{a} → {b}  t = {t:.2f}"
             case Offset(steps), _:
+                assert isinstance(steps, Prompt)
                 assert text.startswith(f"{steps.text}  + ")
             case Prompt(prompt), Circle():
                 assert text == f"{prompt}  turn = {frame.index / 5:.2f}"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from render.output import sheet as sheet_module
-from render.output.layout import Sheet, plan_layout
+from render.output.layout import Layout, Sheet, plan_layout
 from render.output.lettering import lettering
 from render.output.pixels import Pixels
 from render.output.sheet import EDGE, write_sheet
@@ -80,7 +80,8 @@ def test_reduction_is_pillows(tmp_path: Path) -> None:
 
 
 def ink(page: Pixels) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return (page.max(-1) < 128) & (page.max(-1) - page.min(-1) == 0)
+    dark: np.ndarray[Any, np.dtype[np.bool_]] = (page.max(-1) < 128) & (page.max(-1) - page.min(-1) == 0)
+    return dark
 
 
 def test_labels_stand_beside_their_rows_and_columns(tmp_path: Path) -> None:
@@ -167,7 +168,8 @@ def test_names_of_rows_and_columns(tmp_path: Path) -> None:
     images = [coloured(n, 64, 64) for n in range(4)]
     sheet = Sheet(2, ("1", "2"), ("3", "4"), title="a very large room " * 30)
     marks, line = [], lettering(12).line_px + 4
-    for titles in ({}, {"row_title": "guidance"}, {"column_title": "seed"}):
+    headings: list[dict[str, Any]] = [{}, {"row_title": "guidance"}, {"column_title": "seed"}]
+    for titles in headings:
         write_sheet(tmp_path / "a.png", images, replace(sheet, **titles))
         (x, y), *_ = places(tmp_path / "a.png", images)
         dark = ink(read(tmp_path / "a.png"))
@@ -182,11 +184,15 @@ LONG = "one and the same beginning of a prompt that is far too long for any cell
 @pytest.mark.parametrize("field", ["row_labels", "column_labels", "captions"])
 @pytest.mark.parametrize("labels", [(f"{LONG} a", f"{LONG} b"), ("\U0010fffd", "\U0010fffe"), ("a b", "a  b", "c")])
 def test_labels_that_would_look_alike_are_numbered(field: str, labels: tuple[str, ...]) -> None:
-    layout = plan_layout(Sheet(3, **{field: labels}), 64, 64)
+    def laid_out(labels: tuple[str, ...]) -> Layout:
+        fields: dict[str, Any] = {field: labels}
+        return plan_layout(Sheet(3, **fields), 64, 64)
+
+    layout = laid_out(labels)
     shown = [layout.body.wrap(label, 96, 3) for label in getattr(layout.sheet, field)]
     assert [lines[0].split()[0] for lines in shown[:2]] == ["#1", "#2"]
     assert shown[2:] == [["c"]] * (len(labels) - 2)
-    same = plan_layout(Sheet(3, **{field: labels[:1] * 2}), 64, 64)
+    same = laid_out(labels[:1] * 2)
     assert getattr(same.sheet, field) == labels[:1] * 2
 
 

@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import PIL.Image
 import pytest
+from PIL.PngImagePlugin import PngImageFile
 from stores import run_here
 
 from render import ManifestError, open_store, plan_job
@@ -97,6 +98,7 @@ def test_each_kind_has_names_of_its_own(swept: Path) -> None:
 def test_all_images_of_a_row(swept: Path) -> None:
     point = "guidance=3 seed=2 negative_prompt#2"
     page = PIL.Image.open(swept / "sheets" / "images" / f"still-000001 {point}.png")
+    assert isinstance(page, PngImageFile)
     assert page.text["Title"] == f"3d dog face ({point})"
     store, found = open_store(swept), []
     for image in (np.asarray(store.frame(f"still-000001-000{n} {point}").image()) for n in (0, 1)):

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from moving_pictures import seconds
 
 from render.job.bounds import ANIMATION_LOOPS
 from render.output import subtitles
@@ -21,7 +22,11 @@ def read_srt(path: Path) -> list[tuple[Fraction, Fraction, str]]:
     with av.open(path) as container:
         packets = [packet for packet in container.demux() if packet.size]
         return [
-            (p.pts * p.time_base, (p.pts + p.duration) * p.time_base, bytes(p).decode())
+            (
+                seconds(p.pts, p.time_base),
+                seconds(p.pts, p.time_base) + seconds(p.duration, p.time_base),
+                bytes(p).decode(),
+            )
             for p in packets
             if p.pts is not None
         ]
@@ -50,7 +55,7 @@ def test_every_frame_of_the_mp4_lies_in_its_cue(tmp_path: Path, fps: float, loop
     write_subtitles(tmp_path / "a.srt", texts, settings)
     found = read_srt(tmp_path / "a.srt")
     with av.open(tmp_path / "a.mp4") as container:
-        frames = [(f.pts * f.time_base, f.to_ndarray(format="rgb24").mean()) for f in container.decode(video=0)]
+        frames = [(seconds(f.pts, f.time_base), f.to_ndarray(format="rgb24").mean()) for f in container.decode(video=0)]
     for time, grey in frames:
         (text,) = [text for start, end, text in found if start <= time < end]
         assert text == texts[round(grey / 16) - 1]
@@ -79,7 +84,7 @@ def test_texts_that_look_like_srt(tmp_path: Path) -> None:
 
 def test_long_walks(tmp_path: Path) -> None:
     write_subtitles(tmp_path / "a.srt", [str(n) for n in range(2000)], Animation(fps=0.1, loop="none"))
-    assert read_srt(tmp_path / "a.srt")[-1] == (19_990, 20_000, "1999")
+    assert read_srt(tmp_path / "a.srt")[-1] == (Fraction(19_990), Fraction(20_000), "1999")
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

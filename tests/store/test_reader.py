@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ def test_a_store_may_lie_below_a_partition_folder(tmp_path: Path) -> None:
     assert store.dataset().schema.names == [*STORE_COLUMNS, "group"]
 
 
-def named(rows: Sequence[dict[str, Any]]) -> set[tuple[str, int]]:
+def named(rows: Iterable[Mapping[Any, Any]]) -> set[tuple[str, int]]:
     return {(row["walk"], row["frame"]) for row in rows}
 
 

@@ -136,7 +136,8 @@ def test_a_shard_reads_back(ledger: Ledger) -> None:
     assert receipt.size_bytes == path.stat().st_size
     assert receipt.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert path.name.startswith("train-00007-of-00128-")
-    assert list(ledger.folder.scratch.iterdir()) == list(ledger.folder.quarantine.iterdir()) == ledger.receipts() == []
+    assert list(ledger.folder.scratch.iterdir()) == list(ledger.folder.quarantine.iterdir()) == []
+    assert ledger.receipts() == []
 
 
 def test_every_attempt_has_a_name_of_its_own(ledger: Ledger) -> None:
@@ -215,7 +216,7 @@ def test_what_reads_back_otherwise_is_not_published(ledger: Ledger, monkeypatch:
     def lose_a_row(table: pa.Table, path: Path, **options: Any) -> None:
         write(table.slice(1), path, **options)
 
-    monkeypatch.setattr(render.store.shard.pq, "write_table", lose_a_row)
+    monkeypatch.setattr("render.store.shard.pq.write_table", lose_a_row)
     with pytest.raises(StoreError, match="required the 3 rows that were written, got others back"):
         write_shard(
             ledger, make_unit(), [make_image(n) for n in range(3)], ORIGIN, shard_schema(labels_of(NO_LABELS)), 1.0
@@ -230,7 +231,7 @@ def test_a_write_error_publishes_nothing(ledger: Ledger, monkeypatch: pytest.Mon
         write(table.slice(1), path, **options)  # pyarrow closes a file that is valid, and short
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(render.store.shard.pq, "write_table", fill_the_disk)
+    monkeypatch.setattr("render.store.shard.pq.write_table", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_shard(
             ledger, make_unit(), [make_image(n) for n in range(3)], ORIGIN, shard_schema(labels_of(NO_LABELS)), 1.0
@@ -241,7 +242,12 @@ def test_a_write_error_publishes_nothing(ledger: Ledger, monkeypatch: pytest.Mon
 
 def test_failures_go_to_quarantine(ledger: Ledger) -> None:
     unit = make_unit(4)
-    results = [make_image(1), Failure("Traceback: first"), make_image(0), Failure("Traceback: second")]
+    results: list[Rendered | Failure] = [
+        make_image(1),
+        Failure("Traceback: first"),
+        make_image(0),
+        Failure("Traceback: second"),
+    ]
     receipt = write_shard(ledger, unit, results, ORIGIN, shard_schema(labels_of(NO_LABELS)), 1.0)
     assert (receipt.frames, receipt.quarantined, receipt.blank) == (2, (1, 3), (0,))
     assert pq.ParquetFile(ledger.folder.data / str(receipt.file)).read(["frame"])["frame"].to_pylist() == [0, 2]

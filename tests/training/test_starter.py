@@ -240,7 +240,7 @@ def test_muon_is_torchs_in_float32() -> None:
         gradient = torch.randn(20, 30, generator=torch.Generator().manual_seed(n))
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         muon.step()
-        reference.step()
+        reference.step()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)  # theirs multiplies in bfloat16
 
 
@@ -311,9 +311,12 @@ def test_a_resumed_training_is_an_unbroken_one(
         def loss_of(draw: random.Random, _progress: float) -> torch.Tensor:
             if next(left, None) is None:
                 raise UnpluggedError
-            return (networks["last"](networks["inner"](torch.randn(4, 32))) - draw.random()).square().mean()
+            outputs: torch.Tensor = networks["last"](networks["inner"](torch.randn(4, 32)))
+            return (outputs - draw.random()).square().mean()
 
-        return setting(shapes, work).fit(stage, networks, loss_of)["inner"].weight
+        inner = setting(shapes, work).fit(stage, networks, loss_of)["inner"]
+        assert isinstance(inner, nn.Linear)
+        return inner.weight
 
     unbroken = fitted(tmp_path / "a", 6)
     with pytest.raises(UnpluggedError):
