@@ -27,7 +27,7 @@ from render.models.model import Model
 from render.plan.units import evaluations_of
 
 # diffusers' LMS and DEIS hand tensors to NumPy; torch's __array__ and __array_wrap__ are not those of NumPy 2 yet.
-pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")]
 
 ROWS = 5  # odd, so that the two rows of guided frames fall into different batches now and then
 MakeRecipe = Callable[..., Recipe]
@@ -103,7 +103,6 @@ def stock_images(stock: Any, starter: Model, recipe: Recipe, output_type: str) -
     ).images
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
 @pytest.mark.parametrize("scheduler", DIFFUSION_SCHEDULERS)
 def test_final_latents_are_those_of_diffusers(
@@ -116,7 +115,6 @@ def test_final_latents_are_those_of_diffusers(
     torch.testing.assert_close(ours, theirs, atol=5e-4, rtol=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("scheduler", ["pndm", "heun", "dpm++2m", "dpm++ sde", "unipc", "lcm"])
 def test_few_steps_are_those_of_diffusers(
@@ -340,7 +338,6 @@ def test_noise_of_prompts_is_refused() -> None:
         NoiseSource(Prompt("a"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler_a", "dpm++ sde", "lcm"])
 def test_step_noise_moves_along_a_walk(renderer: Renderer, make_recipe: MakeRecipe, scheduler: str) -> None:
     """Samplers that draw at every step: neighbours on a walk stay near, its ends are the plain renders."""
@@ -393,7 +390,6 @@ def anchored(make_recipe: MakeRecipe, seed: int, **fields: Any) -> Recipe:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["ddim", "euler_a", "heun", "pndm", "dpm++2m", "unipc", "lcm", "dpm++ sde"])
 @pytest.mark.parametrize("shared", [1, 2, 6])
 def test_a_frame_that_goes_on_from_itself_is_itself(
@@ -418,7 +414,6 @@ def test_shared_steps_are_taken_once(renderer: Renderer, make_recipe: MakeRecipe
         assert torch.equal(render(renderer, [recipe])[0], latents)  # however the walk is split
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheduler", "clean"),
     [
@@ -447,7 +442,6 @@ def test_steps_of_an_image_on_its_way_are_taken_once(
         assert torch.equal(mine, other)
 
 
-@pytest.mark.slow
 def test_a_long_way_outlives_a_batch_that_fails(
     renderer: Renderer, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,7 +485,6 @@ def test_frames_that_share_do_not_run_in_lockstep(renderer: Renderer, make_recip
     assert done[9] <= len(asked) * 0.6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, 3, 4])
 @pytest.mark.parametrize("size", [(64, 64), (96, 160)])
 def test_a_rows_place_in_the_batch_does_not_show(

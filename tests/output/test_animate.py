@@ -317,6 +317,7 @@ def test_refused(tmp_path: Path, name: str, count: int, fps: float, told: str) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(
     ("odd", "told"),
@@ -372,6 +373,7 @@ def test_success_replaces_the_old_file(tmp_path: Path, kind: str) -> None:
     assert len(decoded(path)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_memory_does_not_grow_with_length(tmp_path: Path, kind: str) -> None:
     refs: list[weakref.ref[Pixels]] = []
@@ -535,6 +537,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_memory_held_before_is_nowhere_in_an_mp4(tmp_path: Path) -> None:
     """The C library fills new memory with one byte or another; with AVX-512 x264 would read some of it."""
     program = """if True:
