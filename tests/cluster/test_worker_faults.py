@@ -24,6 +24,7 @@ from render.store.ledger import Ledger
 from render.store.shard import write_shard
 
 pytest_plugins = ["workers"]
+pytestmark = pytest.mark.slow
 
 
 def test_a_frame_that_does_not_start_is_quarantined(

@@ -26,6 +26,7 @@ from render.models.model import Model, resolve_model
 from render.store.ledger import Ledger
 
 pytest_plugins = ["stores", "workers"]
+pytestmark = pytest.mark.slow
 
 
 def test_a_worker_loads_its_own_renderer(starter: Model, ledger: Ledger, frames: list[Frame]) -> None:

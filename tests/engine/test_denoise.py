@@ -23,6 +23,8 @@ from render.models.families.schedulers import DIFFUSION
 from render.models.model import Model
 from render.plan.units import evaluations_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stock(starter: Model, one_thread: None) -> Any:

@@ -17,6 +17,8 @@ from render.engine.renderer import Renderer
 from render.engine.threads import use_threads
 from render.models.model import Model
 
+pytestmark = pytest.mark.slow
+
 
 class Spy:
     """A family that notes the rows of every call of the network."""

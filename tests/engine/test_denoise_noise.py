@@ -12,6 +12,8 @@ from render.core.recipe import Recipe
 from render.engine.denoise import NoiseSource
 from render.engine.renderer import Renderer
 
+pytestmark = pytest.mark.slow
+
 
 def draws(source: NoiseSource, count: int = 3) -> list[Tensor]:
     return [source.draw((1, 4, 64, 64)) for _ in range(count)]

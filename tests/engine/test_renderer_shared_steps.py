@@ -20,6 +20,8 @@ from render.engine.interpolate import slerp
 from render.engine.renderer import Renderer
 from render.plan.units import evaluations_of
 
+pytestmark = pytest.mark.slow
+
 
 def anchored(make_recipe: MakeRecipe, seed: int, **fields: Any) -> Recipe:
     """Half of six steps shared."""

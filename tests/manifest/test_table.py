@@ -212,6 +212,7 @@ rows = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(rows, min_size=1, max_size=5))
 def test_any_table_reads_alike_as_csv_and_parquet(rows: list[Cells]) -> None:
@@ -226,6 +227,7 @@ def test_any_table_reads_alike_as_csv_and_parquet(rows: list[Cells]) -> None:
         assert_frozen(one, Path(folder, "frozen.parquet"))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3), st.integers(0, 200), st.integers(0, 9))
 def test_a_damaged_file_is_refused_or_read_but_never_crashes(junk: bytes, at: int, cut: int) -> None:

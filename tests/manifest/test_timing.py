@@ -79,6 +79,7 @@ def test_a_walks_own_rate_counts(folder: Path) -> None:
     assert [(walk.fps, walk.start.frames) for walk in walks] == [(25, 50), (24, 3), (0, 3)]
 
 
+@pytest.mark.slow
 def test_beats_stand_where_they_are_heard(folder: Path) -> None:
     beats = Track(folder / "drums.flac").beats
     text = "walk,prompt,audio,beat\nw,a,drums.flac,0\nw,b,,2.5\nw,c,drums.flac,4\n"
@@ -88,6 +89,7 @@ def test_beats_stand_where_they_are_heard(folder: Path) -> None:
     assert walk.audio == "drums.flac"
 
 
+@pytest.mark.slow
 def test_onsets_set_the_pace(folder: Path) -> None:
     """Each leg is paced by its own part of the sound, and ends on its keyframe."""
     text = "walk,prompt,audio,time_s,easing\nw,a,drums.flac,1,onsets\nw,b,,2,onsets\nw,c,,3,linear\nw,d,,4,onsets\n"
@@ -102,6 +104,7 @@ def test_onsets_set_the_pace(folder: Path) -> None:
     assert walk.keyframes[3].onset_pace == ()
 
 
+@pytest.mark.slow
 def test_onsets_of_a_cycle_and_smoothed(folder: Path) -> None:
     text = "walk,prompt,audio,frames,easing,loop,audio_smooth\nw,a,drums.flac,10,onsets,cycle,{}\nw,b,,10,onsets,,\n"
     paces = {}
@@ -114,6 +117,7 @@ def test_onsets_of_a_cycle_and_smoothed(folder: Path) -> None:
     assert np.abs(paces[0] - paces[1]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_what_is_written_needs_no_sound(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "walk,prompt,audio,time_s,easing,fps\nw,a,drums.flac,,onsets,9\nw,b,,2,,\nv,a,,,,\nv,b,,1,,\n,c,,,,\n"
     prepared = plan(folder, text)
@@ -132,6 +136,7 @@ def test_the_fingerprint_sees_the_sound(folder: Path) -> None:
     assert plan(folder, text).manifest.fingerprint != before
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_walk_with_sound(folder: Path) -> None:
     text = "walk,prompt,audio,beat,easing\nw,a,drums.flac,0,onsets\nw,b,,4,\n"
     one, two = plan(folder, text, "sweep=[{seed: 1..2}]").manifest.walks()
@@ -196,6 +201,7 @@ def test_without_librosa(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             plan(folder, f"walk,prompt,audio,{text}\n")
 
 
+@pytest.mark.slow
 def test_onsets_as_the_jobs_easing_are_for_walks(folder: Path) -> None:
     text = "walk,prompt,motion,audio,frames\nw,a,,drums.flac,3\nw,b,,,\n,still,,,\nd,c,drift,,3\n"
     assert plan(folder, text, "sampling.easing=onsets").counts.frames == 8
@@ -230,6 +236,7 @@ def test_a_film_with_sound(folder: Path, tmp_path: Path) -> None:
     assert [seconds(film, kind) for kind in ("video", "audio")] == pytest.approx([13 / 12, 13 / 12], abs=0.05)
 
 
+@pytest.mark.slow
 def test_missing_frames_do_not_take_a_film_out_of_time(folder: Path, tmp_path: Path) -> None:
     """The frame before stays, or the first one comes early; a walk without sound is shorter."""
     ends = ("w,3d dog face,drums.flac,7\nw,3d rocket,,\n", "v,3d dog face,,7\nv,3d rocket,,\n")

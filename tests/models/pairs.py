@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from render.engine.renderer import Renderer
 from render.models.model import Changes, Model, resolve_model
 
 MARKS = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:Already found a `peft_config`"),  # peft, of a second LoRA
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),  # diffusers' LMS and DEIS on NumPy 2
@@ -100,18 +101,24 @@ class Pair:
     def check(self, recipe: Recipe, **settings: Any) -> None:
         """Our latents and image are diffusers'."""
         (latents,) = rendered(self.renderer, [recipe])
-        theirs = self.theirs(recipe, output_type="latent", **settings)
+        steps: list[Tensor] = []
+        image = self.theirs(recipe, steps, output_type="np", **settings)[0] * 255.0
+        theirs = self._unpacked(steps[-1], recipe)
         atol = TOLERANCE * float(theirs.abs().max())
         torch.testing.assert_close(latents, theirs, atol=atol, rtol=0)
-        image = self.theirs(recipe, output_type="np", **settings)[0] * 255.0
         assert np.abs(self.renderer.decode(latents, recipe.tiled) - image).max() <= 1
 
-    def theirs(self, recipe: Recipe, **settings: Any) -> Any:
-        """What diffusers makes of a recipe without blends: latents `[1, C, H, W]` or images in 0 … 1."""
+    def theirs(self, recipe: Recipe, steps: list[Tensor] | None = None, **settings: Any) -> Any:
+        """What diffusers makes of a recipe without blends: latents `[1, C, H, W]` or images in 0 … 1.
+
+        `steps` takes the latents after each step, as the scheduler returns them.
+        """
         assert isinstance(recipe.prompt, Prompt)
         assert isinstance(recipe.negative_prompt, Prompt)
         assert isinstance(recipe.noise, Seed)
         stock = self._as_asked(recipe)
+        if steps is not None:
+            stock.scheduler.step = _noted(stock.scheduler.step, steps)
         asked: dict[str, Any] = {
             "num_inference_steps": recipe.steps,
             "guidance_scale": recipe.guidance if recipe.embedded_guidance is None else recipe.embedded_guidance,
@@ -126,9 +133,14 @@ class Pair:
             asked |= {"clean_caption": False, "use_resolution_binning": False}
             asked["negative_prompt"] = recipe.negative_prompt.text
         found = stock(recipe.prompt.text, **asked, **settings).images
-        if self.variant.startswith("flux") and settings["output_type"] == "latent":
-            found = stock._unpack_latents(found, recipe.height, recipe.width, stock.vae_scale_factor)
-        return found
+        return self._unpacked(found, recipe) if settings["output_type"] == "latent" else found
+
+    def _unpacked(self, latents: Tensor, recipe: Recipe) -> Tensor:
+        """Latents `[1, C, H, W]`; Flux has them in patches."""
+        if not self.variant.startswith("flux"):
+            return latents
+        unpacked: Tensor = self.stock._unpack_latents(latents, recipe.height, recipe.width, self.stock.vae_scale_factor)
+        return unpacked
 
     def _as_asked(self, recipe: Recipe) -> Any:
         """The pipeline of the kind that a recipe needs, with its scheduler."""
@@ -145,6 +157,18 @@ class Pair:
             settings = {**settings, "flow_shift": config["shift"]}
         stock.scheduler = scheduler.from_config(config, **settings)
         return stock
+
+
+def _noted(step: Callable[..., Any], steps: list[Tensor]) -> Callable[..., Any]:
+    """Return a scheduler's `step` that also notes the latents it returns."""
+
+    @wraps(step)  # pipelines look at its parameters
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        found = step(*args, **kwargs)
+        steps.append(found[0])
+        return found
+
+    return noted
 
 
 def size_of(recipe: Recipe) -> dict[str, int]:

@@ -134,6 +134,7 @@ def test_frames_that_do_not_fit(tmp_path: Path, kind: str, odd: Pixels, told: st
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [OSError("store is gone"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
 @pytest.mark.parametrize("after", [0, 1, 8, 40, 75])  # reads; a GIF's palette takes the first 33
 @pytest.mark.parametrize("kind", ANIMATION_FORMATS)
@@ -173,6 +174,7 @@ def test_success_replaces_the_old_file(tmp_path: Path, kind: str) -> None:
     assert len(decoded(path)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 def test_memory_does_not_grow_with_length(tmp_path: Path, kind: str) -> None:
     refs: list[weakref.ref[Pixels]] = []

@@ -115,6 +115,7 @@ def test_ffprobe_reads_title_and_comment(tmp_path: Path) -> None:
     assert (tags["title"], tags["comment"]) == ("dög", '{"a":1}')
 
 
+@pytest.mark.slow
 def test_what_memory_held_before_is_nowhere_in_an_mp4(tmp_path: Path) -> None:
     """The C library fills new memory with one byte or another; with AVX-512 x264 would read some of it."""
     program = """if True:

@@ -93,6 +93,7 @@ def test_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(_system_fonts()) == []
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30))
 def test_legible_text_stays_as_it_is(text: str) -> None:
     assert legible(legible(text)) == legible(text)

@@ -79,6 +79,7 @@ def walks_and_limits(draw: st.DrawFn) -> tuple[list[Walk], Limits]:
     return walks, Limits(rows, unit_frames, draw(st.booleans()), draw(st.sampled_from(["png", "webp", "jpeg"])))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(walks_and_limits())
 def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
@@ -243,6 +244,7 @@ def test_what_moves_is_counted_frame_by_frame(make_keyframe: MakeKeyframe) -> No
     assert counts.by_group["main", 64, 64] == (5, sum(1 + recipe.guided for recipe in recipes))
 
 
+@pytest.mark.slow
 def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Renderer) -> None:
     """The network's rows, where one unit holds the walk: with shared steps, with tweens, with both and with repeats."""
     from render.engine.denoise import pack_rows

@@ -78,6 +78,7 @@ def test_one_of_many_threads_wins(ledger: Ledger) -> None:
     assert [path.name for path in (ledger.folder.commits).iterdir()] == ["00000.json"]
 
 
+@pytest.mark.slow
 def test_one_of_several_processes_wins(ledger: Ledger) -> None:
     with get_context("spawn").Pool(2) as pool:
         won = pool.starmap(claim, [(ledger.folder.out, number) for number in range(6)], chunksize=1)

@@ -306,6 +306,7 @@ def test_a_row_draws_by_itself(tmp_path: Path) -> None:
     assert of[0] == RandomPromptGenerator(seed=seed).generate(lines[0], 8)
 
 
+@pytest.mark.slow
 def test_the_same_in_every_process(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "t.txt").write_text("\n".join(TEMPLATES))
     script = (
