@@ -39,6 +39,7 @@ pytest_plugins = ["stores"]
 pytestmark = pytest.mark.slow
 
 ORIGIN = Origin("paint", "", "cpu", "float32", "png")
+SILENCE_S = 1000.0  # that pass at once, for the driver and for a painter that falls silent
 ONE_CPU = Workforce(count=2, threads=1, gpus=0.0, device="cpu")
 
 
@@ -68,7 +69,7 @@ class Painter:
         (painting.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)
         self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
         self._ready_s = self._beat_s = time.monotonic()
-        self._asked = 0
+        self._asked, self._silence_s = 0, 0.0
 
     async def render(self, unit: Unit) -> Receipt:
         while len(list(self._told.out.glob("up-*"))) < self._told.together:
@@ -83,6 +84,7 @@ class Painter:
         if numbers & self._told.kills or self._first(numbers & self._told.kills_once):
             os._exit(1)
         if self._first(numbers & self._told.silences_once):
+            self._silence_s = SILENCE_S
             await asyncio.Event().wait()
         if self._first(numbers & self._told.breaks_once):
             raise RuntimeError("the device is lost")
@@ -103,7 +105,8 @@ class Painter:
         self._asked += 1
         if self._asked == 2:  # the first answer, which tells that the worker is up, has reached the driver
             (self._told.out / f"up-{os.getpid()}").touch()
-        return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=now - self._beat_s)
+        idle_s = now - self._beat_s + self._silence_s
+        return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=idle_s)
 
     def _first(self, numbers: set[int]) -> bool:
         """Whether one of these frames is met for the first time, by any painter."""
@@ -253,14 +256,12 @@ def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
 def test_a_silent_worker_is_replaced(
     render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand seconds pass once all other units are committed."""
-    ledger, losses = Ledger(tmp_path), list[str]()
-
-    def later_s() -> float:
-        return time.monotonic() + 1000.0 * (len(ledger.receipts()) >= 3)
-
-    monkeypatch.setattr("render.cluster.driver.time", SimpleNamespace(monotonic=later_s))
-    list(render(make_units(4, 2), deadline_s=600.0, losses=losses, silences_once=frozenset({2})))
+    """The silence passes once the driver has the receipts of all other units, and begins when both workers are up."""
+    losses, passed_s = list[str](), 0.0
+    monkeypatch.setattr("render.cluster.driver.time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s))
+    silent = {"silences_once": frozenset({2}), "together": 2}
+    for count, _ in enumerate(render(make_units(4, 2), deadline_s=600.0, losses=losses, **silent), 1):
+        passed_s = SILENCE_S * (count >= 3)
     assert losses == ["nothing done for 600 s"]
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)
