@@ -168,7 +168,7 @@ LINE = "w,a,,{},,drums.flac,{},{},{},{},{}\n"
             "column 'tween': required 0 in a walk with times or of easing onsets; got 2",
         ),
         ("w,a,,,,drums.flac,6.01,,,,", "row 1, column 'time_s': required at most 6, the end of its sound; got 6.01"),
-        ("w,a,,,,drums.flac,,99,,,", ", the last one that is heard; got 99"),
+        pytest.param("w,a,,,,drums.flac,,99,,,", ", the last one that is heard; got 99", marks=pytest.mark.slow),
         ("w,a,,3,,drums.flac,,,,,0.05", "column 'fps': required 0.1 … 50, or 0 for the job's (50 is the most that"),
         ("w,a,,3,,drums.flac,,,,,60", "column 'fps': required 0.1 … 50, or 0 for the job's (50 is the most that"),
         ("w,a,,3,,words.txt,,,,,", "row 1, column 'audio': required a sound file; got 'words.txt' (InvalidDataError"),
@@ -212,6 +212,7 @@ def seconds(path: Path, kind: str) -> float:
         return float((stream.duration or 0) * stream.time_base)
 
 
+@pytest.mark.slow
 def test_a_film_with_sound(folder: Path, tmp_path: Path) -> None:
     """It plays once, from the first keyframe's time; the folder keeps the sound, wherever it is animated next."""
     text = "walk,prompt,seed,audio,time_s,easing\nw,3d dog face,1,drums.flac,1,onsets\nw,3d cat face,1,,2,\n"

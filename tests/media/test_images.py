@@ -42,6 +42,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_walk_between_images(folder: Path, tmp_path: Path) -> None:
     """Its ends are the stills of its images; the recipe names files by their place below the root and their content."""
     rows = "w,a dog,1,3,red.png,0.5\nw,a dog,1,,deep/grey.jpg,1\n,a dog,1,,red.png,0.5\n,a dog,1,,deep/grey.jpg,1\n"
