@@ -45,7 +45,8 @@ __all__ = [
     "verify_store",
 ]
 
-_HOMES = {
+_MODULES = {
+    "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
     "render.prepare": ("Prepared",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
     "render.run": ("Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
@@ -53,14 +54,14 @@ _HOMES = {
     "render.templates": ("Expansion", "expand_templates"),
     "render.verify": ("Verdict", "verify_store"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module at first use, so that `import render` stays light."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'render' has no attribute {name!r}")
-    home = next((module for module, names in _HOMES.items() if name in names), "render.core")
-    return getattr(import_module(home), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output has gone; nobody is left to be told
+        sys.stderr.close()  # the reader of the output is gone
         return FAILED
 
 

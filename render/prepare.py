@@ -1,4 +1,4 @@
-"""From a job to everything that is known before the first frame: models, manifest, plan, warnings. Loads no torch."""
+"""Check a job and plan it: models, manifest, counts, units, warnings. Loads no torch."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from render.plan import (
     evaluations_with_cuts,
     legs,
     make_plan,
+    motion_of,
     steps_of,
 )
 
@@ -50,7 +51,7 @@ class Prepared:
 
     @property
     def expected_bytes(self) -> int:
-        """A guess at the store's size, for photographs; flat pictures take less."""
+        """Estimated size of the store in bytes, for photographs; flat pictures take less."""
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
@@ -92,6 +93,7 @@ def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[
 
 
 def largest_bytes(models: dict[str, Model]) -> int:
+    """Return the size in bytes of the largest model's weights."""
     return max(model.weights_bytes for model in models.values())
 
 
@@ -100,9 +102,17 @@ def _changes(config: ModelConfig) -> Changes:
 
 
 def _defaults(job: JobConfig) -> Defaults:
-    own, fps_max = job.sampling, GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX
-    still = Defaults(own.negative_prompt, own.frames, own.easing, own.interpolation, job.seed, job.media_root)
-    return replace(still, fps=job.animation.fps, fps_max=fps_max)
+    own = job.sampling
+    return Defaults(
+        negative_prompt=own.negative_prompt,
+        frames=own.frames,
+        easing=own.easing,
+        interpolation=own.interpolation,
+        seed=job.seed,
+        media=job.media_root,
+        fps=job.animation.fps,
+        fps_max=GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX,
+    )
 
 
 def _rules(job: JobConfig, model: Model) -> ModelRules:
@@ -135,14 +145,14 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
 
 
 def _warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    """Yield what may surprise but does not stop the start: at most WARNINGS_MAX lines."""
-    found = _surprises(models, manifest)
+    """Yield warnings, at most WARNINGS_MAX lines."""
+    found = _all_warnings(models, manifest)
     yield from islice(found, WARNINGS_MAX)
     if more := sum(1 for _ in found):
         yield f"… and {more} more warnings"
 
 
-def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
+def _all_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
     walks = manifest.walks()
     while chunk := list(islice(walks, CHUNK)):
         texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
@@ -151,7 +161,8 @@ def _surprises(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
             for keyframe in walk.keyframes:
                 own.setdefault(keyframe.prompt, keyframe.row)
                 own.setdefault(keyframe.negative_prompt, keyframe.row)
-            if len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
+            moves = not {"steps", "scheduler"} & set(motion_of(walk).fixed)
+            if moves and len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
                 where = manifest.where(walk.start.row)
                 yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
             if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):

@@ -23,7 +23,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._total = self._done = self._here = 0
-        self._began_s = self._told_s = 0.0
+        self._began_s = self._printed_s = 0.0
 
     def begin(self, prepared: Prepared, frames_done: int) -> None:
         for text in prepared.warnings:
@@ -35,10 +35,10 @@ class _Lines:
     def frames(self, count: int) -> None:
         now = time.monotonic()
         if not self._began_s:
-            self._began_s = self._told_s = now  # a rate takes some time to be one
+            self._began_s = self._printed_s = now  # a rate takes some time to be one
         self._done, self._here = min(self._total, self._done + count), self._here + count
-        if count and (now - self._told_s >= 10 or self._done == self._total):
-            self._told_s = now
+        if count and (now - self._printed_s >= 10 or self._done == self._total):
+            self._printed_s = now
             rate = self._here / (now - self._began_s) if now > self._began_s else 0.0
             left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
             print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What an output folder records of its run: written when it is begun, compared whenever it is gone on with."""
+"""Record a run in a new output folder, and check a resume against the record."""
 
 from __future__ import annotations
 
@@ -64,12 +64,15 @@ def _record(prepared: Prepared, folder: OutputFolder) -> None:
 
 
 def load_plan(out: Path) -> Plan:
-    """Return the recorded plan of an output folder. Raises StoreError for anything else."""
+    """Return the recorded plan of an output folder. Raises StoreError for anything else, and for another version's."""
     try:
         return Plan.from_dict(json.loads(OutputFolder(out).plan.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         got = "a file" if out.is_file() else "one without .run/plan.json" if out.is_dir() else "no such folder"
         raise StoreError(f"{out}: required the output folder of a run, got {got}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        got = f"another plan: {type(error).__name__}: {error}"
+        raise StoreError(f"{out}: required an output folder of this version of nightrender, got {got}") from error
 
 
 def stored_manifest(out: Path) -> Manifest:

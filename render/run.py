@@ -67,7 +67,7 @@ class Summary:
 
 
 def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
-    """Return what a job would render, without loading torch or Ray. Raises InputError with everything that is wrong.
+    """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
     `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
     """

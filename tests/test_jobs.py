@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores import run_here
@@ -14,7 +16,13 @@ from render.job.config import load_job
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs").iterdir()), ids=lambda path: path.name)
+def examples(paths: Iterable[Path]) -> list[Any]:
+    """Parameters of a test of each file; those that librosa listens to take long."""
+    slow = ("music.yaml", "onsets.csv", "beats.csv")
+    return [pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in slow)) for path in sorted(paths)]
+
+
+@pytest.mark.parametrize("path", examples((ROOT / "jobs").iterdir()))
 def test_every_job_plans_and_says_what_it_is_for(path: Path) -> None:
     prepared = render.plan_job(path)
     assert prepared.counts.frames > 0
@@ -24,7 +32,7 @@ def test_every_job_plans_and_says_what_it_is_for(path: Path) -> None:
     assert f"render run jobs/{path.name}" in path.read_text()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "manifests").rglob("*.csv")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", examples((ROOT / "manifests").rglob("*.csv")))
 def test_every_manifest_plans(path: Path) -> None:
     assert render.plan_job(path).counts.frames > 0
 

@@ -79,6 +79,7 @@ def test_the_command_says_nothing_else(finished: Finished) -> None:
     assert (done.stdout, done.stderr) == ("ball 3: the same bits\n", "")
 
 
+@pytest.mark.slow
 def test_other_bits_are_told(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a store whose hashes are those of other pixels."""
     out = Path(shutil.copytree(finished.out, tmp_path / "out"))

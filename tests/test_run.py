@@ -288,6 +288,7 @@ def test_animations_carry_walk_prompts_and_job(finished: Finished) -> None:
 # Several models.
 
 
+@pytest.mark.slow
 def test_another_second_model_is_refused(sibling: Path, tmp_path: Path) -> None:
     mine = shutil.copytree(sibling, tmp_path / "mine")
     run_two(run_here, mine, tmp_path)

@@ -184,3 +184,10 @@ def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
         verify_store(tmp_path)
     assert main(["verify", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"render: {tmp_path}: required the output folder of a run")
+
+
+def test_a_folder_of_another_version_is_refused(copied: Finished) -> None:
+    plan = copied.out / ".run" / "plan.json"
+    plan.write_text(plan.read_text().replace("batch_rows", "rows"))
+    with pytest.raises(StoreError, match="required an output folder of this version of nightrender"):
+        verify_store(copied.out)

@@ -1,9 +1,9 @@
-"""Ray actors as workers, and the fault policy. The only module that imports ray.
+"""Ray actors as workers, and the fault policy.
 
 Ray restarts and retries nothing (`max_restarts=0`, `max_task_retries=0`); this module does. A worker that dies, or makes
-no progress until the deadline, is replaced, and its units are given out again. A unit that two workers died with is split
-in halves, until the frame that kills workers is alone; that frame is put in quarantine. Commits are exclusive, so a unit
-that is rendered twice is stored once.
+no progress until the deadline, is replaced, and its units are given out again, each to a worker that holds no other. A
+unit that two workers died with is split in halves, until the frame that kills workers is alone; that frame is put in
+quarantine. Commits are exclusive, so a unit that is rendered twice is stored once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
 
 import ray
-from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from render.cluster.local_ray import start_local_ray
 from render.cluster.signals import sigterm_kept
 from render.cluster.worker import Progress, Setup, Worker
 from render.core import ModelError, Receipt, RunError, StoreError, Unit
@@ -38,7 +38,6 @@ UNITS_AHEAD = 2  # units that a worker holds: while it finishes one, the next fi
 DEATHS_MAX = 2  # workers that may die with a unit before it is split
 FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
 POLL_S = 0.5
-LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 class Listener(Protocol):
@@ -88,6 +87,9 @@ class Cluster:
         self._workers: list[_WorkerState] = []
         self._requeued: deque[Unit] = deque()  # units to give out again, before new ones
         self._deaths: Counter[str] = Counter()  # by unit id
+        self._suspects: set[str] = (
+            set()
+        )  # ids of units that a dead worker held, and of their halves: each goes out alone
         self._failed_starts = 0  # in a row
         self._is_full = False  # some workers found no free CPUs or GPUs
         self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
@@ -99,7 +101,7 @@ class Cluster:
         with sigterm_kept():
             if self._owns_ray and self._address is None:
                 self._ray_folder = tempfile.mkdtemp(prefix="render-")
-                _start_local(self._workforce, self._ray_folder)
+                start_local_ray(self._workforce, self._ray_folder)
             elif self._owns_ray:
                 ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
@@ -150,19 +152,37 @@ class Cluster:
         """Give units to the workers that hold fewest, and start workers, up to `count`, while all others hold units.
 
         Among workers with equally few, one that has the unit's model comes first. Units come sorted by model, so a worker
-        loads each model about once; to wait for a worker that has the model would cost more than it saves.
+        loads each model about once; to wait for a worker that has the model would cost more than it saves. A suspect gets
+        a worker of its own: if that dies, no other unit is blamed.
         """
-        while (self._may_start(count) or any(len(worker.units) < UNITS_AHEAD for worker in self._workers)) and (
-            unit := self._requeued.popleft() if self._requeued else next(units, None)
-        ):
-            if self._may_start(count) and all(worker.units for worker in self._workers):
+        while True:
+            starting = self._may_start(count) and all(worker.units for worker in self._workers)
+            idle = starting or any(not worker.units for worker in self._workers)
+            if not idle and not any(map(self._has_room, self._workers)):
+                return
+            if (unit := self._next_unit(units, with_suspects=idle)) is None:
+                return
+            if starting:
                 self._workers.append(self._start_worker(unit))
-            loads = [(len(worker.units), worker.model != unit.model) for worker in self._workers]
-            worker = self._workers[loads.index(min(loads))]
+            alone = unit.id in self._suspects
+            fitting = [one for one in self._workers if not one.units or (not alone and self._has_room(one))]
+            worker = min(fitting, key=lambda one: (len(one.units), one.model != unit.model))
             worker.model = unit.model
             if not worker.units:
                 worker.progress_s = time.monotonic()
             worker.units[worker.actor.render.remote(unit)] = unit
+
+    def _has_room(self, worker: _WorkerState) -> bool:
+        """Return True for a worker that may be given one more unit ahead."""
+        return len(worker.units) < UNITS_AHEAD and not any(unit.id in self._suspects for unit in worker.units.values())
+
+    def _next_unit(self, units: Iterator[Unit], with_suspects: bool) -> Unit | None:
+        """Return the next unit to give out, those to give out again first; suspects only where a worker has none."""
+        for place, unit in enumerate(self._requeued):
+            if with_suspects or unit.id not in self._suspects:
+                del self._requeued[place]
+                return unit
+        return next(units, None)
 
     def _reclaim_from_unstarted(self) -> bool:
         """Requeue the units of workers that are not up if another is idle: their node may be lost. Return if any was."""
@@ -236,10 +256,12 @@ class Cluster:
         ray.kill(worker.actor)
         for unit in reversed(worker.units.values()):
             self._deaths[unit.id] += worker.started
+            self._suspects |= {unit.id} if worker.started else set()
             if self._deaths[unit.id] < DEATHS_MAX:
                 self._requeued.appendleft(unit)
             elif len(unit.frames) > 1:
                 if self._ledger.split(unit):
+                    self._suspects |= {half.id for half in unit.halves()}
                     self._requeued.extendleft(reversed(unit.halves()))
             else:
                 yield from self._quarantine(unit, reason)
@@ -269,28 +291,6 @@ class Cluster:
                 worker.progress_s = max(worker.progress_s, now - progress.idle_s)
                 listener.frames(progress.frames - worker.frames)
                 worker.frames = progress.frames
-
-
-def _start_local(force: Workforce, folder: str) -> None:
-    """Start a Ray for this process alone, on loopback, with its files in `folder`."""
-    # Ray replaces 127.0.0.1 by the machine's address unless clusters are switched off. This process has read the switch
-    # into a constant when it imported ray; the processes that Ray starts read the environment variable.
-    enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    os.environ[LOOPBACK_SWITCH] = "0"
-    try:
-        ray.init(
-            address="local",
-            num_cpus=(force.count or 1) * force.threads,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=128 * 2**20,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
-        del os.environ[LOOPBACK_SWITCH]
 
 
 def _last_line(error: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from render.core.atomic import PARTIAL, partial, publish, replacing, sync, write_atomically
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
-from render.core.columns import COLUMNS, Cell, Choice, Flag, Integer, Number, column_names
+from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
@@ -28,7 +28,7 @@ from render.core.vocabulary import (
     SCHEDULERS,
     STEPS_MAX,
 )
-from render.core.walk import MAIN, Keyframe, Walk
+from render.core.walk import MAIN, Keyframe, Walk, still_name
 
 __all__ = [
     "COLUMNS",
@@ -48,7 +48,7 @@ __all__ = [
     "SEED_MAX",
     "STEPS_MAX",
     "Blend",
-    "Cell",
+    "CellType",
     "Choice",
     "Circle",
     "Flag",
@@ -85,6 +85,7 @@ __all__ = [
     "publish",
     "replacing",
     "special_kind",
+    "still_name",
     "sync",
     "write_atomically",
 ]

@@ -1,22 +1,23 @@
 """The columns of a manifest, one entry each.
 
 Everything that is known of a column follows from its entry: its place in the stored manifest, the rule for its cells, the
-value of empty ones, the table in docs/manifest.md, and that it is no label. `name` is also the field of `Keyframe` or
-`Walk` that holds the value.
+table in docs/manifest.md, and that it is no label. A column of keyframes or walks is stored in the field of the same name,
+whose default empty cells take. Exceptions: `walk` is `Walk.name`; `images`, `beat` and `audio_smooth` are converted into
+other columns when a manifest is read.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from render.core.blend import INTERPOLATIONS
 from render.core.recipe import SEED_MAX
 from render.core.vocabulary import DIRECTIONS, EASINGS, LOOPS, SHOWN
-from render.core.walk import MAIN
+from render.core.walk import Keyframe, Walk
 
-__all__ = ["COLUMNS", "Cell", "Choice", "Column", "Flag", "Integer", "Number", "Other", "column_names"]
+__all__ = ["COLUMNS", "CellType", "Choice", "Column", "Flag", "Integer", "Number", "Other", "column_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ class Other:
     """Cells whose rule needs more than the column: the model, the job, files, other rows."""
 
 
-Cell: TypeAlias = Integer | Number | Choice | Flag | Other
+CellType: TypeAlias = Integer | Number | Choice | Flag | Other
+FIELD_DEFAULTS = {
+    field.name: field.default for of in (Keyframe, Walk) for field in fields(of) if field.default is not MISSING
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,19 @@ class Column:
     """A column of a manifest."""
 
     name: str
-    cell: Cell  # what its cells may hold
+    cell: CellType  # content of its cells
     of: Literal["keyframe", "walk", "still"]  # whose value it is; a walk's stands in its first row
     meaning: str  # Markdown, for docs/manifest.md
     _: KW_ONLY
-    default: Any = None  # of empty cells, where neither job nor model has one
-    default_of: Literal["column", "job", "model"] = "column"  # who says what empty cells take
-    stored: bool = True  # in the stored manifest; False for what others stand for once it is read
-    by_reader: bool = False  # filled in when a manifest is read; no table may bring it
+    default: Any = None  # value of empty cells, unless the job or the model has one; by default the field's
+    default_of: Literal["column", "job", "model"] = "column"  # source of the default
+    stored: bool = True  # False: the reader converts it into other columns (`beat` into `frames`)
+    by_reader: bool = False  # the reader computes it; a table must not have it
     aliases: tuple[str, ...] = ()  # names that other programs have for it
+
+    def __post_init__(self) -> None:
+        if self.default is None:
+            object.__setattr__(self, "default", FIELD_DEFAULTS.get(self.name))
 
 
 COLUMNS = (
@@ -100,7 +108,8 @@ COLUMNS = (
         "frames",
         Integer(1, 1_000_000),
         "keyframe",
-        "frames from this keyframe up to, not including, the next. The last keyframe gives one",
+        "frames from this keyframe up to, not including, the next. The last keyframe of a line gives one, or with "
+        "`loop` `cycle` the frames back to the first. In a grid: cells a side; in a drift or circle: all frames",
         default_of="job",
     ),
     Column(
@@ -118,7 +127,13 @@ COLUMNS = (
         "`lerp`. Noise always slerps",
         default_of="job",
     ),
-    Column("width", Other(), "walk", "pixels, a multiple of what the model asks for", default_of="model"),
+    Column(
+        "width",
+        Other(),
+        "walk",
+        "pixels, a multiple of what the model asks for; the same in all rows of a walk",
+        default_of="model",
+    ),
     Column("height", Other(), "walk", "pixels, likewise", default_of="model"),
     Column(
         "steps",
@@ -132,7 +147,7 @@ COLUMNS = (
         "guidance",
         Other(),
         "keyframe",
-        "guidance scale; moves along a walk. 1 and below is off",
+        "guidance scale; moves along a walk. 1 and below is off, but for a model whose guidance is an input of its network",
         default_of="model",
         aliases=("cfg", "cfg_scale", "guidance_scale"),
     ),
@@ -148,61 +163,65 @@ COLUMNS = (
         "true_guidance",
         Other(),
         "keyframe",
-        "of a model whose `guidance` is an input of its network (FLUX.1-dev): classifier-free guidance beside it, which "
+        "of a model whose `guidance` is an input of its network (FLUX.1-dev, LCM): classifier-free guidance beside it; it "
         "moves, too; 1, the default, is off",
-        default=1.0,
         aliases=("true_cfg", "true_cfg_scale"),
     ),
-    Column("model", Other(), "walk", "`main`, the job's `model`, or a key of its `models`", default=MAIN),
-    Column("motion", Other(), "walk", "course of the walk: one of the motions below", default="line"),
+    Column(
+        "model", Other(), "walk", "`main`, the job's `model`, or a key of its `models`; the same in all rows of a walk"
+    ),
+    Column("motion", Other(), "walk", "course of the walk: one of the motions below"),
     Column(
         "loop",
         Choice(LOOPS),
         "walk",
         "`none`, or `cycle`, which adds the leg from the last keyframe back to the first",
-        default="none",
     ),
     Column(
         "step_size",
         Number(0.0),
         "walk",
         "amount by which each frame moves each number of the embeddings",
-        default=0.005,
     ),
     Column(
         "direction",
         Choice(DIRECTIONS),
         "walk",
-        "that they move in: `ones`, or a `random` one of the walk's seed",
-        default="ones",
+        "direction of the drift: `ones`, or `random`: step_size times standard normal numbers of the walk's seed",
     ),
-    Column("vary_noise", Flag(), "walk", "yes or no: each cell starts from its own noise", default=False),
+    Column("vary_noise", Flag(), "walk", "yes or no: each cell starts from its own noise"),
     Column(
         "anchor",
         Number(0.0, 1.0),
         "walk",
         "0 … 1, the part of the steps that is denoised once, half way between the keyframes, and shared by all frames of a "
-        "leg; each goes on with its own. What keeps still is steadier, and the steps are saved: taken once in each unit "
-        "that holds some of the frames, so a larger `store.unit_frames` saves more",
-        default=0.0,
+        "leg; each frame then takes the other steps with its own prompt, seed and guidance. What should not move flickers "
+        "less, and steps are saved: they are taken once in each unit that holds some of the frames, so a larger "
+        "`store.unit_frames` saves more",
     ),
     Column(
         "tween",
         Integer(0, 1000),
         "walk",
         "number of frames between neighbours that are only decoded, from a slerp of both final latents",
-        default=0,
     ),
-    Column("every", Integer(1, 1000), "walk", "steps from frame to frame", default=1),
+    Column(
+        "every",
+        Integer(1, 1000),
+        "walk",
+        "steps from frame to frame",
+    ),
     Column(
         "shown",
         Choice(SHOWN),
         "walk",
         "`latents` as they are, or the `clean` image x̂₀ that the step predicts",
-        default="latents",
     ),
     Column(
-        "fps", Other(), "walk", "frames per second of the walk's animations; empty or 0 takes the job's", default=0.0
+        "fps",
+        Other(),
+        "walk",
+        "frames per second of the walk's animations; empty or 0 takes the job's",
     ),
     Column(
         "image",
@@ -218,7 +237,6 @@ COLUMNS = (
         "keyframe",
         "0 … 1, the part of the start image that is noised away, and of the steps that are taken; moves along, but not in "
         "an anchored walk",
-        default=0.8,
     ),
     Column("audio", Other(), "walk", "a sound file inside the job's folder of `media`, which goes into the walk's MP4"),
     Column("audio_sha256", Other(), "walk", "hash of that file; checked where it is given"),
@@ -228,7 +246,6 @@ COLUMNS = (
         "keyframe",
         "the second at which the keyframe stands, in place of the `frames` before it; of the first one, where in the sound "
         "the walk begins",
-        default=0.0,
     ),
     Column(
         "beat",
@@ -242,7 +259,7 @@ COLUMNS = (
         "audio_smooth",
         Number(0.0, 1.0),
         "walk",
-        "0 … 1, part of an even pace in that of `onsets`",
+        "0 … 1: the pace of `onsets` (0), an even pace (1), or between them",
         default=0.0,
         stored=False,
     ),

@@ -1,4 +1,4 @@
-"""What may be raised: bad input before anything starts, and a run that can't go on."""
+"""Errors for users: input that is refused before anything starts, and runs that can't continue."""
 
 from __future__ import annotations
 

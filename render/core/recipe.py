@@ -67,14 +67,14 @@ class Recipe:
     @cached_property
     def json(self) -> str:
         """The canonical JSON; blends are nested lists such as `["slerp",["prompt","a"],["prompt","b"],0.5]`."""
-        return canonical_json({**self._told(), "version": PIXELS_VERSION})
+        return canonical_json({**self._set_values(), "version": PIXELS_VERSION})
 
-    def _told(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self) if self._tells(field)}
+    def _set_values(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if self._is_set(field)}
         lists = {name: value.to_list() if hasattr(value, "to_list") else value for name, value in values.items()}
-        return {name: value._told() if isinstance(value, Recipe) else value for name, value in lists.items()}
+        return {name: value._set_values() if isinstance(value, Recipe) else value for name, value in lists.items()}
 
-    def _tells(self, field: Field[Any]) -> bool:
+    def _is_set(self, field: Field[Any]) -> bool:
         """Return True for a field that is not at its default: a new field leaves the keys of old frames alone."""
         return bool(field.default is MISSING or getattr(self, field.name) != field.default)
 
@@ -86,17 +86,20 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """Return the recipe of a stored frame. Raises StoreError for one that another pixel version wrote."""
-        told = json.loads(text)
-        version = told.pop("version")
+        values = json.loads(text)
+        version = values.pop("version")
         if version != PIXELS_VERSION:
             raise StoreError(f"recipe: required pixel version {PIXELS_VERSION}, got {version}")
-        return cls._from_told(told)
+        try:
+            return cls._from_values(values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"recipe: required one of this version of nightrender, got {error}") from error
 
     @classmethod
-    def _from_told(cls, told: dict[str, Any]) -> Recipe:
-        blends = {name: parse_blend(value) for name, value in told.items() if isinstance(value, list)}
-        recipes = {name: cls._from_told(value) for name, value in told.items() if isinstance(value, dict)}
-        return cls(**told | blends | recipes)
+    def _from_values(cls, values: dict[str, Any]) -> Recipe:
+        blends = {name: parse_blend(value) for name, value in values.items() if isinstance(value, list)}
+        recipes = {name: cls._from_values(value) for name, value in values.items() if isinstance(value, dict)}
+        return cls(**values | blends | recipes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Walks and their keyframes: the rows of a manifest once every default is filled in.
 
-A field is called as its column is; `render.core.columns` says what each may hold.
+A field has the name of its column; `render.core.columns` says what each may hold, and takes the defaults from here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["MAIN", "Keyframe", "Walk"]
+__all__ = ["MAIN", "Keyframe", "Walk", "still_name"]
 
 MAIN = "main"  # the job's `model`, as column `model` and the job's `models` name it
 
@@ -70,3 +70,8 @@ class Walk:
     def base_name(self) -> str:
         """The name without the point of a sweep: the same at every point."""
         return self.name.removesuffix(f" {self.point}") if self.point else self.name
+
+
+def still_name(row: int) -> str:
+    """Return the name of the still, or of all images, of a manifest's row."""
+    return f"still-{row:06d}"

@@ -24,9 +24,9 @@ __all__ = [
     "NAME_BYTES",
     "WALK_NAME",
     "Cells",
+    "ColumnRule",
     "Rule",
     "Sheet",
-    "Standard",
     "choice",
     "empty_to_null",
     "finite",
@@ -39,7 +39,7 @@ NAME_BYTES = 120  # of a walk's name
 FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
 INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-Tell: TypeAlias = Callable[[int], tuple[str, str]]  # position → what is required there, what was got
+Describe: TypeAlias = Callable[[int], tuple[str, str]]  # position → what is required there, what was got
 RESERVED = re.compile(r"still-[0-9]{6,}(-[0-9]{4,})?( .*)?")
 
 
@@ -63,7 +63,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Standard:
+class ColumnRule:
     """A rule, and the value of empty cells."""
 
     rule: Rule
@@ -146,7 +146,7 @@ class Sheet:
     problems: Problems
 
     def refuse(
-        self, name: str, positions: npt.NDArray[np.int64], tell: Tell, alike: npt.NDArray[Any] | None = None
+        self, name: str, positions: npt.NDArray[np.int64], describe: Describe, alike: npt.NDArray[Any] | None = None
     ) -> None:
         """Add an error for the rows at some positions; a sweep's copies of a row count as one.
 
@@ -160,15 +160,17 @@ class Sheet:
             chosen = positions[np.sort(firsts)][:LISTED].tolist()
             self.problems.skip(len(firsts) - len(chosen))
         for position in chosen:
-            self.problems.add(*tell(position), row=int(self.raw.rows[position]), column=name)
+            self.problems.add(*describe(position), row=int(self.raw.rows[position]), column=name)
 
-    def refuse_values(self, name: str, positions: npt.NDArray[np.int64], codes: npt.NDArray[Any], tell: Tell) -> None:
+    def refuse_values(
+        self, name: str, positions: npt.NDArray[np.int64], codes: npt.NDArray[Any], describe: Describe
+    ) -> None:
         """Add errors about single cells; in a column that the sweep sets once for each code, [P]."""
         if name not in self.problems.swept:
-            self.refuse(name, positions, tell)
+            self.refuse(name, positions, describe)
             return
         for position in _firsts(positions, codes):
-            self.problems.add(*tell(position), column=name)
+            self.problems.add(*describe(position), column=name)
 
     def column(self, name: str, kind: str) -> Any:
         """Return the column with null for every empty cell; all null for one that is missing or not of a `kind` type."""
@@ -188,11 +190,11 @@ class Sheet:
         self.problems.add(kind, f"a column of {column.type}", column=name)
         return empty
 
-    def cells(self, name: str, standard: Standard) -> Cells:
+    def cells(self, name: str, standard: ColumnRule) -> Cells:
         """Return the column, read by one rule."""
         return self.cells_by(name, [standard], np.zeros(len(self.raw.rows), np.int32))
 
-    def cells_by(self, name: str, standards: Sequence[Standard], which: npt.NDArray[np.int32]) -> Cells:
+    def cells_by(self, name: str, standards: Sequence[ColumnRule], which: npt.NDArray[np.int32]) -> Cells:
         """Return the column, each row read by its own of several rules of one kind; `which` are their numbers, [N].
 
         Each rule parses every distinct content of its rows once.
@@ -211,7 +213,7 @@ class Sheet:
         return Cells(values, codes, bad)
 
     def _read(
-        self, name: str, standard: Standard, contents: Any, codes: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
+        self, name: str, standard: ColumnRule, contents: Any, codes: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return the values, and True for the bad ones, of the rows at some positions."""
         rule, default = standard.rule, standard.default

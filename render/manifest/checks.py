@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.core import COLUMNS, LCM_STEPS_MAX, SEED_MAX, column_names, file_name_key
@@ -27,10 +27,18 @@ __all__ = [
     "check_unused",
     "check_walks",
     "first_rows",
+    "takers",
 ]
 
-HELD = ("walk", "model", "width", "height", "audio", "audio_sha256", "audio_smooth")  # of walks, by rules of their own
-SETTINGS = set(column_names("walk")) - set(HELD)
+IDENTICAL = (
+    "walk",
+    "model",
+    "width",
+    "height",
+    "audio",
+    "audio_sha256",
+)  # of walks, in all rows or by rules of their own
+SETTINGS = set(column_names("walk")) - set(IDENTICAL)  # of walks: in the first row, later ones repeat it or are empty
 PREDICTS_CLEAN = ("ddim", "euler", "euler_a", "heun", "lms")  # schedulers whose steps give `pred_original_sample`
 
 
@@ -88,9 +96,9 @@ def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Ce
     """Refuse a count where it has no meaning."""
     images, frames = cells["images"], cells["frames"]
     odd = ~still & images.given & ~images.bad & (images.values != 1)
-    _refuse(sheet, "images", odd, "1 or nothing in a walk", images)
+    _refuse(sheet, "images", odd, "1 or an empty cell in a walk", images)
     odd = still & frames.given & ~frames.bad & (frames.values != 1)
-    _refuse(sheet, "frames", odd, "1 or nothing on a row without a walk", frames)
+    _refuse(sheet, "frames", odd, "1 or an empty cell on a row without a walk", frames)
 
 
 def check_steps(sheet: Sheet, steps: Cells, scheduler: Cells) -> None:
@@ -112,37 +120,40 @@ def check_motions(
     """Refuse motions without the keyframes they need, and settings of a motion where they have no meaning."""
     motion = cells["motion"].values[first_row]
     is_first = first_row == np.arange(len(first_row))
-    for column in (column for column in COLUMNS if column.name in SETTINGS):
-        own = cells[column.name]
-        odd = own.given & ~own.bad & (own.values != own.values[first_row])
-        _refuse(sheet, column.name, odd, "the value of its walk's first row, or none", own)
-        if takers := [one.name for one in MOTIONS.values() if column.name in one.takes]:
-            odd = is_first & ~np.isin(motion, takers) & (own.values != column.default)
-            _refuse(sheet, column.name, odd, f"nothing, but in a walk of motion {' or '.join(takers)}", own)
-    _refuse(sheet, "motion", still & (motion != "line"), "line or nothing on a row without a walk", cells["motion"])
+    for column in (column for column in COLUMNS if column.name in cells):
+        own, motions = cells[column.name], takers(column.name)
+        if column.name in SETTINGS:
+            odd = own.given & ~own.bad & (own.values != own.values[first_row])
+            _refuse(sheet, column.name, odd, "the value of its walk's first row, or an empty cell", own)
+        if motions:
+            used = is_first & (own.values != column.default) if column.of == "walk" else own.given & ~own.bad
+            required = f"an empty cell: only motion {' or '.join(motions)} uses this column"
+            _refuse(sheet, column.name, ~np.isin(motion, motions) & used, required, own)
+    _refuse(
+        sheet, "motion", still & (motion != "line"), "line or an empty cell on a row without a walk", cells["motion"]
+    )
     sizes = np.bincount(first_row, minlength=len(first_row))
-    counts = Cells(sizes, sizes.astype(np.int32), still)
     for one in MOTIONS.values():
         named = is_first & ~still & (motion == one.name)
         if wanted := one.keyframes:
             required = f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {one.name}"
-            _refuse(sheet, "motion", named & (sizes != wanted), required, counts)
+            _refuse(sheet, "motion", named & (sizes != wanted), required, sizes)
         if one.frames_range:
             low, high = one.frames_range
             odd = named & ((cells["frames"].values < low) | (cells["frames"].values > high))
             _refuse(sheet, "frames", odd, f"{low} … {high} in a walk of motion {one.name}", cells["frames"])
     cycle = is_first & (cells["loop"].values == "cycle") & (sizes < 2)
-    _refuse(sheet, "loop", cycle & np.isin(motion, _takers("loop")), "2 keyframes or more for a cycle", counts)
+    _refuse(sheet, "loop", cycle & np.isin(motion, takers("loop")), "2 keyframes or more for a cycle", sizes)
     strength = cells["strength"]
     moved = (strength.values != strength.values[first_row]) & (cells["anchor"].values[first_row] > 0)
     _refuse(sheet, "strength", moved & ~strength.bad, "the value that its anchored walk begins with", strength)
     hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, PREDICTS_CLEAN)
     required = f"one that predicts the clean image, {', '.join(PREDICTS_CLEAN)}"
-    odd = is_first & hidden & np.isin(motion, _takers("shown"))
+    odd = is_first & hidden & np.isin(motion, takers("shown"))
     _refuse(sheet, "scheduler", odd, required, cells["scheduler"])
 
 
-def _takers(column: str) -> list[str]:
+def takers(column: str) -> list[str]:
     """Return the names of the motions in which a setting of walks has a meaning."""
     return [motion.name for motion in MOTIONS.values() if column in motion.takes]
 
@@ -163,26 +174,18 @@ def check_unused(
         column = cells[name]
         _refuse(sheet, name, odd & column.given & ~column.bad, required, column)
 
-    refuse("strength", bare, "nothing on a row without an image")
+    refuse("strength", bare, "an empty cell on a row without an image")
     for name in ("anchor", "tween"):
-        refuse(name, still & (cells[name].values != 0), "nothing on a row without a walk")
-    for name in sorted({name for one in MOTIONS.values() for name in one.ignores}):
-        ignoring = _ignoring(name)
-        users = [motion for motion in MOTIONS if motion not in ignoring]
-        where = f", but in a walk of motion {' or '.join(users)}" if len(users) == 1 else ""
-        where = where or f" in a walk of motion {' or '.join(ignoring)}"
-        refuse(name, np.isin(motion, ignoring), f"nothing{where}")
+        refuse(name, still & (cells[name].values != 0), "an empty cell on a row without a walk")
     for one in MOTIONS.values():
-        for name in one.once:
-            refuse(name, later & (motion == one.name), f"nothing but in the first row of a {one.name}")
-        for name in one.held:
+        here = motion == one.name
+        for name in one.ignores:
+            refuse(name, here, f"an empty cell in a walk of motion {one.name}")
+        for name in one.first_row_only:
+            refuse(name, later & here, f"an empty cell after the first row of a {one.name}")
+        for name in one.fixed:
             other = cells[name].values != cells[name].values[first_row]
-            refuse(name, later & (motion == one.name) & other, f"the value that its {one.name} begins with")
-
-
-def _ignoring(column: str) -> list[str]:
-    """Return the names of the motions in which a column of keyframes changes nothing."""
-    return [motion.name for motion in MOTIONS.values() if column in motion.ignores]
+            refuse(name, later & here & other, f"the value that its {one.name} begins with, or an empty cell")
 
 
 def check_keyframes(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]) -> None:
@@ -190,17 +193,20 @@ def check_keyframes(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cell
     later = first_row != np.arange(len(first_row))
     for one in MOTIONS.values():
         own = np.flatnonzero(later & (motion.values[first_row] == one.name))
-        for name in one.same:
-            values = np.array(columns[name].to_pylist(), object)
-            sheet.refuse(
-                name,
-                own[values[own] != values[first_row[own]]],
-                lambda i: (f"the {name} that its {one.name} begins with", show(values[i])),  # noqa: B023
-            )
+        firsts = first_row[own]
+        for name in one.equal if len(own) else ():
+            if name == "image":
+                continue  # check_images compares them
+            values, expected = (columns[name].take(pa.array(rows)).to_pylist() for rows in (own, firsts))
+            got = {
+                row: value for row, value, first in zip(own.tolist(), values, expected, strict=True) if value != first
+            }
+            required = f"the {name} that its {one.name} begins with"
+            sheet.refuse(name, np.array(list(got), np.int64), lambda i: (required, show(got[int(i)])))  # noqa: B023
         for name in one.distinct:
-            numbers = columns[name]
-            alike = own[numbers[own] == numbers[first_row[own]]]
-            sheet.refuse(name, alike, lambda i: (f"another {name} than its {one.name} begins with", str(numbers[i])))  # noqa: B023
+            numbers, required = columns[name], f"another {name} than its {one.name} begins with"
+            alike = own[numbers[own] == numbers[firsts]]
+            sheet.refuse(name, alike, lambda i: (required, str(numbers[i])))  # noqa: B023
 
 
 def check_images(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:
@@ -211,10 +217,15 @@ def check_images(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, 
         np.flatnonzero(given != given[first_row]),
         lambda i: (f"{'an' if given[first_row[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
     )
+    other = pc.not_equal(images, images.take(pa.array(first_row))).to_numpy(zero_copy_only=False)
     for one in MOTIONS.values():
-        bare = np.flatnonzero(~given & (motion.values[first_row] == one.name) & one.needs_image)
-        required = f"a start image for motion {one.name}"
-        sheet.refuse("image", bare, lambda i: (required, show("")), bare * 0)  # noqa: ARG005, B023
+        here = motion.values[first_row] == one.name
+        differing = np.flatnonzero(here & given & given[first_row] & other & ("image" in one.equal))
+        required = f"the image that its {one.name} begins with"
+        sheet.refuse("image", differing, lambda i: (required, show(images[i].as_py())))  # noqa: B023
+        bare = np.flatnonzero(here & ~given & one.needs_image)
+        needed = f"a start image for motion {one.name}"
+        sheet.refuse("image", bare, lambda i: (needed, show("")), bare * 0)  # noqa: ARG005, B023
 
 
 def check_times(
@@ -225,29 +236,28 @@ def check_times(
     audio: npt.NDArray[Any],
 ) -> None:
     """Refuse times, sounds and onsets where they have no meaning. `audio` are paths, [N], "" without a sound."""
-    silent, line = audio[first_row] == "", ~still & ~np.isin(cells["motion"].values[first_row], _ignoring("time_s"))
+    silent, line = audio[first_row] == "", ~still & np.isin(cells["motion"].values[first_row], takers("time_s"))
     timed = cells["time_s"].given | cells["beat"].given
     paced = line & (cells["easing"].values == "onsets")
     is_first = first_row == np.arange(len(first_row))
-    hasty, moved = np.zeros((2, len(first_row)), np.bool_)
-    hasty[first_row[paced]] = True
-    moved[first_row[paced | timed]] = True
-    beside = cells["beat"].given & cells["time_s"].given
+    has_onsets, has_times = np.zeros((2, len(first_row)), np.bool_)
+    has_onsets[first_row[paced]] = True
+    has_times[first_row[paced | timed]] = True
+    both = cells["beat"].given & cells["time_s"].given
     for name in ("time_s", "beat"):
-        _refuse(sheet, name, cells[name].given & still, "nothing on a row without a walk", cells[name])
-    _refuse(sheet, "beat", beside, "nothing beside a time_s", cells["beat"])
-    _refuse(sheet, "beat", cells["beat"].given & line & silent, "nothing in a walk without audio", cells["beat"])
+        _refuse(sheet, name, cells[name].given & still, "an empty cell on a row without a walk", cells[name])
+    _refuse(sheet, "beat", both, "an empty cell beside a time_s", cells["beat"])
+    _refuse(sheet, "beat", cells["beat"].given & line & silent, "an empty cell in a walk without audio", cells["beat"])
     _refuse(sheet, "easing", paced & silent, "another one in a walk without audio", cells["easing"])
-    _refuse(sheet, "fps", cells["fps"].given & still, "nothing on a row without a walk", cells["fps"])
+    _refuse(sheet, "fps", cells["fps"].given & still, "an empty cell on a row without a walk", cells["fps"])
     smooth, tween = cells["audio_smooth"], cells["tween"]
-    odd = is_first & ~hasty & smooth.given
-    _refuse(sheet, "audio_smooth", odd, "nothing, but in a walk of easing onsets", smooth)
-    odd = is_first & moved & (tween.values > 0)
+    odd = is_first & ~has_onsets & smooth.given
+    _refuse(sheet, "audio_smooth", odd, "an empty cell: only easing onsets uses this column", smooth)
+    odd = is_first & has_times & (tween.values > 0)
     _refuse(sheet, "tween", odd, "0 in a walk with times or of easing onsets", tween)
-    paths = replace(cells["motion"], values=audio)
-    _refuse(sheet, "audio", still & (audio != ""), "nothing on a row without a walk", paths)
+    _refuse(sheet, "audio", still & (audio != ""), "an empty cell on a row without a walk", audio)
     _refuse(
-        sheet, "audio", ~still & (audio != "") & (audio != audio[first_row]), "the value of its walk's first row", paths
+        sheet, "audio", ~still & (audio != "") & (audio != audio[first_row]), "the value of its walk's first row", audio
     )
 
 
@@ -265,7 +275,10 @@ def check_seeds(
     )
 
 
-def _refuse(sheet: Sheet, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells) -> None:
+def _refuse(
+    sheet: Sheet, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells | npt.NDArray[Any]
+) -> None:
     """Add an error for every odd row, which shows the column's value there."""
+    values = column.values if isinstance(column, Cells) else column
     positions = np.flatnonzero(odd)
-    sheet.refuse(name, positions, lambda i: (required, str(column.values[i])), column.values[positions])
+    sheet.refuse(name, positions, lambda i: (required, str(values[i])), values[positions])

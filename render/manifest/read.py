@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from render.core import COLUMNS, column_names
 from render.job import UNSWEPT, Sweep
-from render.manifest.cells import WALK_NAME, Cells, Sheet, Standard
+from render.manifest.cells import WALK_NAME, Cells, ColumnRule, Sheet
 from render.manifest.checks import (
     check_counts,
     check_held,
@@ -33,7 +33,7 @@ from render.manifest.files import read_files
 from render.manifest.labels import read_labels
 from render.manifest.problems import Problems, show
 from render.manifest.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
-from render.manifest.stored import Manifest, read_stored
+from render.manifest.stored import Manifest, manifest_from
 from render.manifest.sweeping import sweep_table
 from render.manifest.table import read_table
 from render.manifest.timing import read_times
@@ -53,25 +53,29 @@ def read_manifest(
     """Return the manifest in a CSV or Parquet file, or a DataFrame. Raises ManifestError with all that is wrong in it.
 
     `models` are those that the job names, MAIN among them. Every still and walk is repeated for each point of `sweep`.
-    A manifest that a run has stored takes nothing from `defaults` and can't be swept again.
+    A manifest that a run has stored takes nothing from `defaults`, can't be swept, and must be as it was stored.
     """
+    name = source.stem if isinstance(source, Path) else "dataframe"
     problems = Problems(str(source) if isinstance(source, Path) else "DataFrame")
     raw = read_table(source, problems)
     if raw.stored:
-        return _stored_again(Sheet(raw, problems), Path(str(source)), models, sweep)
+        if sweep.axes:
+            problems.fatal("a table as it was before a run read it, for a sweep", "the stored manifest of a run")
+        return _check_stored(manifest_from(name, raw, problems), Sheet(raw, problems), defaults, models)
     sheet = Sheet(sweep_table(raw, sweep, problems), problems)
     labels = read_labels(sheet.raw, problems)
     columns = _resolve(sheet, defaults, models)
     problems.raise_any()
-    name = source.stem if isinstance(source, Path) else "dataframe"
     return Manifest(name, pa.table({**columns, **labels}), problems.parts)
 
 
-def _stored_again(sheet: Sheet, path: Path, models: Mapping[str, ModelRules], sweep: Sweep) -> Manifest:
-    """Return the manifest that another run has stored, once its rows fit the models of this job."""
-    if sweep.axes:
-        sheet.problems.add("a table as it was before a run read it, for a sweep", "the stored manifest of a run")
-    manifest = read_stored(path)
+def _check_stored(manifest: Manifest, sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
+    """Return a stored manifest that is unchanged and fits this job: its models, and the rates that its formats allow."""
+    if manifest.fingerprint != sheet.raw.stored:
+        sheet.problems.fatal("the stored manifest of a run, as it was written", "one that was changed since")
+    sheet.cells("walk", ColumnRule(WALK_NAME, None))
+    for name, rule in common_rules(defaults).items():
+        sheet.cells(name, rule)
     _cells_of_models(sheet, models)
     sheet.problems.raise_any()
     return manifest
@@ -89,7 +93,7 @@ def _cells_of_models(
 
 def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> dict[str, Any]:
     """Return every stored column, [N], with its defaults."""
-    walk = sheet.cells("walk", Standard(WALK_NAME, None))
+    walk = sheet.cells("walk", ColumnRule(WALK_NAME, None))
     prompt = _prompts(sheet)
     cells = {name: sheet.cells(name, standard) for name, standard in common_rules(defaults).items()}
     model, which, of_models = _cells_of_models(sheet, models)

@@ -16,13 +16,13 @@ from render.core import (
     MAIN,
     SCHEDULERS,
     STEPS_MAX,
-    Cell,
+    CellType,
     Choice,
     Flag,
     Integer,
     Number,
 )
-from render.manifest.cells import Rule, Standard, choice, finite, flag, integer
+from render.manifest.cells import ColumnRule, Rule, choice, finite, flag, integer
 from render.models import SamplingDefaults
 from render.plan import MOTIONS
 
@@ -65,18 +65,18 @@ class ModelRules:
 ANYTHING = ModelRules(SizeRule(1, 1, 2**31 - 1), SCHEDULERS, True, SamplingDefaults(1, 1, 1, 1.0, SCHEDULERS[0]))
 
 
-def common_rules(defaults: Defaults) -> dict[str, Standard]:
+def common_rules(defaults: Defaults) -> dict[str, ColumnRule]:
     """Return the rules of the columns that every model reads alike, with the values of empty cells."""
     rules = {column.name: _rule(column.cell) for column in COLUMNS}
     rules |= {"fps": _rate(defaults.fps_max), "motion": choice(tuple(MOTIONS))}
     return {
-        column.name: Standard(rule, getattr(defaults, column.name) if column.default_of == "job" else column.default)
+        column.name: ColumnRule(rule, getattr(defaults, column.name) if column.default_of == "job" else column.default)
         for column in COLUMNS
         if (rule := rules[column.name])
     }
 
 
-def _rule(cell: Cell) -> Rule | None:
+def _rule(cell: CellType) -> Rule | None:
     """Return the rule of a column's cells, None where it needs more than the column."""
     match cell:
         case Integer(low, high):
@@ -90,19 +90,19 @@ def _rule(cell: Cell) -> Rule | None:
     return None
 
 
-def model_rule(names: tuple[str, ...]) -> Standard:
+def model_rule(names: tuple[str, ...]) -> ColumnRule:
     """Return the rule of column `model`: one of the job's models."""
     rule = choice(names)
-    return Standard(replace(rule, required=f"a model of the job ({', '.join(names)})"), MAIN)
+    return ColumnRule(replace(rule, required=f"a model of the job ({', '.join(names)})"), MAIN)
 
 
-def rules_by_model(models: Mapping[str, ModelRules]) -> dict[str, list[Standard]]:
+def rules_by_model(models: Mapping[str, ModelRules]) -> dict[str, list[ColumnRule]]:
     """Return the columns that models read by rules of their own, with one rule for each model, in their order."""
     by_model = [_rules(name, rules) for name, rules in models.items()]
     return {column: [rules[column] for rules in by_model] for column in by_model[0]}
 
 
-def _rules(name: str, model: ModelRules) -> dict[str, Standard]:
+def _rules(name: str, model: ModelRules) -> dict[str, ColumnRule]:
     side = integer(model.sizes.minimum, model.sizes.maximum, model.sizes.multiple, " pixels")
     rules = {
         "width": side,
@@ -114,7 +114,7 @@ def _rules(name: str, model: ModelRules) -> dict[str, Standard]:
     }
     which = "" if name in (MAIN, "") else f" with model {name!r}"
     return {
-        column.name: Standard(
+        column.name: ColumnRule(
             replace(rule, required=rule.required + which),
             getattr(model.defaults, column.name) if column.default_of == "model" else column.default,
             f"the job's default{which}",

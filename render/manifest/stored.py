@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.core import Keyframe, Walk, column_names, replacing
+from render.core import Keyframe, Walk, column_names, replacing, still_name
 from render.manifest.labels import read_labels
 from render.manifest.problems import Problems
 from render.manifest.sweeping import SWEPT
-from render.manifest.table import CHUNK, STORED, is_text, read_table
+from render.manifest.table import CHUNK, STORED, RawTable, is_text, read_table
 
-__all__ = ["Manifest", "read_stored"]
+__all__ = ["Manifest", "manifest_from", "read_stored"]
 
-COLUMNS = column_names(stored=True)
-OF_WALK = tuple(name for name in column_names("walk", stored=True) if name != "walk")
-OF_KEYFRAME = tuple(column.name for column in fields(Keyframe))  # as its positional arguments have them
+STORED_NAMES = column_names(stored=True)
+WALK_SETTINGS = tuple(name for name in column_names("walk", stored=True) if name != "walk")
+KEYFRAME_FIELDS = tuple(column.name for column in fields(Keyframe))  # as its positional arguments have them
 
 _Row = tuple[str | None, int, tuple[Any, ...], Keyframe]  # walk, images of a still, settings of the walk, keyframe
 
@@ -36,7 +36,9 @@ class Manifest:
     """The keyframes of a job, with every default filled in."""
 
     name: str  # the file's stem
-    _table: Any = field(repr=False)  # pa.Table: COLUMNS without an empty cell but `walk` of stills, then the labels
+    _table: Any = field(
+        repr=False
+    )  # pa.Table: STORED_NAMES without an empty cell but `walk` of stills, then the labels
     _files: tuple[tuple[int, str], ...] = ()  # of a folder: the rows before each file, and its name
 
     @property
@@ -90,7 +92,9 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write Parquet that `read_stored` reads as these walks; never half a file."""
         with replacing(path) as temporary:
-            pq.write_table(self._table.replace_schema_metadata({STORED: b"1"}), temporary, compression="zstd")
+            pq.write_table(
+                self._table.replace_schema_metadata({STORED: self.fingerprint.encode()}), temporary, compression="zstd"
+            )
 
     @property
     def _is_swept(self) -> bool:
@@ -98,7 +102,7 @@ class Manifest:
 
     @property
     def _labels(self) -> Any:
-        labels = list(self._table.schema)[len(COLUMNS) :]
+        labels = [column for column in self._table.schema if column.name not in STORED_NAMES]
         return pa.schema([(label.name, pa.string() if is_text(label.type) else label.type) for label in labels])
 
     def _rows(self) -> Iterator[_Row]:
@@ -110,21 +114,21 @@ class Manifest:
             cells["labels"] = [dict(zip(label_names, values, strict=True)) for values in labels]
             cells["row"] = cells["source_row"]
             cells["onset_pace"] = [tuple(pace or ()) for pace in cells["onset_pace"]]
-            keyframes = starmap(Keyframe, zip(*(cells[name] for name in OF_KEYFRAME), strict=True))
-            settings = zip(*(cells[name] for name in OF_WALK), strict=True)
+            keyframes = starmap(Keyframe, zip(*(cells[name] for name in KEYFRAME_FIELDS), strict=True))
+            settings = zip(*(cells[name] for name in WALK_SETTINGS), strict=True)
             yield from zip(cells["walk"], cells["images"], settings, keyframes, strict=True)
 
 
 def _walk(name: str, keyframes: tuple[Keyframe, ...], settings: tuple[Any, ...], still: bool) -> Walk:
     point = keyframes[0].labels.get(SWEPT, "")
-    return Walk(name, keyframes, still=still, point=point, **dict(zip(OF_WALK, settings, strict=True)))
+    return Walk(name, keyframes, still=still, point=point, **dict(zip(WALK_SETTINGS, settings, strict=True)))
 
 
 def _stills(keyframe: Keyframe, images: int, settings: tuple[Any, ...]) -> Iterator[Walk]:
     """Yield a still for each image of a row, the seeds consecutive, named after the row, the image and the sweep's point."""
     point = keyframe.labels.get(SWEPT, "")
     for image in range(images):
-        name = f"still-{keyframe.row:06d}" + (f"-{image:04d}" if images > 1 else "")
+        name = still_name(keyframe.row) + (f"-{image:04d}" if images > 1 else "")
         own = replace(keyframe, seed=keyframe.seed + image) if image else keyframe
         yield _walk(f"{name} {point}" if point else name, (own,), settings, still=True)
 
@@ -139,10 +143,14 @@ def read_stored(path: Path) -> Manifest:
     Raises ManifestError for a file that is none, or of another version.
     """
     problems = Problems(str(path))
-    raw = read_table(path, problems)
-    missing = [name for name in COLUMNS if name not in raw.columns]
+    return manifest_from(path.stem, read_table(path, problems), problems)
+
+
+def manifest_from(name: str, raw: RawTable, problems: Problems) -> Manifest:
+    """Return the manifest of a stored table. Raises ManifestError for a table that is none, or of another version."""
+    missing = [column for column in STORED_NAMES if column not in raw.columns]
     if missing or not raw.stored:
         problems.fatal("a stored manifest of this version", f"one without {', '.join(missing) or 'its mark'}")
     labels = read_labels(raw, problems)
     problems.raise_any()
-    return Manifest(path.stem, pa.table({name: raw.columns[name] for name in COLUMNS} | labels))
+    return Manifest(name, pa.table({column: raw.columns[column] for column in STORED_NAMES} | labels))

@@ -48,7 +48,7 @@ class RawTable:
     columns: dict[str, Any]  # pa.ChunkedArray by name
     rows: npt.NDArray[np.int64]  # [N] data row of each position: ragged rows are left out
     csv: bool = False
-    stored: bool = False  # a manifest that a run has written, every default filled in
+    stored: str = ""  # of a manifest that a run has stored: its fingerprint
     broken: frozenset[str] = frozenset()  # columns with an error of their own, all of whose cells are empty here
 
 
@@ -177,7 +177,7 @@ def _from_parquet(path: Path, problems: Problems) -> RawTable:
     _check_names(names, problems)
     named = zip(names, table.columns, strict=True)
     columns = {name: column for name, column in named if not PANDAS_INDEX.fullmatch(name)}
-    stored = STORED in (table.schema.metadata or {})
+    stored = (table.schema.metadata or {}).get(STORED, b"").decode()
     return RawTable(columns, np.arange(1, table.num_rows + 1), stored=stored)
 
 

@@ -11,17 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from render.manifest.cells import Cells, Sheet
-from render.manifest.checks import check_times
+from render.manifest.checks import check_times, takers
 from render.manifest.files import read_files
 from render.manifest.rules import Defaults
 from render.media import Track, can_listen, sound_fault
-from render.plan import MOTIONS
 
 __all__ = ["read_times"]
 
 PACE_DIGITS = 6  # of a frame's place in its leg; machines differ below
-TIMED = [motion.name for motion in MOTIONS.values() if "time_s" not in motion.ignores]
-TOLD = ("time_s", "beat", "frames", "fps", "easing", "loop", "audio_smooth")  # columns that times come of
+TIME_COLUMNS = ("time_s", "beat", "frames", "fps", "easing", "loop", "audio_smooth")  # columns that times are made of
 FRAMES_MAX = 1_000_000  # of a leg
 LIBROSA = "librosa, which comes with nightrender[audio]"
 
@@ -43,28 +41,29 @@ def read_times(
     columns["fps"] = cells["fps"].values[first_row]
     paths = np.array(audio.to_pylist(), object)
     check_times(sheet, first_row, still, cells, paths)
-    line = ~still & np.isin(cells["motion"].values[first_row], TIMED)
-    timed = line & (cells["time_s"].given | cells["beat"].given)
+    line = ~still & np.isin(cells["motion"].values[first_row], takers("time_s"))
+    given = cells["time_s"].given | cells["beat"].given
+    timed = line & given
     paced = line & (cells["easing"].values == "onsets")
-    if (paced | cells["beat"].given).any() and not can_listen():
+    if (paced | (line & cells["beat"].given)).any() and not can_listen():
         sheet.problems.add(LIBROSA, "none", column="easing" if paced.any() else "beat")
     pace: list[list[float] | None] = [None] * len(first_row)
     if sheet.problems.total == before:
-        bad = np.logical_or.reduce([cells[name].bad for name in TOLD])
+        bad = np.logical_or.reduce([given & ~line, *(cells[name].bad for name in TIME_COLUMNS)])
         tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}
         bounds = np.append(np.flatnonzero(first_row == np.arange(len(first_row))), len(first_row))
         for first in np.setdiff1d(first_row[timed | paced | (paths != "")], first_row[bad]).tolist():
             end = int(bounds[np.searchsorted(bounds, first) + 1])
             fps = float(cells["fps"].values[first] or defaults.fps)
-            _Score(sheet, cells, columns, range(first, end), fps, tracks.get(paths[first])).write(pace)
+            _TimedWalk(sheet, cells, columns, range(first, end), fps, tracks.get(paths[first])).write(pace)
     own = pa.array(first_row)
     held = {"audio": pa.array(paths, pa.large_string()).take(own), "audio_sha256": hashes.take(own)}
     return {**held, **columns, "onset_pace": pa.array(pace, pa.list_(pa.float64()))}
 
 
 @dataclass(frozen=True, slots=True)
-class _Score:
-    """One walk that has times, a sound or onsets, and the rows that it stands on."""
+class _TimedWalk:
+    """One walk with times, a sound or onsets: its rows in the manifest and its track."""
 
     sheet: Sheet
     cells: Mapping[str, Cells]
@@ -76,7 +75,7 @@ class _Score:
     def write(self, pace: list[list[float] | None]) -> None:
         """Fill in the columns at these rows. Keyframes stand on the film's grid of frames, which begins at the first."""
         before = self.sheet.problems.total
-        asked = [self._asked(row) for row in self.rows]
+        asked = [self._given_time_s(row) for row in self.rows]
         origin, start, frames = asked[0] or 0.0, 0, self.columns["frames"]
         self.columns["fps"][self.rows] = self.fps
         for row, time_s in zip(self.rows, asked, strict=True):
@@ -89,7 +88,7 @@ class _Score:
             for row in self._legs():
                 pace[row] = self._pace(row)
 
-    def _asked(self, row: int) -> float | None:
+    def _given_time_s(self, row: int) -> float | None:
         """Return the second that a keyframe is given, None for one that follows by frames."""
         if self.cells["beat"].given[row]:
             assert self.track is not None
@@ -110,7 +109,9 @@ class _Score:
         if not 1 <= frames <= FRAMES_MAX:
             required = f"1 … {FRAMES_MAX} frames of 1/{self.fps:g} s after the keyframe before"
             self._refuse(name, row, required, f"{self.cells[name].values[row]:g}, {frames} frames after it")
-            frames = 1  # the same was told of another walk, perhaps, and this one's frames are paced
+            frames = (
+                1  # under a sweep an equal error counts once: this walk may still be paced, so its count must be valid
+            )
         if self.cells["frames"].given[row - 1]:
             self._refuse("frames", row - 1, f"nothing, for the next keyframe has a {name}", "a number")
         return frames

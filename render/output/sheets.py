@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw
 
-from render.core import Walk
+from render.core import Walk, still_name
 from render.job import Axis, Sweep
 from render.output.captions import heading, origin, places
 from render.output.layout import Pixels, Sheet
@@ -72,7 +72,7 @@ def _sheets(
             sheet = _layout(sweep, name, points[0], cell)
             yield folder / "sweep" / f"{name}.png", _firsts(store, points), sheet
     for walk in (walk for walk in walks() if not walk.still):
-        kind = "grid" if motion_of(walk).columns else "walk"
+        kind = "grid" if motion_of(walk).table_width else "walk"
         if kind in kinds and walk.name in store:
             yield _of_walk(folder / kind / f"{walk.name}.png", walk, store, cell)
     for images in _rows(walks()) if "images" in kinds else ():
@@ -119,7 +119,7 @@ def _labels(axis: Axis) -> tuple[str, ...]:
 
 def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
     """Plan the sheet of a walk: all cells of a grid, or frames evenly along it, as a strip or as a chart of values."""
-    count, table = frame_count(walk), motion_of(walk).columns
+    count, table = frame_count(walk), motion_of(walk).table_width
     most, columns = (count, table(walk)) if table else CHART if moving_numbers(walk) else (STRIP, STRIP)
     shown = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
     frames = store.frames(walk.name)
@@ -135,7 +135,7 @@ def _of_walk(path: Path, walk: Walk, store: ImageStore, cell: int) -> _Planned:
 def _of_images(folder: Path, images: Sequence[Walk], store: ImageStore, cell: int) -> _Planned:
     """Plan the sheet of all images of a row of stills."""
     first, point = images[0], images[0].point
-    row = first.base_name.rpartition("-")[0]
+    row = still_name(first.start.row)
     title = f"{heading(first)} ({point})" if point else heading(first)
     captions = tuple(f"seed {image.start.seed}" for image in images)
     sheet = Sheet(min(math.isqrt(len(images) - 1) + 1, WIDTH), captions=captions, title=title, cell=cell)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from render.core import Frame, Keyframe, Recipe, Seed, Unit
 from render.store.encode import Rendered
 
-__all__ = ["STORE_COLUMNS", "STORE_TABLE", "Column", "Origin", "RowSource"]
+__all__ = ["STORE_COLUMNS", "STORE_TABLE", "Origin", "RowSource", "StoreColumn"]
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image feature
 
@@ -51,7 +51,7 @@ class RowSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class StoreColumn:
     """One column of every shard."""
 
     name: str
@@ -77,52 +77,54 @@ def _guidance(row: RowSource) -> float:
 
 
 STORE_TABLE = (
-    Column("image", IMAGE, "the encoded picture (`bytes`) and a file name for it (`path`)", _image),
-    Column("prompt", pa.string(), "prompt of the frame's keyframe", lambda row: row.keyframe.prompt),
-    Column(
+    StoreColumn("image", IMAGE, "the encoded picture (`bytes`) and a file name for it (`path`)", _image),
+    StoreColumn("prompt", pa.string(), "prompt of the frame's keyframe", lambda row: row.keyframe.prompt),
+    StoreColumn(
         "negative_prompt",
         pa.string(),
         "negative prompt of the frame's keyframe",
         lambda row: row.keyframe.negative_prompt,
     ),
-    Column("seed", pa.int64(), "seed of the frame's noise; of a blend of seeds, the keyframe's", _seed),
-    Column("step", pa.int32(), "number of sampling steps", lambda row: row.recipe.steps),
-    Column("cfg", pa.float64(), "guidance scale", _guidance),
-    Column("sampler", pa.string(), "scheduler", lambda row: row.recipe.scheduler),
-    Column("width", pa.int32(), "width in pixels", lambda row: row.recipe.width),
-    Column("height", pa.int32(), "height in pixels", lambda row: row.recipe.height),
-    Column(
+    StoreColumn("seed", pa.int64(), "seed of the frame's noise; of a blend of seeds, the keyframe's", _seed),
+    StoreColumn("step", pa.int32(), "number of sampling steps", lambda row: row.recipe.steps),
+    StoreColumn("cfg", pa.float64(), "guidance scale", _guidance),
+    StoreColumn("sampler", pa.string(), "scheduler", lambda row: row.recipe.scheduler),
+    StoreColumn("width", pa.int32(), "width in pixels", lambda row: row.recipe.width),
+    StoreColumn("height", pa.int32(), "height in pixels", lambda row: row.recipe.height),
+    StoreColumn(
         "timestamp",
         pa.timestamp("us", tz="UTC"),
         "time at which the picture was encoded",
         lambda row: int(row.image.timestamp_s * 1e6),
     ),
-    Column("key", pa.string(), "first 32 hexadecimal digits of the recipe's SHA-256", lambda row: row.recipe.key),
-    Column("walk", pa.string(), "name of the walk or still", lambda row: row.frame.walk),
-    Column("frame", pa.int32(), "place of the frame in its walk, from 0", lambda row: row.frame.index),
-    Column(
+    StoreColumn("key", pa.string(), "first 32 hexadecimal digits of the recipe's SHA-256", lambda row: row.recipe.key),
+    StoreColumn("walk", pa.string(), "name of the walk or still", lambda row: row.frame.walk),
+    StoreColumn("frame", pa.int32(), "place of the frame in its walk, from 0", lambda row: row.frame.index),
+    StoreColumn(
         "recipe",
         pa.string(),
         "JSON of everything that fixes the pixels, blends of prompts and seeds included",
         lambda row: row.recipe.json,
     ),
-    Column("sha256", pa.string(), "SHA-256 of the pixels, uint8 RGB before encoding", lambda row: row.image.sha256),
-    Column("model", pa.string(), "model id", lambda row: row.origin.model),
-    Column("revision", pa.string(), "commit of a hub model, empty for a folder", lambda row: row.origin.revision),
-    Column(
+    StoreColumn(
+        "sha256", pa.string(), "SHA-256 of the pixels, uint8 RGB before encoding", lambda row: row.image.sha256
+    ),
+    StoreColumn("model", pa.string(), "model id", lambda row: row.origin.model),
+    StoreColumn("revision", pa.string(), "commit of a hub model, empty for a folder", lambda row: row.origin.revision),
+    StoreColumn(
         "batch_rows",
         pa.int32(),
         "batch size in network inputs: a guided image takes two (last bits depend on it)",
         lambda row: row.unit.batch_rows,
     ),
-    Column("device", pa.string(), "device of the worker (last bits depend on it)", lambda row: row.origin.device),
-    Column(
+    StoreColumn("device", pa.string(), "device of the worker (last bits depend on it)", lambda row: row.origin.device),
+    StoreColumn(
         "dtype",
         pa.string(),
         "floating-point type of the network (last bits depend on it)",
         lambda row: row.origin.dtype,
     ),
-    Column(
+    StoreColumn(
         "render_ms",
         pa.float32(),
         "milliseconds that a frame of the same shard took on average",

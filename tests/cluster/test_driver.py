@@ -44,6 +44,7 @@ pytest_plugins = ["stores"]
 pytestmark = pytest.mark.slow
 
 ORIGIN = Origin("paint", "", "cpu", "float32", "png")
+SILENCE_S = 1000.0  # that pass at once, for the driver and for a painter that falls silent
 ONE_CPU = Workforce(count=2, threads=1, gpus=0.0, device="cpu")
 
 
@@ -73,7 +74,7 @@ class Painter:
         (painting.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)
         self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
         self._ready_s = self._beat_s = time.monotonic()
-        self._asked = 0
+        self._asked, self._silence_s = 0, 0.0
 
     async def render(self, unit: Unit) -> Receipt:
         while len(list(self._told.out.glob("up-*"))) < self._told.together:
@@ -88,6 +89,7 @@ class Painter:
         if numbers & self._told.kills or self._first(numbers & self._told.kills_once):
             os._exit(1)
         if self._first(numbers & self._told.silences_once):
+            self._silence_s = SILENCE_S
             await asyncio.Event().wait()
         if self._first(numbers & self._told.breaks_once):
             raise RuntimeError("the device is lost")
@@ -108,7 +110,8 @@ class Painter:
         self._asked += 1
         if self._asked == 2:  # the first answer, which tells that the worker is up, has reached the driver
             (self._told.out / f"up-{os.getpid()}").touch()
-        return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=now - self._beat_s)
+        idle_s = now - self._beat_s + self._silence_s
+        return SimpleNamespace(frames=self._frames, up_s=now - self._ready_s, idle_s=idle_s)
 
     def _first(self, numbers: set[int]) -> bool:
         """Whether one of these frames is met for the first time, by any painter."""
@@ -232,9 +235,13 @@ def test_a_worker_dies(render: Callable[..., Iterator[Receipt]], tmp_path: Path,
     assert not tombs(tmp_path)
 
 
-def test_a_frame_that_kills_ends_alone_in_quarantine(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_frame_that_kills_ends_alone_in_quarantine(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path, workers: int
+) -> None:
+    """No unit or half that was in the same hands is blamed: each goes out again alone."""
     units = make_units(3, 4)
-    receipts = list(render(units, kills=frozenset({6})))
+    receipts = list(render(units, replace(ONE_CPU, count=workers), kills=frozenset({6})))
     others = [number for number in range(12) if number != 6]
     assert stored(tmp_path) == others
     ((frame, error),) = tombs(tmp_path)
@@ -263,14 +270,12 @@ def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
 def test_a_silent_worker_is_replaced(
     render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand seconds pass once all other units are committed."""
-    ledger, losses = Ledger(tmp_path), list[str]()
-
-    def later_s() -> float:
-        return time.monotonic() + 1000.0 * (len(ledger.receipts()) >= 3)
-
-    monkeypatch.setattr("render.cluster.driver.time", SimpleNamespace(monotonic=later_s))
-    list(render(make_units(4, 2), deadline_s=600.0, losses=losses, silences_once=frozenset({2})))
+    """The silence passes once the driver has the receipts of all other units, and begins when both workers are up."""
+    losses, passed_s = list[str](), 0.0
+    monkeypatch.setattr("render.cluster.driver.time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s))
+    silent = {"silences_once": frozenset({2}), "together": 2}
+    for count, _ in enumerate(render(make_units(4, 2), deadline_s=600.0, losses=losses, **silent), 1):
+        passed_s = SILENCE_S * (count >= 3)
     assert losses == ["no progress for 600 s"]
     assert stored(tmp_path) == list(range(8))
     assert not tombs(tmp_path)

@@ -181,3 +181,9 @@ def test_part_takes_positions() -> None:
 def test_input_errors_are_value_errors(kind: type[Exception]) -> None:
     assert issubclass(kind, InputError)
     assert issubclass(kind, ValueError)
+
+
+def test_a_recipe_of_another_version_is_refused() -> None:
+    other = json.loads(LITERAL.json) | {"distilled_guidance": 3.5}
+    with pytest.raises(StoreError, match="required one of this version of nightrender"):
+        Recipe.from_json(json.dumps(other))

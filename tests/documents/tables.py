@@ -29,7 +29,7 @@ def _default(column: Column) -> str:
     if column.default_of != "column":
         return TAKEN[column.default_of]
     match column.default:
-        case None:
+        case None | "":
             return "nothing"
         case bool():
             return "yes" if column.default else "no"
@@ -40,14 +40,12 @@ def _default(column: Column) -> str:
 
 def _motions(column: Column) -> str:
     """Return the motions that alone have a use for a column, in front of its meaning."""
-    takers = [motion.name for motion in MOTIONS.values() if column.name in motion.takes]
-    users = [motion.name for motion in MOTIONS.values() if column.name not in motion.ignores]
-    only = takers or (users if len(users) == 1 else [])
+    only = [motion.name for motion in MOTIONS.values() if column.name in motion.takes]
     return f"in the motion {' or '.join(f'`{name}`' for name in only)}: " if only else ""
 
 
 def _motion_rows() -> list[list[str]]:
-    rows = [[f"`{motion.name}`", motion.keyframes_told, motion.frames_told] for motion in MOTIONS.values()]
+    rows = [[f"`{motion.name}`", motion.keyframes_doc, motion.frames_doc] for motion in MOTIONS.values()]
     return [["motion", "keyframes", "frames"], *rows]
 
 

@@ -58,8 +58,8 @@ def test_sizes_that_differ_in_a_walk(path: Path) -> None:
 
 def test_images_in_a_walk_and_frames_of_a_still(path: Path) -> None:
     assert errors(path, "walk,prompt,images,frames\na,p,2,5\na,p,1,\n,p,,2\n,p,3,1\n") == [
-        "row 1, column 'images': required 1 or nothing in a walk; got 2",
-        "row 3, column 'frames': required 1 or nothing on a row without a walk; got 2",
+        "row 1, column 'images': required 1 or an empty cell in a walk; got 2",
+        "row 3, column 'frames': required 1 or an empty cell on a row without a walk; got 2",
     ]
 
 
@@ -96,13 +96,28 @@ def test_the_first_keyframe_speaks_for_the_walk(path: Path) -> None:
             "2 … 1000 in a walk of motion grid; got 1",
         ),
         ("w,a,1,3,spiral,,,,\n", 1, "motion", "one of line, grid, drift, circle, denoise, diffuse; got 'spiral'"),
-        ("w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n", 2, "motion", "the value of its walk's first row, or none; got drift"),
-        (",a,1,,drift,,,,\n", 1, "motion", "line or nothing on a row without a walk; got drift"),
+        (
+            "w,a,1,3,,,,,\nw,b,1,3,drift,,,,\n",
+            2,
+            "motion",
+            "the value of its walk's first row, or an empty cell; got drift",
+        ),
+        (",a,1,,drift,,,,\n", 1, "motion", "line or an empty cell on a row without a walk; got drift"),
         ("w,a,1,3,,cycle,,,\n", 1, "loop", "2 keyframes or more for a cycle; got 1"),
-        ("w,a,1,3,drift,cycle,,,\n", 1, "loop", "nothing, but in a walk of motion line; got cycle"),
-        ("w,a,1,3,,,0.1,,\nw,b,,,,,,,\n", 1, "step_size", "nothing, but in a walk of motion drift; got 0.1"),
-        ("w,a,1,3,,,,random,\nw,b,,,,,,,\n", 1, "direction", "nothing, but in a walk of motion drift; got random"),
-        ("w,a,1,3,,,,,yes\nw,b,,,,,,,\n", 1, "vary_noise", "nothing, but in a walk of motion grid; got True"),
+        ("w,a,1,3,drift,cycle,,,\n", 1, "loop", "an empty cell: only motion line uses this column; got cycle"),
+        ("w,a,1,3,,,0.1,,\nw,b,,,,,,,\n", 1, "step_size", "an empty cell: only motion drift uses this column; got 0.1"),
+        (
+            "w,a,1,3,,,,random,\nw,b,,,,,,,\n",
+            1,
+            "direction",
+            "an empty cell: only motion drift uses this column; got random",
+        ),
+        (
+            "w,a,1,3,,,,,yes\nw,b,,,,,,,\n",
+            1,
+            "vary_noise",
+            "an empty cell: only motion grid uses this column; got True",
+        ),
         ("w,a,1,,diffuse,,,,\n", 1, "image", "a start image for motion diffuse; got ''"),
         ("w,a,1,,denoise,,,,\nw,b,,,,,,,\n", 1, "motion", "1 keyframe for motion denoise; got 2"),
         ("w,a,1,3,,,,,perhaps\nw,b,,,,,,,\n", 1, "vary_noise", "yes or no; got 'perhaps'"),
@@ -126,7 +141,7 @@ def test_settings_of_denoising(path: Path) -> None:
     assert next(csv(path, rows + "w,a,denoise,5,clean,euler\n").walks()).every == 5
     for row, column, required in (
         ("w,a,denoise,5,clean,unipc", "scheduler", "one that predicts the clean image, ddim, euler, .*; got unipc"),
-        ("w,a,drift,5,,", "every", "nothing, but in a walk of motion denoise or diffuse; got 5"),
+        ("w,a,drift,5,,", "every", "an empty cell: only motion denoise or diffuse uses this column; got 5"),
         ("w,a,denoise,0,,", "every", "an integer, 1 … 1000; got '0'"),
         ("w,a,denoise,,dirty,", "shown", "one of latents, clean; got 'dirty'"),
     ):
@@ -140,19 +155,29 @@ IDLE = "walk,prompt,seed,motion,frames,easing,strength,anchor,tween,guidance,neg
 @pytest.mark.parametrize(
     ("rows", "row", "column", "required"),
     [
-        ("w,a,1,denoise,10,,,,,,\n", 1, "frames", "nothing in a walk of motion denoise or diffuse; got 10"),
-        ("w,a,1,grid,4,,,,,,\nw,b,1,,5,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n", 2, "frames", "nothing but in the first"),
+        ("w,a,1,denoise,10,,,,,,\n", 1, "frames", "an empty cell in a walk of motion denoise; got 10"),
+        (
+            "w,a,1,grid,4,,,,,,\nw,b,1,,5,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n",
+            2,
+            "frames",
+            "an empty cell after the first",
+        ),
         (
             "w,a,1,grid,1001,,,,,,\nw,b,1,,,,,,,,\nw,c,1,,,,,,,,\nw,d,1,,,,,,,,\n",
             1,
             "frames",
             "2 … 1000 in a walk of m",
         ),
-        ("w,a,1,drift,4,smooth,,,,,\n", 1, "easing", "nothing, but in a walk of motion line; got smooth"),
-        (",a,1,,,,0.5,,,,\n", 1, "strength", "nothing on a row without an image; got 0.5"),
-        (",a,1,,,,,0.5,,,\n", 1, "anchor", "nothing on a row without a walk; got 0.5"),
-        (",a,1,,,,,,2,,\n", 1, "tween", "nothing on a row without a walk; got 2"),
-        ("w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n", 2, "guidance", "the value that its circle begins with; got 5.0"),
+        ("w,a,1,drift,4,smooth,,,,,\n", 1, "easing", "an empty cell: only motion line uses this column; got smooth"),
+        (",a,1,,,,0.5,,,,\n", 1, "strength", "an empty cell on a row without an image; got 0.5"),
+        (",a,1,,,,,0.5,,,\n", 1, "anchor", "an empty cell on a row without a walk; got 0.5"),
+        (",a,1,,,,,,2,,\n", 1, "tween", "an empty cell on a row without a walk; got 2"),
+        (
+            "w,a,1,circle,9,,,,,2,\nw,a,2,,,,,,,5,\n",
+            2,
+            "guidance",
+            "the value that its circle begins with, or an empty cell; got 5.0",
+        ),
         (
             "w,a,1,circle,9,,,,,,\nw,a,2,,,,,,,,dark\n",
             2,
@@ -173,7 +198,9 @@ def test_a_circle_and_a_grid_take_their_first_row_s(path: Path, name: str, value
     rows = f"walk,prompt,seed,motion,frames,{name}\nw,a,1,circle,9,\nw,a,2,,,{value}\n"
     got = {"guidance": "9.0"}.get(name, value)
     (line,) = errors(path, rows)
-    assert line.startswith(f"row 2, column {name!r}: required the value that its circle begins with; got {got}")
+    assert line.startswith(
+        f"row 2, column {name!r}: required the value that its circle begins with, or an empty cell; got {got}"
+    )
     rows = f"walk,prompt,seed,motion,frames,{name}\nw,a,1,grid,4,\nw,b,2,,,\nw,c,2,,,{value}\nw,d,2,,,\n"
     if name == "guidance":
         assert csv(path, rows)  # moves

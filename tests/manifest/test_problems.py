@@ -36,7 +36,7 @@ def test_all_errors_at_once(path: Path) -> None:
         "row 3, column 'guidance': required a finite number of at least 0; got 'inf'",
         f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'Euler A' (nearest: euler_a, euler)",
         "row 4, column 'walk': required the keyframes of a walk on consecutive rows (its first is row 1); got 'a'",
-        "row 5, column 'frames': required 1 or nothing on a row without a walk; got 7",
+        "row 5, column 'frames': required 1 or an empty cell on a row without a walk; got 7",
     ]
 
 

@@ -122,3 +122,25 @@ def test_rows_beyond_one_chunk(path: Path) -> None:
     manifest = csv(path, text)
     assert [walk.keyframes[0].row for walk in manifest.walks()] == list(range(1, count + 1))
     assert manifest.fingerprint == parquet(path, columns).fingerprint
+
+
+@pytest.mark.parametrize(("column", "value"), [("motion", "wobble"), ("frames", 0), ("walk", "../x"), ("fps", 100.0)])
+def test_a_stored_manifest_that_was_changed_is_refused(path: Path, column: str, value: Any) -> None:
+    """As a job's input, too: its cells are not read by their rules again."""
+    target = path.with_name("stored.parquet")
+    csv(path, "walk,prompt,fps\nw,a,24\nw,b,\n").write(target)
+    table = pq.read_table(target)
+    changed = table.set_column(
+        table.column_names.index(column), column, pa.array([value] * 2, table.schema.field(column).type)
+    )
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), target)
+    with pytest.raises(ManifestError, match="required the stored manifest of a run, as it was written; got one that"):
+        read_manifest(target, DEFAULTS, MODELS)
+
+
+def test_a_stored_rate_has_to_fit_the_new_job(path: Path) -> None:
+    target = path.with_name("stored.parquet")
+    csv(path, "walk,prompt,fps\nw,a,100\nw,b,\n").write(target)
+    assert read_manifest(target, DEFAULTS, MODELS).row_count == 2
+    with pytest.raises(ManifestError, match="column 'fps': required 0.1 … 50"):
+        read_manifest(target, replace(DEFAULTS, fps_max=50.0), MODELS)

@@ -152,11 +152,11 @@ def test_a_bad_row_is_told_once(tmp_path: Path) -> None:
         (
             [{"frames": [4, 8, "4.0"]}],
             [
-                f"1, column 'frames': required 1 or nothing on a row without a walk; got {n} (first on row 3)"
+                f"1, column 'frames': required 1 or an empty cell on a row without a walk; got {n} (first on row 3)"
                 for n in (4, 8)
             ],
         ),
-        ([{"images": [1, 2]}], ["1, column 'images': required 1 or nothing in a walk; got 2 (first on row 1)"]),
+        ([{"images": [1, 2]}], ["1, column 'images': required 1 or an empty cell in a walk; got 2 (first on row 1)"]),
         (
             [{"easing": ["onsets", "linear"]}],
             ["1, column 'easing': required another one in a walk without audio; got onsets (first on row 1)"],
@@ -164,8 +164,8 @@ def test_a_bad_row_is_told_once(tmp_path: Path) -> None:
         (
             [{"scheduler": "ddim"}, {"time_s": [0, 99999999]}],
             [
-                "2, column 'time_s': required nothing, but in a walk of motion line; got 0.0 (first on row 3)",
-                "2, column 'time_s': required nothing, but in a walk of motion line; got 99999999.0 (first on row 3)",
+                f"2, column 'time_s': required an empty cell on a row without a walk; got {time_s} (first on row 3)"
+                for time_s in ("0.0", "99999999.0")
             ],
         ),
     ],

@@ -150,23 +150,37 @@ LINE = "w,a,,{},,drums.flac,{},{},{},{},{}\n"
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        (",a,,,,drums.flac,,,,,", "row 1, column 'audio': required nothing on a row without a walk; got drums.flac"),
-        (",a,,,,,1,,,,", "row 1, column 'time_s': required nothing on a row without a walk; got 1.0"),
-        (",a,,,,,,,,,9", "row 1, column 'fps': required nothing on a row without a walk; got 9.0"),
-        ("w,a,drift,3,,,1,,,,", "row 1, column 'time_s': required nothing, but in a walk of motion line; got 1.0"),
-        ("w,a,,,,,,1,,,", "row 1, column 'beat': required nothing in a walk without audio; got 1.0"),
-        ("w,a,,,,drums.flac,1,1,,,", "row 1, column 'beat': required nothing beside a time_s; got 1.0"),
+        (
+            ",a,,,,drums.flac,,,,,",
+            "row 1, column 'audio': required an empty cell on a row without a walk; got drums.flac",
+        ),
+        (",a,,,,,1,,,,", "row 1, column 'time_s': required an empty cell on a row without a walk; got 1.0"),
+        (",a,,,,,,,,,9", "row 1, column 'fps': required an empty cell on a row without a walk; got 9.0"),
+        (
+            "w,a,drift,3,,,1,,,,",
+            "row 1, column 'time_s': required an empty cell: only motion line uses this column; got 1.0",
+        ),
+        (
+            "w,a,drift,3,,drums.flac,99,,,,",
+            "row 1, column 'time_s': required an empty cell: only motion line uses this column; got 99.0",
+        ),
+        (
+            "w,a,,3,,drums.flac,,,onsets,0.2,\nw,b,,,,,,,,0.9,",
+            "row 2, column 'audio_smooth': required the value of its walk's first row, or an empty cell; got 0.9",
+        ),
+        ("w,a,,,,,,1,,,", "row 1, column 'beat': required an empty cell in a walk without audio; got 1.0"),
+        ("w,a,,,,drums.flac,1,1,,,", "row 1, column 'beat': required an empty cell beside a time_s; got 1.0"),
         ("w,a,,,,,,,onsets,,", "row 1, column 'easing': required another one in a walk without audio; got onsets"),
         (
             "w,a,,3,,drums.flac,,,,0.5,",
-            "column 'audio_smooth': required nothing, but in a walk of easing onsets; got 0.5",
+            "column 'audio_smooth': required an empty cell: only easing onsets uses this column; got 0.5",
         ),
         (
             "w,a,,3,2,drums.flac,,,onsets,,",
             "column 'tween': required 0 in a walk with times or of easing onsets; got 2",
         ),
         ("w,a,,,,drums.flac,6.01,,,,", "row 1, column 'time_s': required at most 6, the end of its sound; got 6.01"),
-        ("w,a,,,,drums.flac,,99,,,", ", the last one that is heard; got 99"),
+        pytest.param("w,a,,,,drums.flac,,99,,,", ", the last one that is heard; got 99", marks=pytest.mark.slow),
         ("w,a,,3,,drums.flac,,,,,0.05", "column 'fps': required 0.1 … 50, or 0 for the job's (50 is the most that"),
         ("w,a,,3,,drums.flac,,,,,60", "column 'fps': required 0.1 … 50, or 0 for the job's (50 is the most that"),
         ("w,a,,3,,words.txt,,,,,", "row 1, column 'audio': required a sound file; got 'words.txt' (InvalidDataError"),
@@ -213,6 +227,7 @@ def seconds(path: Path, kind: str) -> float:
         return float((stream.duration or 0) * (stream.time_base or 0))
 
 
+@pytest.mark.slow
 def test_a_film_with_sound(folder: Path, tmp_path: Path) -> None:
     """It plays once, from the first keyframe's time; the folder keeps the sound, wherever it is animated next."""
     text = "walk,prompt,seed,audio,time_s,easing\nw,3d dog face,1,drums.flac,1,onsets\nw,3d cat face,1,,2,\n"

@@ -42,6 +42,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_walk_between_images(folder: Path, tmp_path: Path) -> None:
     """Its ends are the stills of its images; the recipe names files by their place below the root and their content."""
     rows = "w,a dog,1,3,red.png,0.5\nw,a dog,1,,deep/grey.jpg,1\n,a dog,1,,red.png,0.5\n,a dog,1,,deep/grey.jpg,1\n"
@@ -89,10 +90,12 @@ def test_a_pinned_hash(folder: Path) -> None:
     assert plan_job(manifest(folder, text.format(sha256(folder / "red.png")))).counts.frames == 1
     with pytest.raises(ManifestError, match=r"column 'image_sha256': required .*, the file's; got 'abc'"):
         plan_job(manifest(folder, text.format("abc")))
-    without = "nothing on a row without an image file; got 'abc'"
+    without = "an empty cell on a row without an image file; got 'abc'"
     with pytest.raises(ManifestError, match=f"row 1, column 'image_sha256': required {without}"):
         plan_job(manifest(folder, "prompt,image,image_sha256\na,,abc\n"))
-    with pytest.raises(ManifestError, match="column 'audio_sha256': required nothing on a row without an audio file"):
+    with pytest.raises(
+        ManifestError, match="column 'audio_sha256': required an empty cell on a row without an audio file"
+    ):
         plan_job(manifest(folder, "prompt,walk,audio,audio_sha256\na,w,,abc\n"))
 
 
@@ -187,6 +190,12 @@ def test_a_circle_has_one_image(folder: Path) -> None:
     text = "walk,prompt,image,seed,motion,frames\nw,a,red.png,1,circle,4\nw,a,deep/grey.jpg,2,,\n"
     with pytest.raises(ManifestError, match="row 2, column 'image': required the image that its circle begins with"):
         plan_job(manifest(folder, text))
+    without = "walk,prompt,image,seed,motion,frames\nw,a,red.png,1,circle,4\nw,a,,2,,\n"
+    with pytest.raises(
+        ManifestError, match="row 2, column 'image': required an image, as its walk begins with"
+    ) as caught:
+        plan_job(manifest(folder, without))
+    assert len(str(caught.value).splitlines()) == 2  # one fault, told once
 
 
 def test_the_strength_of_an_anchored_walk_stays(folder: Path) -> None:

@@ -59,8 +59,8 @@ def shown_order(walk: Walk) -> list[int]:
     >>> shown_order(Walk("w", (start,) * 4, 8, 8, motion="grid"))
     [0, 1, 2, 5, 4, 3, 6, 7, 8]
     """
-    indices, columns = list(range(frame_count(walk))), motion_of(walk).columns
-    if columns is None:
+    indices, width = list(range(frame_count(walk))), motion_of(walk).table_width
+    if width is None:
         return indices
-    rows = [indices[first : first + columns(walk)] for first in range(0, len(indices), columns(walk))]
+    rows = [indices[first : first + width(walk)] for first in range(0, len(indices), width(walk))]
     return [index for number, row in enumerate(rows) for index in (reversed(row) if number % 2 else row)]

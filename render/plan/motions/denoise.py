@@ -40,10 +40,10 @@ def captions(walk: Walk) -> Iterator[Caption]:
 DENOISE = Motion(
     name="denoise",
     keyframes=1,
-    keyframes_told="one",
-    frames_told="how its image comes to be: a frame for the start and after every `every` steps",
+    keyframes_doc="one",
+    frames_doc="how its image comes to be: a frame for the start (but with `shown` `clean`) and after every `every` steps",
     legs=denoise,
     captions=captions,
     takes=("every", "shown"),
-    ignores=("easing", "time_s", "beat", "frames"),
+    ignores=("frames",),
 )

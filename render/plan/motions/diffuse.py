@@ -13,7 +13,7 @@ __all__ = ["DIFFUSE"]
 
 
 def _places(walk: Walk) -> list[int]:
-    """Return for each frame the steps that its timestep leaves out: all for the image itself, then ever fewer."""
+    """Return for each frame the number of steps that are skipped: all for the image itself, then fewer and fewer."""
     return [walk.start.steps, *reversed(range(0, walk.start.steps, walk.every))]
 
 
@@ -39,12 +39,12 @@ def captions(walk: Walk) -> Iterator[Caption]:
 DIFFUSE = Motion(
     name="diffuse",
     keyframes=1,
-    keyframes_told="one, with an `image`",
-    frames_told="how that is lost: the image, then noised as at every `every` timesteps",
+    keyframes_doc="one, with an `image`",
+    frames_doc="how that is lost: the image, then noised as at every `every` timesteps",
     legs=diffuse,
     captions=captions,
     takes=("every",),
-    ignores=("easing", "time_s", "beat", "frames", "strength"),
+    ignores=("frames", "strength"),
     needs_image=True,
     heading=lambda walk: walk.start.image,
 )

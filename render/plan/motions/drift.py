@@ -34,10 +34,9 @@ def captions(walk: Walk) -> Iterator[Caption]:
 DRIFT = Motion(
     name="drift",
     keyframes=1,
-    keyframes_told="one",
-    frames_told="`frames`: the prompt's embeddings plus 0, 1, 2 … times `step_size`",
+    keyframes_doc="one",
+    frames_doc="`frames`: the prompt's embeddings plus 0, 1, 2 … times `step_size` along `direction`",
     legs=drift,
     captions=captions,
     takes=("step_size", "direction"),
-    ignores=("easing", "time_s", "beat"),
 )

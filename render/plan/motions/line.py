@@ -109,9 +109,9 @@ def _number(name: str, a: float, b: float, t: float) -> str:
 LINE = Motion(
     name="line",
     keyframes=None,
-    keyframes_told="any number",
-    frames_told="from keyframe to keyframe; prompts, negative prompts, seeds, guidance, images and strength move",
+    keyframes_doc="any number",
+    frames_doc="from keyframe to keyframe; prompts, negative prompts, seeds, guidance, images and strength move",
     legs=line,
     captions=captions,
-    takes=("loop", "anchor", "tween"),
+    takes=("loop", "anchor", "tween", "easing", "time_s", "beat"),
 )
