@@ -104,7 +104,7 @@ class ImageStore:
 
     @property
     def walks(self) -> list[str]:
-        """Names of all walks and stills, in the manifest's order unless units were retried."""
+        """Names of all walks and stills, in the order of the units."""
         names: list[str] = pc.unique(self._index["walk"]).to_pylist()
         return names
 
