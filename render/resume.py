@@ -22,8 +22,8 @@ def record_or_resume(prepared: Prepared) -> Prepared:
     """Write job, manifest, sounds and plan to a new output folder; in a begun one take the plan that it records.
 
     Batch size, unit sizes and threads that the job leaves open are those of the first run, so that a resume gives the
-    same bits on another machine. Raises StoreError for a folder that was begun with another job, which names the
-    differences, and for one with other files in it.
+    same bits on another machine of the same kind of device and dtype. Raises StoreError for a folder that was begun with
+    another job, which names the differences, and for one with other files in it.
     """
     job, folder = prepared.job, OutputFolder(prepared.job.output)
     if job.output.is_file():

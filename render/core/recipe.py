@@ -1,7 +1,7 @@
 """Recipes: everything that fixes the pixels of a frame.
 
 A recipe's canonical JSON is stored with the image, and the hash of that JSON is the frame's *key*: two frames with one
-key have the same pixels, at one batch size and on one kind of device.
+key have the same pixels, at one batch size, device and dtype.
 """
 
 from __future__ import annotations

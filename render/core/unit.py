@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
+from render.core.errors import StoreError
 from render.core.recipe import Recipe, canonical_json
 from render.core.walk import MAIN, Keyframe
 
@@ -88,6 +89,10 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str) -> Receipt:
+        """Return the receipt of a commit record. Raises StoreError for one of another version."""
         fields = json.loads(text)
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise StoreError(f"commit record: required one of this version of nightrender, got {error}") from error

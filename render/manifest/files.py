@@ -36,7 +36,7 @@ def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Faul
     own = pa.array(hashes, pa.large_string()).take(paths.indices)
     given, actual = np.array(pinned.to_pylist(), object), np.array(own.to_pylist(), object)
     other = (given != "") & (given != actual) & ~np.isin(codes, list(faults))
-    without = f"nothing on a row without an {name} file"
+    without = f"an empty cell on a row without an {name} file"
     sheet.refuse(
         hashed,
         np.flatnonzero(other),

@@ -37,7 +37,7 @@ from render.manifest.stored import Manifest, manifest_from
 from render.manifest.sweeping import sweep_table
 from render.manifest.table import read_table
 from render.manifest.timing import read_times
-from render.media import image_fault
+from render.media import image_fault, sound_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,13 +70,15 @@ def read_manifest(
 
 
 def _check_stored(manifest: Manifest, sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
-    """Return a stored manifest that is unchanged and fits this job: its models, and the rates that its formats allow."""
+    """Return a stored manifest that is unchanged and fits this job: its models, its media, the rates of its formats."""
     if manifest.fingerprint != sheet.raw.stored:
         sheet.problems.fatal("the stored manifest of a run, as it was written", "one that was changed since")
     sheet.cells("walk", ColumnRule(WALK_NAME, None))
     for name, rule in common_rules(defaults).items():
         sheet.cells(name, rule)
     _cells_of_models(sheet, models)
+    read_files(sheet, "image", defaults.media, image_fault)
+    read_files(sheet, "audio", defaults.media, sound_fault)
     sheet.problems.raise_any()
     return manifest
 

@@ -142,5 +142,5 @@ def test_a_stored_rate_has_to_fit_the_new_job(path: Path) -> None:
     target = path.with_name("stored.parquet")
     csv(path, "walk,prompt,fps\nw,a,100\nw,b,\n").write(target)
     assert read_manifest(target, DEFAULTS, MODELS).row_count == 2
-    with pytest.raises(ManifestError, match="column 'fps': required 0.1 … 50"):
+    with pytest.raises(ManifestError, match=r"column 'fps': required 0\.1 … 50"):
         read_manifest(target, replace(DEFAULTS, fps_max=50.0), MODELS)
