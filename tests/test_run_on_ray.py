@@ -51,7 +51,7 @@ HELD = Path(__file__).with_name("held.py")
 @pytest.fixture(scope="module")
 def two_cores() -> Iterator[None]:
     """A Ray of two cores for the runs of this process."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     yield
     ray.shutdown()

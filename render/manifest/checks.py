@@ -126,7 +126,7 @@ def check_motions(
             odd = own.given & ~own.bad & (own.values != own.values[first_row])
             _refuse(sheet, column.name, odd, "the value of its walk's first row, or an empty cell", own)
         if motions:
-            used = is_first & (own.values != column.default) if column.of == "walk" else own.given & ~own.bad
+            used = is_first & (own.values != column.default) if column.of == "walk" else own.given & ~own.bad & ~still
             required = f"an empty cell: only motion {' or '.join(motions)} uses this column"
             _refuse(sheet, column.name, ~np.isin(motion, motions) & used, required, own)
     _refuse(
