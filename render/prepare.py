@@ -75,7 +75,15 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
     plan = replace(plan, threads=workforce.threads)
-    return Prepared(job, models, manifest, counts, workforce, plan, tuple(_warnings(models, manifest)))
+    return Prepared(
+        job=job,
+        models=models,
+        manifest=manifest,
+        counts=counts,
+        workforce=workforce,
+        plan=plan,
+        warnings=tuple(_warnings(models, manifest)),
+    )
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:

@@ -59,7 +59,15 @@ def reproduce_frame(out: str | Path, key: str) -> Reproduction:
     renderer = Renderer(fitting[0], "cuda" if uses_gpu(job) else "cpu", row["dtype"], plan.threads, job.media_root)
     pixels = render_alone(renderer, recipe, row["batch_rows"])
     found_now = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Reproduction(row["walk"], row["frame"], row["sha256"], found_now, row["device"], renderer.device, pixels)
+    return Reproduction(
+        walk=row["walk"],
+        frame=row["frame"],
+        sha256=row["sha256"],
+        sha256_now=found_now,
+        device=row["device"],
+        device_now=renderer.device,
+        pixels=pixels,
+    )
 
 
 def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.uint8]:

@@ -24,9 +24,9 @@ __all__ = [
     "NAME_BYTES",
     "WALK_NAME",
     "Cells",
+    "CheckedTable",
     "ColumnRule",
     "Rule",
-    "Sheet",
     "choice",
     "empty_to_null",
     "finite",
@@ -139,7 +139,7 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class CheckedTable:
     """The raw columns of a manifest, and the place for their errors."""
 
     raw: RawTable

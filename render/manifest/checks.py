@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.core import COLUMNS, LCM_STEPS_MAX, SEED_MAX, column_names, file_name_key
-from render.manifest.cells import Cells, Sheet
+from render.manifest.cells import Cells, CheckedTable
 from render.manifest.problems import show
 from render.plan import MOTIONS
 
@@ -52,17 +52,17 @@ def first_rows(walk: Cells) -> npt.NDArray[np.int64]:
     return first
 
 
-def check_walks(sheet: Sheet, walk: Cells, first_row: npt.NDArray[np.int64]) -> None:
+def check_walks(checked: CheckedTable, walk: Cells, first_row: npt.NDArray[np.int64]) -> None:
     """Refuse walks in pieces, and walks whose names are one file's."""
     codes, firsts = np.unique(walk.codes, return_index=True)
     first = dict(zip(codes.tolist(), firsts.tolist(), strict=True))  # position of each distinct name
     again = walk.given & ~walk.bad & (first_row == np.arange(len(first_row)))
     again[firsts] = False
-    sheet.refuse(
+    checked.refuse(
         "walk",
         np.flatnonzero(again),
         lambda i: (
-            f"the keyframes of a walk on consecutive rows (its first is row {sheet.raw.rows[first[walk.codes[i]]]})",
+            f"the keyframes of a walk on consecutive rows (its first is row {checked.raw.rows[first[walk.codes[i]]]})",
             show(walk.values[i]),
         ),
     )
@@ -72,7 +72,7 @@ def check_walks(sheet: Sheet, walk: Cells, first_row: npt.NDArray[np.int64]) -> 
         name = walk.values[position]
         if name is not None and seen.setdefault(file_name_key(name), name) != name:
             twins[position] = seen[file_name_key(name)]
-    sheet.refuse(
+    checked.refuse(
         "walk",
         np.array(sorted(twins), np.int64),
         lambda i: (
@@ -82,29 +82,29 @@ def check_walks(sheet: Sheet, walk: Cells, first_row: npt.NDArray[np.int64]) -> 
     )
 
 
-def check_held(sheet: Sheet, name: str, walk: Cells, first_row: npt.NDArray[np.int64], cells: Cells) -> None:
+def check_held(checked: CheckedTable, name: str, walk: Cells, first_row: npt.NDArray[np.int64], cells: Cells) -> None:
     """Refuse a model, width or height that changes within a walk."""
     held = cells.values
-    sheet.refuse(
+    checked.refuse(
         name,
         np.flatnonzero((held != held[first_row]) & ~cells.bad & ~cells.bad[first_row]),
         lambda i: (f"{held[first_row[i]]}, as the first keyframe of {show(walk.values[i])} has", str(held[i])),
     )
 
 
-def check_counts(sheet: Sheet, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
+def check_counts(checked: CheckedTable, still: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
     """Refuse a count where it has no meaning."""
     images, frames = cells["images"], cells["frames"]
     odd = ~still & images.given & ~images.bad & (images.values != 1)
-    _refuse(sheet, "images", odd, "1 or an empty cell in a walk", images)
+    _refuse(checked, "images", odd, "1 or an empty cell in a walk", images)
     odd = still & frames.given & ~frames.bad & (frames.values != 1)
-    _refuse(sheet, "frames", odd, "1 or an empty cell on a row without a walk", frames)
+    _refuse(checked, "frames", odd, "1 or an empty cell on a row without a walk", frames)
 
 
-def check_steps(sheet: Sheet, steps: Cells, scheduler: Cells) -> None:
+def check_steps(checked: CheckedTable, steps: Cells, scheduler: Cells) -> None:
     """Refuse more steps than lcm can take."""
     many = (scheduler.values == "lcm") & (steps.values > LCM_STEPS_MAX) & ~steps.bad & ~scheduler.bad
-    sheet.refuse(
+    checked.refuse(
         "steps",
         np.flatnonzero(many),
         lambda i: (
@@ -115,7 +115,7 @@ def check_steps(sheet: Sheet, steps: Cells, scheduler: Cells) -> None:
 
 
 def check_motions(
-    sheet: Sheet, first_row: npt.NDArray[np.int64], still: npt.NDArray[np.bool_], cells: dict[str, Cells]
+    checked: CheckedTable, first_row: npt.NDArray[np.int64], still: npt.NDArray[np.bool_], cells: dict[str, Cells]
 ) -> None:
     """Refuse motions without the keyframes they need, and settings of a motion where they have no meaning."""
     motion = cells["motion"].values[first_row]
@@ -124,33 +124,33 @@ def check_motions(
         own, motions = cells[column.name], takers(column.name)
         if column.name in SETTINGS:
             odd = own.given & ~own.bad & (own.values != own.values[first_row])
-            _refuse(sheet, column.name, odd, "the value of its walk's first row, or an empty cell", own)
+            _refuse(checked, column.name, odd, "the value of its walk's first row, or an empty cell", own)
         if motions:
             used = is_first & (own.values != column.default) if column.of == "walk" else own.given & ~own.bad & ~still
             required = f"an empty cell: only motion {' or '.join(motions)} uses this column"
-            _refuse(sheet, column.name, ~np.isin(motion, motions) & used, required, own)
+            _refuse(checked, column.name, ~np.isin(motion, motions) & used, required, own)
     _refuse(
-        sheet, "motion", still & (motion != "line"), "line or an empty cell on a row without a walk", cells["motion"]
+        checked, "motion", still & (motion != "line"), "line or an empty cell on a row without a walk", cells["motion"]
     )
     sizes = np.bincount(first_row, minlength=len(first_row))
     for one in MOTIONS.values():
         named = is_first & ~still & (motion == one.name)
         if wanted := one.keyframes:
             required = f"{wanted} keyframe{'s' if wanted > 1 else ''} for motion {one.name}"
-            _refuse(sheet, "motion", named & (sizes != wanted), required, sizes)
+            _refuse(checked, "motion", named & (sizes != wanted), required, sizes)
         if one.frames_range:
             low, high = one.frames_range
             odd = named & ((cells["frames"].values < low) | (cells["frames"].values > high))
-            _refuse(sheet, "frames", odd, f"{low} … {high} in a walk of motion {one.name}", cells["frames"])
+            _refuse(checked, "frames", odd, f"{low} … {high} in a walk of motion {one.name}", cells["frames"])
     cycle = is_first & (cells["loop"].values == "cycle") & (sizes < 2)
-    _refuse(sheet, "loop", cycle & np.isin(motion, takers("loop")), "2 keyframes or more for a cycle", sizes)
+    _refuse(checked, "loop", cycle & np.isin(motion, takers("loop")), "2 keyframes or more for a cycle", sizes)
     strength = cells["strength"]
     moved = (strength.values != strength.values[first_row]) & (cells["anchor"].values[first_row] > 0)
-    _refuse(sheet, "strength", moved & ~strength.bad, "the value that its anchored walk begins with", strength)
+    _refuse(checked, "strength", moved & ~strength.bad, "the value that its anchored walk begins with", strength)
     hidden = (cells["shown"].values == "clean") & ~np.isin(cells["scheduler"].values, PREDICTS_CLEAN)
     required = f"one that predicts the clean image, {', '.join(PREDICTS_CLEAN)}"
     odd = is_first & hidden & np.isin(motion, takers("shown"))
-    _refuse(sheet, "scheduler", odd, required, cells["scheduler"])
+    _refuse(checked, "scheduler", odd, required, cells["scheduler"])
 
 
 def takers(column: str) -> list[str]:
@@ -159,7 +159,7 @@ def takers(column: str) -> list[str]:
 
 
 def check_unused(
-    sheet: Sheet,
+    checked: CheckedTable,
     first_row: npt.NDArray[np.int64],
     still: npt.NDArray[np.bool_],
     cells: Mapping[str, Cells],
@@ -172,7 +172,7 @@ def check_unused(
 
     def refuse(name: str, odd: npt.NDArray[np.bool_], required: str) -> None:
         column = cells[name]
-        _refuse(sheet, name, odd & column.given & ~column.bad, required, column)
+        _refuse(checked, name, odd & column.given & ~column.bad, required, column)
 
     refuse("strength", bare, "an empty cell on a row without an image")
     for name in ("anchor", "tween"):
@@ -188,7 +188,9 @@ def check_unused(
             refuse(name, later & here & other, f"the value that its {one.name} begins with, or an empty cell")
 
 
-def check_keyframes(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]) -> None:
+def check_keyframes(
+    checked: CheckedTable, first_row: npt.NDArray[np.int64], motion: Cells, columns: Mapping[str, Any]
+) -> None:
     """Refuse keyframes that differ, or are alike, where their motion asks for the contrary. The columns are [N]."""
     later = first_row != np.arange(len(first_row))
     for one in MOTIONS.values():
@@ -202,17 +204,17 @@ def check_keyframes(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cell
                 row: value for row, value, first in zip(own.tolist(), values, expected, strict=True) if value != first
             }
             required = f"the {name} that its {one.name} begins with"
-            sheet.refuse(name, np.array(list(got), np.int64), lambda i: (required, show(got[int(i)])))  # noqa: B023
+            checked.refuse(name, np.array(list(got), np.int64), lambda i: (required, show(got[int(i)])))  # noqa: B023
         for name in one.distinct:
             numbers, required = columns[name], f"another {name} than its {one.name} begins with"
             alike = own[numbers[own] == numbers[firsts]]
-            sheet.refuse(name, alike, lambda i: (required, str(numbers[i])))  # noqa: B023
+            checked.refuse(name, alike, lambda i: (required, str(numbers[i])))  # noqa: B023
 
 
-def check_images(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:
+def check_images(checked: CheckedTable, first_row: npt.NDArray[np.int64], motion: Cells, images: Any) -> None:
     """Refuse walks some of whose keyframes start from an image and some not, or that need one. `images` are [N]."""
     given = pc.not_equal(images, "").to_numpy(zero_copy_only=False)
-    sheet.refuse(
+    checked.refuse(
         "image",
         np.flatnonzero(given != given[first_row]),
         lambda i: (f"{'an' if given[first_row[i]] else 'no'} image, as its walk begins with", show(images[i].as_py())),
@@ -222,14 +224,14 @@ def check_images(sheet: Sheet, first_row: npt.NDArray[np.int64], motion: Cells, 
         here = motion.values[first_row] == one.name
         differing = np.flatnonzero(here & given & given[first_row] & other & ("image" in one.equal))
         required = f"the image that its {one.name} begins with"
-        sheet.refuse("image", differing, lambda i: (required, show(images[i].as_py())))  # noqa: B023
+        checked.refuse("image", differing, lambda i: (required, show(images[i].as_py())))  # noqa: B023
         bare = np.flatnonzero(here & ~given & one.needs_image)
         needed = f"a start image for motion {one.name}"
-        sheet.refuse("image", bare, lambda i: (needed, show("")), bare * 0)  # noqa: ARG005, B023
+        checked.refuse("image", bare, lambda i: (needed, show("")), bare * 0)  # noqa: ARG005, B023
 
 
 def check_times(
-    sheet: Sheet,
+    checked: CheckedTable,
     first_row: npt.NDArray[np.int64],
     still: npt.NDArray[np.bool_],
     cells: Mapping[str, Cells],
@@ -245,27 +247,33 @@ def check_times(
     has_times[first_row[paced | timed]] = True
     both = cells["beat"].given & cells["time_s"].given
     for name in ("time_s", "beat"):
-        _refuse(sheet, name, cells[name].given & still, "an empty cell on a row without a walk", cells[name])
-    _refuse(sheet, "beat", both, "an empty cell beside a time_s", cells["beat"])
-    _refuse(sheet, "beat", cells["beat"].given & line & silent, "an empty cell in a walk without audio", cells["beat"])
-    _refuse(sheet, "easing", paced & silent, "another one in a walk without audio", cells["easing"])
-    _refuse(sheet, "fps", cells["fps"].given & still, "an empty cell on a row without a walk", cells["fps"])
+        _refuse(checked, name, cells[name].given & still, "an empty cell on a row without a walk", cells[name])
+    _refuse(checked, "beat", both, "an empty cell beside a time_s", cells["beat"])
+    _refuse(
+        checked, "beat", cells["beat"].given & line & silent, "an empty cell in a walk without audio", cells["beat"]
+    )
+    _refuse(checked, "easing", paced & silent, "another one in a walk without audio", cells["easing"])
+    _refuse(checked, "fps", cells["fps"].given & still, "an empty cell on a row without a walk", cells["fps"])
     smooth, tween = cells["audio_smooth"], cells["tween"]
     odd = is_first & ~has_onsets & smooth.given
-    _refuse(sheet, "audio_smooth", odd, "an empty cell: only easing onsets uses this column", smooth)
+    _refuse(checked, "audio_smooth", odd, "an empty cell: only easing onsets uses this column", smooth)
     odd = is_first & has_times & (tween.values > 0)
-    _refuse(sheet, "tween", odd, "0 in a walk with times or of easing onsets", tween)
-    _refuse(sheet, "audio", still & (audio != ""), "an empty cell on a row without a walk", audio)
+    _refuse(checked, "tween", odd, "0 in a walk with times or of easing onsets", tween)
+    _refuse(checked, "audio", still & (audio != ""), "an empty cell on a row without a walk", audio)
     _refuse(
-        sheet, "audio", ~still & (audio != "") & (audio != audio[first_row]), "the value of its walk's first row", audio
+        checked,
+        "audio",
+        ~still & (audio != "") & (audio != audio[first_row]),
+        "the value of its walk's first row",
+        audio,
     )
 
 
 def check_seeds(
-    sheet: Sheet, seeds: npt.NDArray[np.int64], more: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
+    checked: CheckedTable, seeds: npt.NDArray[np.int64], more: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
 ) -> None:
     """Refuse seeds that leave no room for `more` that follow them."""
-    sheet.refuse(
+    checked.refuse(
         "seed",
         np.flatnonzero(~bad & (seeds > SEED_MAX - more)),
         lambda i: (
@@ -276,9 +284,9 @@ def check_seeds(
 
 
 def _refuse(
-    sheet: Sheet, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells | npt.NDArray[Any]
+    checked: CheckedTable, name: str, odd: npt.NDArray[np.bool_], required: str, column: Cells | npt.NDArray[Any]
 ) -> None:
     """Add an error for every odd row, which shows the column's value there."""
     values = column.values if isinstance(column, Cells) else column
     positions = np.flatnonzero(odd)
-    sheet.refuse(name, positions, lambda i: (required, str(values[i])), values[positions])
+    checked.refuse(name, positions, lambda i: (required, str(values[i])), values[positions])

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from render.core import file_sha256, special_kind
-from render.manifest.cells import Sheet
+from render.manifest.cells import CheckedTable
 from render.manifest.problems import show
 
 __all__ = ["Fault", "read_files"]
@@ -18,11 +18,11 @@ __all__ = ["Fault", "read_files"]
 Fault: TypeAlias = tuple[str, str]  # what is required, what was got
 
 
-def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Fault | None]) -> tuple[Any, Any]:
+def read_files(checked: CheckedTable, name: str, root: Path, check: Callable[[Path], Fault | None]) -> tuple[Any, Any]:
     """Return a column of paths below `root` and its NAME_sha256, [N], "" for no file. Every file is opened once."""
     hashed = f"{name}_sha256"
-    paths = sheet.column(name, "text").fill_null("").combine_chunks().dictionary_encode()
-    pinned = sheet.column(hashed, "text").fill_null("")
+    paths = checked.column(name, "text").fill_null("").combine_chunks().dictionary_encode()
+    pinned = checked.column(hashed, "text").fill_null("")
     hashes: list[str] = []
     faults: dict[int, Fault] = {}
     for number, path in enumerate(paths.dictionary.to_pylist()):
@@ -32,12 +32,12 @@ def read_files(sheet: Sheet, name: str, root: Path, check: Callable[[Path], Faul
             faults[number] = fault
     codes = paths.indices.to_numpy()
     bad = np.flatnonzero(np.isin(codes, list(faults)))
-    sheet.refuse_values(name, bad, codes[bad], lambda row: faults[int(codes[row])])
+    checked.refuse_values(name, bad, codes[bad], lambda row: faults[int(codes[row])])
     own = pa.array(hashes, pa.large_string()).take(paths.indices)
     given, actual = np.array(pinned.to_pylist(), object), np.array(own.to_pylist(), object)
     other = (given != "") & (given != actual) & ~np.isin(codes, list(faults))
     without = f"an empty cell on a row without an {name} file"
-    sheet.refuse(
+    checked.refuse(
         hashed,
         np.flatnonzero(other),
         lambda row: (f"{actual[row]}, the file's" if actual[row] else without, show(given[row])),

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from render.core import COLUMNS, column_names
 from render.job import UNSWEPT, Sweep
-from render.manifest.cells import WALK_NAME, Cells, ColumnRule, Sheet
+from render.manifest.cells import WALK_NAME, Cells, CheckedTable, ColumnRule
 from render.manifest.checks import (
     check_counts,
     check_held,
@@ -61,80 +61,82 @@ def read_manifest(
     if raw.stored:
         if sweep.axes:
             problems.fatal("a table as it was before a run read it, for a sweep", "the stored manifest of a run")
-        return _check_stored(manifest_from(name, raw, problems), Sheet(raw, problems), defaults, models)
-    sheet = Sheet(sweep_table(raw, sweep, problems), problems)
-    labels = read_labels(sheet.raw, problems)
-    columns = _resolve(sheet, defaults, models)
+        return _check_stored(manifest_from(name, raw, problems), CheckedTable(raw, problems), defaults, models)
+    checked = CheckedTable(sweep_table(raw, sweep, problems), problems)
+    labels = read_labels(checked.raw, problems)
+    columns = _resolve(checked, defaults, models)
     problems.raise_any()
     return Manifest(name, pa.table({**columns, **labels}), problems.parts)
 
 
-def _check_stored(manifest: Manifest, sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> Manifest:
+def _check_stored(
+    manifest: Manifest, checked: CheckedTable, defaults: Defaults, models: Mapping[str, ModelRules]
+) -> Manifest:
     """Return a stored manifest that is unchanged and fits this job: its models, its media, the rates of its formats."""
-    if manifest.fingerprint != sheet.raw.stored:
-        sheet.problems.fatal("the stored manifest of a run, as it was written", "one that was changed since")
-    sheet.cells("walk", ColumnRule(WALK_NAME, None))
+    if manifest.fingerprint != checked.raw.stored:
+        checked.problems.fatal("the stored manifest of a run, as it was written", "one that was changed since")
+    checked.cells("walk", ColumnRule(WALK_NAME, None))
     for name, rule in common_rules(defaults).items():
-        sheet.cells(name, rule)
-    _cells_of_models(sheet, models)
-    read_files(sheet, "image", defaults.media, image_fault)
-    read_files(sheet, "audio", defaults.media, sound_fault)
-    sheet.problems.raise_any()
+        checked.cells(name, rule)
+    _cells_of_models(checked, models)
+    read_files(checked, "image", defaults.media, image_fault)
+    read_files(checked, "audio", defaults.media, sound_fault)
+    checked.problems.raise_any()
     return manifest
 
 
 def _cells_of_models(
-    sheet: Sheet, models: Mapping[str, ModelRules]
+    checked: CheckedTable, models: Mapping[str, ModelRules]
 ) -> tuple[Cells, npt.NDArray[np.int32], dict[str, Cells]]:
     """Return column `model`, the number of each row's model, and the columns that each model reads by its own rules."""
-    model = sheet.cells("model", model_rule(tuple(models)))
+    model = checked.cells("model", model_rule(tuple(models)))
     which = _numbers(model, tuple(models))
     by_model = rules_by_model({**models, "": ANYTHING})  # rows of no known model: whatever is wrong with any
-    return model, which, {name: sheet.cells_by(name, standards, which) for name, standards in by_model.items()}
+    return model, which, {name: checked.cells_by(name, standards, which) for name, standards in by_model.items()}
 
 
-def _resolve(sheet: Sheet, defaults: Defaults, models: Mapping[str, ModelRules]) -> dict[str, Any]:
+def _resolve(checked: CheckedTable, defaults: Defaults, models: Mapping[str, ModelRules]) -> dict[str, Any]:
     """Return every stored column, [N], with its defaults."""
-    walk = sheet.cells("walk", ColumnRule(WALK_NAME, None))
-    prompt = _prompts(sheet)
-    cells = {name: sheet.cells(name, standard) for name, standard in common_rules(defaults).items()}
-    model, which, of_models = _cells_of_models(sheet, models)
+    walk = checked.cells("walk", ColumnRule(WALK_NAME, None))
+    prompt = _prompts(checked)
+    cells = {name: checked.cells(name, standard) for name, standard in common_rules(defaults).items()}
+    model, which, of_models = _cells_of_models(checked, models)
     cells |= of_models
     still = ~walk.given
     first_row = first_rows(walk)
-    check_walks(sheet, walk, first_row)
-    check_held(sheet, "model", walk, first_row, model)
+    check_walks(checked, walk, first_row)
+    check_held(checked, "model", walk, first_row, model)
     for side in ("width", "height"):
         bad = cells[side].bad | (which != which[first_row])  # reported above
-        check_held(sheet, side, walk, first_row, replace(cells[side], bad=bad))
-    check_counts(sheet, still, cells)
-    check_steps(sheet, cells["steps"], cells["scheduler"])
-    check_motions(sheet, first_row, still, cells)
+        check_held(checked, side, walk, first_row, replace(cells[side], bad=bad))
+    check_counts(checked, still, cells)
+    check_steps(checked, cells["steps"], cells["scheduler"])
+    check_motions(checked, first_row, still, cells)
     columns: dict[str, Any] = {name: column.values for name, column in cells.items()}
     columns |= {name: values[first_row] for name, values in columns.items() if name in OF_WALK}
     columns["walk"] = pa.array(walk.values, pa.large_string())
     columns["prompt"] = prompt
     negative = re.sub(r"\r\n?", "\n", defaults.negative_prompt)  # as in the cells
-    columns["negative_prompt"] = sheet.column("negative_prompt", "text").fill_null(negative)
-    columns["seed"] = _resolve_seeds(sheet, still, first_row, cells, defaults.seed)
-    columns |= read_times(sheet, first_row, still, cells, defaults)
+    columns["negative_prompt"] = checked.column("negative_prompt", "text").fill_null(negative)
+    columns["seed"] = _resolve_seeds(checked, still, first_row, cells, defaults.seed)
+    columns |= read_times(checked, first_row, still, cells, defaults)
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
-    columns["source_row"] = _source_rows(sheet)
-    columns["image"], columns["image_sha256"] = read_files(sheet, "image", defaults.media, image_fault)
-    check_images(sheet, first_row, cells["motion"], columns["image"])
-    check_keyframes(sheet, first_row, cells["motion"], columns)
-    check_unused(sheet, first_row, still, cells, columns["image"])
+    columns["source_row"] = _source_rows(checked)
+    columns["image"], columns["image_sha256"] = read_files(checked, "image", defaults.media, image_fault)
+    check_images(checked, first_row, cells["motion"], columns["image"])
+    check_keyframes(checked, first_row, cells["motion"], columns)
+    check_unused(checked, first_row, still, cells, columns["image"])
     return {column.name: columns[column.name] for column in COLUMNS if column.stored}
 
 
-def _source_rows(sheet: Sheet) -> Any:
+def _source_rows(checked: CheckedTable) -> Any:
     """Return [N] the row of the user's table that each row is of; a sweep repeats rows."""
     for column in COLUMNS:
-        if column.by_reader and column.name in sheet.raw.columns:
+        if column.by_reader and column.name in checked.raw.columns:
             required = "no column of this name: it is filled in when the manifest is read"
-            sheet.problems.add(required, "it", column=column.name)
-    return sheet.raw.rows
+            checked.problems.add(required, "it", column=column.name)
+    return checked.raw.rows
 
 
 def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
@@ -146,22 +148,26 @@ def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
     return numbers
 
 
-def _prompts(sheet: Sheet) -> Any:
+def _prompts(checked: CheckedTable) -> Any:
     """Return [N] prompts; an empty one is an error."""
-    if "prompt" not in sheet.raw.columns:
-        sheet.problems.add("a column of this name", f"the columns {show(list(sheet.raw.columns))}", column="prompt")
-        return sheet.column("prompt", "text")
-    before = sheet.problems.total
-    prompt = sheet.column("prompt", "text")
-    if sheet.problems.total == before and "prompt" not in sheet.raw.broken:
+    if "prompt" not in checked.raw.columns:
+        checked.problems.add("a column of this name", f"the columns {show(list(checked.raw.columns))}", column="prompt")
+        return checked.column("prompt", "text")
+    before = checked.problems.total
+    prompt = checked.column("prompt", "text")
+    if checked.problems.total == before and "prompt" not in checked.raw.broken:
         empty = pc.equal(pc.utf8_trim_whitespace(prompt), "").fill_null(True).to_numpy()
         rows = np.flatnonzero(empty)
-        sheet.refuse_values("prompt", rows, rows * 0, lambda i: ("a text", show(prompt[i].as_py() or "")))
+        checked.refuse_values("prompt", rows, rows * 0, lambda i: ("a text", show(prompt[i].as_py() or "")))
     return prompt
 
 
 def _resolve_seeds(
-    sheet: Sheet, still: npt.NDArray[np.bool_], first_row: npt.NDArray[np.int64], cells: dict[str, Cells], job_seed: int
+    checked: CheckedTable,
+    still: npt.NDArray[np.bool_],
+    first_row: npt.NDArray[np.int64],
+    cells: dict[str, Cells],
+    job_seed: int,
 ) -> npt.NDArray[np.int64]:
     """Return [N] seeds: a still's own or one derived from the job's; in a walk an empty cell takes the seed before it."""
     seed, more = cells["seed"], cells["images"].values - 1
@@ -169,9 +175,9 @@ def _resolve_seeds(
     held = np.maximum.accumulate(np.where(seed.given | (first_row == positions), positions, 0))
     seeds: npt.NDArray[np.int64] = seed.values[held]
     for position in np.flatnonzero(still & ~seed.given).tolist():
-        seeds[position] = _derive_seed(job_seed, int(sheet.raw.rows[position]))
+        seeds[position] = _derive_seed(job_seed, int(checked.raw.rows[position]))
     cells_of_grid = np.where(cells["vary_noise"].values & (first_row == positions), cells["frames"].values ** 2 - 1, 0)
-    check_seeds(sheet, seeds, np.where(still, more, cells_of_grid), seed.bad)
+    check_seeds(checked, seeds, np.where(still, more, cells_of_grid), seed.bad)
     return seeds
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from render.manifest.cells import Cells, Sheet
+from render.manifest.cells import Cells, CheckedTable
 from render.manifest.checks import check_times, takers
 from render.manifest.files import read_files
 from render.manifest.rules import Defaults
@@ -25,7 +25,7 @@ LIBROSA = "librosa, which comes with nightrender[audio]"
 
 
 def read_times(
-    sheet: Sheet,
+    checked: CheckedTable,
     first_row: npt.NDArray[np.int64],
     still: npt.NDArray[np.bool_],
     cells: Mapping[str, Cells],
@@ -35,27 +35,27 @@ def read_times(
 
     `fps` is 0 for the job's, `onset_pace` null but for legs of easing onsets.
     """
-    before = sheet.problems.total
-    audio, hashes = read_files(sheet, "audio", defaults.media, sound_fault)
+    before = checked.problems.total
+    audio, hashes = read_files(checked, "audio", defaults.media, sound_fault)
     columns = {name: cells[name].values.copy() for name in ("time_s", "frames")}
     columns["fps"] = cells["fps"].values[first_row]
     paths = np.array(audio.to_pylist(), object)
-    check_times(sheet, first_row, still, cells, paths)
+    check_times(checked, first_row, still, cells, paths)
     line = ~still & np.isin(cells["motion"].values[first_row], takers("time_s"))
     given = cells["time_s"].given | cells["beat"].given
     timed = line & given
     paced = line & (cells["easing"].values == "onsets")
     if (paced | (line & cells["beat"].given)).any() and not can_listen():
-        sheet.problems.add(LIBROSA, "none", column="easing" if paced.any() else "beat")
+        checked.problems.add(LIBROSA, "none", column="easing" if paced.any() else "beat")
     pace: list[list[float] | None] = [None] * len(first_row)
-    if sheet.problems.total == before:
+    if checked.problems.total == before:
         bad = np.logical_or.reduce([given & ~line, *(cells[name].bad for name in TIME_COLUMNS)])
         tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}
         bounds = np.append(np.flatnonzero(first_row == np.arange(len(first_row))), len(first_row))
         for first in np.setdiff1d(first_row[timed | paced | (paths != "")], first_row[bad]).tolist():
             end = int(bounds[np.searchsorted(bounds, first) + 1])
             fps = float(cells["fps"].values[first] or defaults.fps)
-            _TimedWalk(sheet, cells, columns, range(first, end), fps, tracks.get(paths[first])).write(pace)
+            _TimedWalk(checked, cells, columns, range(first, end), fps, tracks.get(paths[first])).write(pace)
     own = pa.array(first_row)
     held = {"audio": pa.array(paths, pa.large_string()).take(own), "audio_sha256": hashes.take(own)}
     return {**held, **columns, "onset_pace": pa.array(pace, pa.list_(pa.float64()))}
@@ -65,7 +65,7 @@ def read_times(
 class _TimedWalk:
     """One walk with times, a sound or onsets: its rows in the manifest and its track."""
 
-    sheet: Sheet
+    checked: CheckedTable
     cells: Mapping[str, Cells]
     columns: dict[str, Any]
     rows: range
@@ -74,7 +74,7 @@ class _TimedWalk:
 
     def write(self, pace: list[list[float] | None]) -> None:
         """Fill in the columns at these rows. Keyframes stand on the film's grid of frames, which begins at the first."""
-        before = self.sheet.problems.total
+        before = self.checked.problems.total
         asked = [self._given_time_s(row) for row in self.rows]
         origin, start, frames = asked[0] or 0.0, 0, self.columns["frames"]
         self.columns["fps"][self.rows] = self.fps
@@ -84,7 +84,7 @@ class _TimedWalk:
                     frames[row - 1] = self._frames_until(row, round((time_s - origin) * self.fps) - start)
                 start += frames[row - 1]
             self.columns["time_s"][row] = origin + start / self.fps
-        if self.sheet.problems.total == before:
+        if self.checked.problems.total == before:
             for row in self._legs():
                 pace[row] = self._pace(row)
 
@@ -132,4 +132,4 @@ class _TimedWalk:
         return paced[:-1]
 
     def _refuse(self, name: str, row: int, required: str, got: str) -> None:
-        self.sheet.problems.add(required, got, row=int(self.sheet.raw.rows[row]), column=name)
+        self.checked.problems.add(required, got, row=int(self.checked.raw.rows[row]), column=name)

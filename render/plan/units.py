@@ -80,17 +80,32 @@ class Plan:
     threads: int = 1  # torch's CPU threads of a worker
 
     def to_dict(self) -> dict[str, object]:
-        return {
-            **asdict(self),
-            "batch_rows": {show_group(group): n for group, n in self.batch_rows.items()},
-            "unit_frames": {show_group(group): n for group, n in self.unit_frames.items()},
-        }
+        """Return the plan as JSON has it: the sizes group by group."""
+        groups = [
+            {
+                "model": model,
+                "width": width,
+                "height": height,
+                "batch_rows": rows,
+                "unit_frames": self.unit_frames[model, width, height],
+            }
+            for (model, width, height), rows in self.batch_rows.items()
+        ]
+        fields = {name: value for name, value in asdict(self).items() if name not in ("batch_rows", "unit_frames")}
+        return {**fields, "groups": groups}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
-        own = {name: {_group(text): n for text, n in fields[name].items()} for name in ("batch_rows", "unit_frames")}
-        targets = {name: Target(**target) for name, target in fields["targets"].items()}
-        return cls(**{**fields, **own, "targets": targets})
+        """Return the plan of `to_dict`. Raises KeyError or TypeError for another version's."""
+        groups = {(one["model"], one["width"], one["height"]): one for one in fields["groups"]}
+        return cls(
+            fingerprint=fields["fingerprint"],
+            targets={name: Target(**target) for name, target in fields["targets"].items()},
+            units=fields["units"],
+            batch_rows={group: one["batch_rows"] for group, one in groups.items()},
+            unit_frames={group: one["unit_frames"] for group, one in groups.items()},
+            threads=fields["threads"],
+        )
 
 
 def show_group(group: Group) -> str:
@@ -101,12 +116,6 @@ def show_group(group: Group) -> str:
     """
     model, width, height = group
     return f"{model} {width}x{height}"
-
-
-def _group(text: str) -> Group:
-    model, size = text.split()
-    width, height = size.split("x")
-    return model, int(width), int(height)
 
 
 def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
