@@ -53,10 +53,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def prompts(template: str, mode: Mode = "combinatorial", folder: Path | None = None, seed: int = 0) -> list[str]:
-    """At most 200."""
     wildcards, command = Wildcards(folder), parse_template(template)
     wildcards.check(command, mode)
-    return list(islice(draw(command, wildcards, mode, Random(seed)), 200))
+    return list(islice(draw(command, wildcards, mode, Random(seed)), 200))  # at most
 
 
 @pytest.mark.parametrize(
@@ -388,10 +387,10 @@ def test_a_place_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("a\n")
-    name = "x" * 300  # no file system takes it
-    with pytest.raises(JobError, match=f"{name}.csv: required a file that can be written; got .*too long"):
-        expand_templates(tmp_path / "t.txt", tmp_path / f"{name}.csv", Expansion())
+    (source := tmp_path / "t.txt").write_text("a\n")
+    target = tmp_path / f"{'x' * 300}.csv"  # no file system takes it
+    with pytest.raises(JobError, match=f"{target.name}: required a file that can be written; got .*too long"):
+        expand_templates(source, target, Expansion())
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
 
 
