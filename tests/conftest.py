@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from render.engine.renderer import Renderer
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test loads huggingface_hub: no test may reach the network
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported by now out of the garbage collector's rounds: torch, diffusers and Ray are a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

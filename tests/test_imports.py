@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,15 +54,18 @@ def room_of(module: str) -> str:
     return first if rest or first in ROOMS else ""
 
 
-def imported(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+@cache
+def imported(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     """(module, names) of every import in a file, for types as well; no names for `import module`."""
+    found: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, ()) for alias in node.names)
+            found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             assert node.module is not None
-            yield node.module, tuple(alias.name for alias in node.names)
+            found.append((node.module, tuple(alias.name for alias in node.names)))
+    return found
 
 
 def own_imports(module: str) -> Iterator[tuple[str, tuple[str, ...]]]:

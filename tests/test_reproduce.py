@@ -64,6 +64,7 @@ def test_frames_of_every_motion_have_the_stored_bits(tmp_path: Path) -> None:
     assert sorted(path.name for path in (out / "animations").iterdir()) == [f"{name}.gif" for name in "cdefghz"]
 
 
+@pytest.mark.slow
 def test_the_command_tells_and_takes_the_first_digits(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     frame = open_store(finished.out).frames("ball")[3]
     assert main(["reproduce", str(finished.out), frame.row["key"][:10]]) == 0

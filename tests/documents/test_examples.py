@@ -51,6 +51,7 @@ def run_without_a_model(target: str | Path, *overrides: str) -> render.Summary:
     return render.Summary(prepared.job.output, prepared.counts.frames, 0, 0, (), (), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", snippets("python"), ids=str)
 def test_python_runs(snippet: Snippet, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = compile(snippet.text, snippet.page, "exec")

@@ -135,6 +135,7 @@ def test_what_is_just_allowed(tmp_path: Path, text: str) -> None:
 SIGNS = ["${oc.env:HOME}", "a ${x}", "${", "???", r"\${x}", "$", "1e3", "null", "a: b #c", "?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SIGNS)
 def test_text_stays_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Whatever OmegaConf would make of it, and through a job that is written out, too."""

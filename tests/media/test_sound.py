@@ -88,6 +88,7 @@ def test_a_film_without_sound_and_sounds_of_odd_lengths(tmp_path: Path, monkeypa
     assert sound_fault(tmp_path / "long.wav") == (required, "more")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "channels", "kept"), [(44100, 2, 44100), (48000, 1, 48000), (22050, 2, 48000)])
 @pytest.mark.parametrize("start_s", [0.0, 1.3])
 def test_an_mp4_is_heard_in_time(tmp_path: Path, rate: int, channels: int, kept: int, start_s: float) -> None:

@@ -118,6 +118,7 @@ def test_refused(tmp_path: Path, name: str, count: int, fps: float, told: str) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ANIMATION_FORMATS)
 @pytest.mark.parametrize(
     ("odd", "told"),

@@ -83,6 +83,7 @@ def test_the_shipped_tokenizer_knows_every_label_by_whole_words(starter: object)
     assert not any("<|endoftext|>" in tokenizer.tokenize(label) for label in labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 def test_the_shipped_model_draws_on_the_colour_it_is_told(style: str, one_thread: None) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(PIPELINE, dtype=torch.float32, local_files_only=True)
