@@ -1,4 +1,4 @@
-"""Who handles the signals of this process. Standard library only."""
+"""Keep the program's SIGTERM handler while Ray starts and stops. Standard library only."""
 
 from __future__ import annotations
 
