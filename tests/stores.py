@@ -45,7 +45,7 @@ ball,3d cat face,,8,,,,,1
 ,3d octopus,blurry,3,,2,2.0,euler_a,5
 """
 FRAMES = 14  # of the manifest
-JOB = ("sampling.steps=12", "workers.count=1", "workers.cpus=1", "workers.batch_rows=16", "animation.formats=[gif,mp4]")
+JOB = ("sampling.steps=8", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "animation.formats=[gif,mp4]")
 TWO_MODELS = """\
 walk,prompt,seed,frames,model
 a,3d dog face,7,3,soft

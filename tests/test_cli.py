@@ -150,6 +150,7 @@ def test_bad_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str], arguments:
     assert "usage: render" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_quarantined_frame_is_exit_code_3(copied: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame that fails again: without its image, the run ends with 3 and leaves the rest as it is."""
     from render import run
@@ -175,7 +176,7 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers"]
     assert lines["models"] == "main: starter"
     assert lines["walks"] == "1 and 5 stills"
-    assert lines["frames"] == "14 in 4 units: main 128x128 (batches of 16)"
+    assert lines["frames"] == "14 in 4 units: main 128x128 (batches of 4)"
     assert lines["workers"] == "1 × 1 thread(s) on cpu"
     assert not (tmp_path / "out").exists()
 
@@ -195,7 +196,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "pixels": 14 * 128 * 128,
         "network_evaluations": 9 * steps * 2 + 2 * steps * 2 + 5 * 2 + 4 + 2 * 2,
         "expected_bytes": facts["expected_bytes"],
-        "batch_rows": {"main 128x128": 16},
+        "batch_rows": {"main 128x128": 4},
         "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
         "warnings": [],
     }

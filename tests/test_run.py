@@ -168,7 +168,7 @@ def test_rows_say_what_they_were_made_of(finished: Finished) -> None:
         "sampler": "euler",
         "width": 128,
         "height": 128,
-        "batch_rows": 16,
+        "batch_rows": 4,
         "kind": 3,
     }
 

@@ -46,6 +46,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_names_carry_the_point(swept: Path) -> None:
     store = open_store(swept)
     stills = [name for name in store.walks if name.startswith("still")]
@@ -95,6 +96,7 @@ def test_each_kind_has_names_of_its_own(swept: Path) -> None:
     assert {path.name for path in (sheets / "images").iterdir()} == {f"still-000001 {point}.png" for point in points}
 
 
+@pytest.mark.slow
 def test_all_images_of_a_row(swept: Path) -> None:
     point = "guidance=3 seed=2 negative_prompt#2"
     page = PIL.Image.open(swept / "sheets" / "images" / f"still-000001 {point}.png")
