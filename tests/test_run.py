@@ -278,7 +278,7 @@ def test_animations_carry_walk_prompts_and_job(finished: Finished) -> None:
         told = json.loads(container.metadata["comment"])
     assert told["prompts"] == [keyframe.prompt for keyframe in walk.keyframes]
     assert (told["walk"], told["model"]) == ("ball", "starter")
-    assert told["job"]["sampling"]["steps"] == 12
+    assert told["job"]["sampling"]["steps"] == 8
     assert told["job"]["manifest"] == "small.csv"
     assert str(finished.out.parent) not in json.dumps(told)  # nothing of the machine goes along
     with Image.open(finished.out / "animations" / "ball.gif") as image:
