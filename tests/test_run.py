@@ -27,6 +27,7 @@ from render.starter import PIPELINE
 from render.store.ledger import Ledger
 
 pytest_plugins = ["stores"]
+pytestmark = pytest.mark.slow
 
 
 def test_store_holds_every_frame_once(finished: Finished) -> None:

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
-from itertools import groupby, repeat, starmap
+from functools import cached_property, lru_cache
+from itertools import groupby, starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,8 @@ class Manifest:
         for start in range(0, self.row_count, CHUNK):
             table = self._table.slice(start, CHUNK)
             cells = {name: table[name].to_pylist() for name in table.column_names}
-            labels = zip(*(cells[name] for name in label_names), strict=True) if label_names else repeat((), len(table))
-            cells["labels"] = [dict(zip(label_names, values, strict=True)) for values in labels]
+            labels = zip(*(cells[name] for name in label_names), strict=True)
+            cells["labels"] = [dict(zip(label_names, values, strict=True)) for values in labels] or [{}] * len(table)
             cells["row"] = cells["source_row"]
             cells["onset_pace"] = [tuple(pace or ()) for pace in cells["onset_pace"]]
             keyframes = starmap(Keyframe, zip(*(cells[name] for name in KEYFRAME_FIELDS), strict=True))
@@ -121,7 +121,13 @@ class Manifest:
 
 def _walk(name: str, keyframes: tuple[Keyframe, ...], settings: tuple[Any, ...], still: bool) -> Walk:
     point = keyframes[0].labels.get(SWEPT, "")
-    return Walk(name, keyframes, still=still, point=point, **dict(zip(WALK_SETTINGS, settings, strict=True)))
+    return Walk(name, keyframes, still=still, point=point, **_by_name(settings))
+
+
+@lru_cache(maxsize=1024)
+def _by_name(settings: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the settings of a walk by name; most rows of a long table have the same."""
+    return dict(zip(WALK_SETTINGS, settings, strict=True))
 
 
 def _stills(keyframe: Keyframe, images: int, settings: tuple[Any, ...]) -> Iterator[Walk]:
