@@ -130,7 +130,7 @@ def read_duckdb(out: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[t
     import duckdb
 
     with duckdb.connect() as connection:
-        return connection.sql(f"select walk, frame, kind from '{out}/data/*.parquet'").fetchall()
+        return list(connection.sql(f"select walk, frame, kind from '{out}/data/*.parquet'").fetchall())
 
 
 def read_pandas(out: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Any]]:
@@ -153,7 +153,7 @@ def read_pyarrow(out: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 def test_others_open_it_as_it_is(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[..., list[tuple[str, int, Any]]]
 ) -> None:
-    expected = [("ball", index, 1) for index in range(9)]
+    expected: list[tuple[str, int, int | None]] = [("ball", index, 1) for index in range(9)]
     expected += [(f"still-{row:06d}", 0, kind) for row, kind in zip(range(3, 8), (2, 2, 3, None, 5), strict=True)]
     assert sorted(read(finished.out, tmp_path, monkeypatch)) == expected
 
