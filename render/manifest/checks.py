@@ -154,7 +154,7 @@ def check_motions(
 
 
 def takers(column: str) -> list[str]:
-    """Return the names of the motions in which a setting of walks has a meaning."""
+    """Return the names of the motions that alone use a column; none for a column that all use."""
     return [motion.name for motion in MOTIONS.values() if column in motion.takes]
 
 

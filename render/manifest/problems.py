@@ -20,7 +20,7 @@ class Problems:
         self.file = file
         self.total = 0
         self.swept: Mapping[str, int] = {}  # column → the group of the sweep that sets it, from 1; rows come many times
-        self._reported: set[tuple[int, str]] = set()  # under a sweep, so that each error is told once
+        self._reported: set[tuple[int, str]] = set()  # under a sweep, so that each error is reported once
         self._parts: list[tuple[int, str]] = []  # of a folder: rows before a file, and its name
         self._found: list[tuple[int, str]] = []  # (row, line): at least the first LISTED by row
 
@@ -31,15 +31,15 @@ class Problems:
         where = [f"row {row - before}"] if row else []
         where += [f"column {column!r}"] if column is not None else []
         found = row, f"{': '.join([file, *([', '.join(where)] if where else [])])}: {said}"
-        told = found
+        reported = found
         if group := self.swept.get(column or ""):
-            told = 0, f"sweep: group {group}, column {column!r}: {said}"
+            reported = 0, f"sweep: group {group}, column {column!r}: {said}"
             place = f"row {row - before} of {file}" if self._parts else f"row {row}"
-            found = 0, f"{told[1]} (first on {place})" if row else told[1]
-        if told in self._reported:
+            found = 0, f"{reported[1]} (first on {place})" if row else reported[1]
+        if reported in self._reported:
             return
         if self.swept:
-            self._reported.add(told)
+            self._reported.add(reported)
         self._found.append(found)
         self.total += 1
         if len(self._found) > 10 * LISTED:

@@ -3,7 +3,7 @@
 Come in by `expand_templates`. The grammar is that of `dynamicprompts`; the library is imported in `grammar.py` and
 `wildcards.py` alone, which also refuse whatever it would silently read in another way than it was meant.
 
-Promises: the same seed gives the same prompts in every process, whatever the other rows are. Every bad template is told,
+Promises: the same seed gives the same prompts in every process, whatever the other rows are. Every bad template is reported,
 with its row. The target appears whole or not at all.
 """
 
