@@ -4,8 +4,8 @@ Come in by `load_job`; `as_written` and `to_yaml` lead back to the keys of a job
 in `keys.py`, and its range an entry of BOUNDS in `bounds.py`.
 
 Promises: every unknown key, wrong type and value out of range is reported in one error, each with its place. A JobConfig
-holds parsed values: paths are absolute, LoRAs and the sweep need no further reading. `to_yaml` writes a file that loads to the
-same job. Nothing here loads torch, Ray or pyarrow.
+holds parsed values: paths are absolute, LoRAs and the sweep need no further reading. `to_yaml` writes a file that loads to
+the same job. Nothing here loads torch, Ray or pyarrow.
 """
 
 from __future__ import annotations
