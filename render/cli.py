@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from render.core import InputError, RunError
+from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
 from render.progress import make_report
@@ -149,6 +150,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     counts, plan, force = prepared.counts, prepared.plan, prepared.workforce
     return {
         "manifest": str(prepared.job.manifest),
+        "separated_by": list(prepared.manifest.separated_by),
         "output": str(prepared.job.output),
         "models": [
             {"name": name, "id": model.id, "fingerprint": plan.targets[name].fingerprint or None}
@@ -164,6 +166,10 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "expected_bytes": prepared.expected_bytes,
         "batch_rows": {show_group(group): rows for group, rows in plan.batch_rows.items()},
         "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
+        "labels": [
+            {"name": name, "type": kind, "example": None if value is None else str(value)}
+            for name, kind, value in prepared.manifest.labels
+        ],
         "warnings": list(prepared.warnings),
     }
 
@@ -173,7 +179,7 @@ def _table(prepared: Prepared) -> str:
     count = "as many as fit" if facts["workers"]["count"] is None else facts["workers"]["count"]
     sizes = ", ".join(f"{size} (batches of {rows})" for size, rows in facts["batch_rows"].items())
     lines = [
-        f"manifest   {_short(prepared.job.manifest)}",
+        f"manifest   {_short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
         f"output     {_short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
@@ -183,7 +189,16 @@ def _table(prepared: Prepared) -> str:
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
     ]
-    return "\n".join([*lines, *(f"warning: {text}" for text in prepared.warnings)])
+    labels = [_label(**label) for label in facts["labels"]]
+    return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
+
+
+def _separated(by: list[str]) -> str:
+    return f" ({' and '.join(by)} between columns)" if by else ""
+
+
+def _label(name: str, type: str, example: str | None) -> str:
+    return f"label      {name}: {type}, " + ("all empty" if example is None else f"such as {show(example)}")
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:

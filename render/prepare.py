@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from render.core import (
@@ -16,7 +16,7 @@ from render.core import (
     Target,
 )
 from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
-from render.manifest import Defaults, Manifest, ModelRules, SizeRule, read_manifest
+from render.manifest import Defaults, Manifest, ModelRules, Naming, SizeRule, TableLike, read_manifest, show
 from render.models import Changes, Model, SamplingDefaults, resolve_model
 from render.plan import (
     BYTES_PER_PIXEL,
@@ -55,15 +55,17 @@ class Prepared:
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
-def prepare(job: JobConfig, weights: bool = True) -> Prepared:
+def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
-    `weights` asks for the weights of the models in use to be there, and fingerprints them. Raises JobError, ModelError
+    `weights` asks for the weights of the models in use to be there, and fingerprints them. `table` is the manifest where
+    it is in memory, and no file. Raises JobError, ModelError
     or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
-    manifest = read_manifest(job.manifest, _defaults(job), rules, job.sweep)
+    naming = Naming(job.labels, job.columns)
+    manifest = read_manifest(job.manifest if table is None else table, _defaults(job), rules, job.sweep, naming)
     models = resolve_models(job, manifest.models, weights)
     targets = {
         name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
@@ -82,7 +84,7 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
         counts=counts,
         workforce=workforce,
         plan=plan,
-        warnings=tuple(_warnings(models, manifest)),
+        warnings=tuple(_warnings(job, models, manifest)),
     )
 
 
@@ -152,12 +154,20 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
     }
 
 
-def _warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
+def _warnings(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
     """Yield warnings, at most WARNINGS_MAX lines."""
-    found = _all_warnings(models, manifest)
+    found = chain(manifest.warnings, _hive_warnings(job), _all_warnings(models, manifest))
     yield from islice(found, WARNINGS_MAX)
     if more := sum(1 for _ in found):
         yield f"… and {more} more warnings"
+
+
+def _hive_warnings(job: JobConfig) -> Iterator[str]:
+    """Yield warnings of folders that readers take for columns, as of Hive's partitions."""
+    for part in job.output.parts:
+        name, equals, value = part.partition("=")
+        if name and equals:
+            yield f"output: DuckDB and others read the folder {part!r} as a column {name!r} that is {value!r} in every row"
 
 
 def _all_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
@@ -179,4 +189,4 @@ def _all_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]
         for name, own in texts.items():
             for text, lost in models[name].lost_words(own):
                 where = manifest.where(own[text])
-                yield f"{where}: prompt over the model's token limit; it will not see: {lost!r}"
+                yield f"{where}: prompt over the model's token limit; it will not see: {show(lost)}"

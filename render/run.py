@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from render.card import write_card
-from render.core import RunError, Unit
+from render.core import JobError, RunError, Unit, expand_home
 from render.job import JobConfig, load_job
-from render.manifest import Manifest
+from render.manifest import Manifest, TableLike, memory_name
 from render.output import UNWRITABLE, animation_files, write_file, write_sheets
 from render.plan import plan_units
 from render.prepare import Prepared, prepare
@@ -66,23 +66,25 @@ class Summary:
     seconds: float  # of rendering, from the first unit handed out to the last one committed
 
 
-def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
+def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
+    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
     """
-    return prepare(load_job(Path(target), overrides), weights=check_model)
+    return _prepare(target, overrides, check_model)
 
 
-def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
+def run_job(target: str | Path | TableLike, *overrides: str, report: Report | None = None) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
-    `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError for
-    bad input, before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that
-    could not be written; what is committed stays.
+    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB. The
+    same table resumes it. `overrides` are `key=value` strings as on the command line. Raises InputError for bad input,
+    before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that could not
+    be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = record_or_resume(prepare(load_job(Path(target), overrides)))
+    prepared = record_or_resume(_prepare(target, overrides, weights=True))
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
@@ -107,7 +109,7 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
 
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
-    out = Path(out)
+    out = expand_home(out)
     job = stored_job(out, overrides, "sheets")
     with _failures() as failed:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
@@ -115,10 +117,19 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
-    out, report = Path(out), report or Silent()
+    out, report = expand_home(out), report or Silent()
     job = stored_job(out, overrides, "animation")
     with _failures() as failed:
         return _animate(out, stored_manifest(out), job, report, failed)
+
+
+def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool) -> Prepared:
+    if isinstance(target, str | Path):
+        return prepare(load_job(expand_home(target), overrides), weights)
+    if not isinstance(target, TableLike):
+        required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
+        raise JobError(f"target: required {required}, got {type(target).__name__}")
+    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

@@ -2,19 +2,22 @@
 
 Frozen dataclasses and small functions of the standard library alone, so that `import render` takes no time. Promises: a
 recipe's canonical JSON, and with it the key of a stored frame, stays the same for the same picture; files written through
-`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns.
+`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns, `aliases.py` and
+`schedulers.py` of what other programs call them.
 """
 
 from __future__ import annotations
 
+from render.core.aliases import column_meant, column_nearly, setting_elsewhere
 from render.core.atomic import PARTIAL, partial, publish, replacing, sync, write_atomically
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
-from render.core.paths import special_kind
+from render.core.paths import TABLE_ENDINGS, expand_home, special_kind, table_ending, table_name, why_no_table
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target
+from render.core.schedulers import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.vocabulary import (
     DIFFUSION_SCHEDULERS,
@@ -47,6 +50,7 @@ __all__ = [
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
+    "TABLE_ENDINGS",
     "Blend",
     "CellType",
     "Choice",
@@ -74,18 +78,28 @@ __all__ = [
     "Target",
     "Unit",
     "Walk",
+    "column_meant",
     "column_names",
+    "column_nearly",
     "cpu_has",
     "cpu_info",
+    "expand_home",
     "file_name_key",
     "file_sha256",
     "leaves",
     "mix",
+    "nearest_schedulers",
+    "noise_schedule",
     "partial",
     "publish",
     "replacing",
+    "scheduler_meant",
+    "setting_elsewhere",
     "special_kind",
     "still_name",
     "sync",
+    "table_ending",
+    "table_name",
+    "why_no_table",
     "write_atomically",
 ]
