@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
 
 from render.core import (
@@ -14,16 +13,17 @@ from render.core import (
     PIXELS_VERSION,
     ModelError,
     Target,
+    Walk,
 )
 from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
-from render.manifest import Defaults, Manifest, ModelRules, Naming, SizeRule, TableLike, read_manifest, show
+from render.manifest import Defaults, Manifest, ModelRules, Naming, SizeRule, TableLike, read_manifest
 from render.models import Changes, Model, SamplingDefaults, resolve_model
 from render.plan import (
     BYTES_PER_PIXEL,
     Counts,
     Limits,
     Plan,
-    count_walks,
+    count_alike,
     evaluations_with_cuts,
     legs,
     make_plan,
@@ -34,7 +34,8 @@ from render.plan import (
 __all__ = ["Prepared", "largest_bytes", "prepare", "resolve_models"]
 
 WARNINGS_MAX = 20
-CHUNK = 10_000  # walks checked at a time
+TEXT_MAX = 120  # signs of a text in a warning
+CHUNK = 10_000  # rows whose texts are checked at a time
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
         name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
         for name, model in models.items()
     }
-    counts = count_walks(manifest.walks(), targets)
+    found = Warnings()
+    found.add(*manifest.warnings, *_hive_warnings(job))
+    counts = count_alike(_watched(manifest, found), targets)
+    found.add(*_text_warnings(models, manifest))
     limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
@@ -84,7 +88,7 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
         counts=counts,
         workforce=workforce,
         plan=plan,
-        warnings=tuple(_warnings(job, models, manifest)),
+        warnings=found.lines,
     )
 
 
@@ -154,12 +158,23 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
     }
 
 
-def _warnings(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    """Yield warnings, at most WARNINGS_MAX lines."""
-    found = chain(manifest.warnings, _hive_warnings(job), _all_warnings(models, manifest))
-    yield from islice(found, WARNINGS_MAX)
-    if more := sum(1 for _ in found):
-        yield f"… and {more} more warnings"
+class Warnings:
+    """The warnings of a plan: the first WARNINGS_MAX, and the number of the others."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._more = 0
+
+    def add(self, *texts: str) -> None:
+        for text in texts:
+            if len(self._kept) < WARNINGS_MAX:
+                self._kept.append(text)
+            else:
+                self._more += 1
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return (*self._kept, *([f"… and {self._more} more warnings"] if self._more else []))
 
 
 def _hive_warnings(job: JobConfig) -> Iterator[str]:
@@ -170,23 +185,39 @@ def _hive_warnings(job: JobConfig) -> Iterator[str]:
             yield f"output: DuckDB and others read the folder {part!r} as a column {name!r} that is {value!r} in every row"
 
 
-def _all_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    walks = manifest.walks()
-    while chunk := list(islice(walks, CHUNK)):
+def _watched(manifest: Manifest, found: Warnings) -> Iterator[tuple[Walk, int]]:
+    """Yield the walks as they are counted, and add what is to be warned of in them, in the same pass."""
+    for walk, times in manifest.alike():
+        if not walk.still:
+            found.add(*_walk_warnings(walk, manifest))
+        yield walk, times
+
+
+def _walk_warnings(walk: Walk, manifest: Manifest) -> Iterator[str]:
+    moves = not {"steps", "scheduler"} & set(motion_of(walk).fixed)
+    if moves and len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
+        where = manifest.where(walk.start.row)
+        yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
+    if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):
+        where = manifest.where(walk.start.row)
+        yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
+
+
+def _text_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
+    """Yield what the text encoders cut off, CHUNK rows at a time."""
+    table = manifest.select("model", "prompt", "negative_prompt", "source_row")
+    for start in range(0, manifest.row_count, CHUNK):
         texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
-        for walk in chunk:
-            own = texts[walk.model]
-            for keyframe in walk.keyframes:
-                own.setdefault(keyframe.prompt, keyframe.row)
-                own.setdefault(keyframe.negative_prompt, keyframe.row)
-            moves = not {"steps", "scheduler"} & set(motion_of(walk).fixed)
-            if moves and len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
-                where = manifest.where(walk.start.row)
-                yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
-            if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):
-                where = manifest.where(walk.start.row)
-                yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
+        columns = (column.to_pylist() for column in table.slice(start, CHUNK).columns)
+        for model, prompt, negative, row in zip(*columns, strict=True):
+            texts[model].setdefault(prompt, row)
+            texts[model].setdefault(negative, row)
         for name, own in texts.items():
             for text, lost in models[name].lost_words(own):
                 where = manifest.where(own[text])
-                yield f"{where}: prompt over the model's token limit; it will not see: {show(lost)}"
+                yield f"{where}: prompt over the model's token limit; it will not see: {_ends(lost)!r}"
+
+
+def _ends(text: str) -> str:
+    """Return the beginning and the end of a long text."""
+    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 30]} … {text[-25:]}"

@@ -3,7 +3,7 @@
 Frozen dataclasses and small functions of the standard library alone, so that `import render` takes no time. Promises: a
 recipe's canonical JSON, and with it the key of a stored frame, stays the same for the same picture; files written through
 `atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns, `aliases.py` and
-`schedulers.py` of what other programs call them.
+`scheduler_names.py` of what other programs call them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
 from render.core.paths import TABLE_ENDINGS, expand_home, special_kind, table_ending, table_name, why_no_table
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target
-from render.core.schedulers import nearest_schedulers, noise_schedule, scheduler_meant
+from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.vocabulary import (
     DIFFUSION_SCHEDULERS,

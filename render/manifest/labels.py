@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from render.core import column_meant, column_names, column_nearly, setting_elsewhere
-from render.manifest.cells import empty_to_null, is_missing
+from render.manifest.label_types import parquet_type, readable_type, type_by_content
 from render.manifest.names import GIVEN, OWN
 from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable
@@ -44,9 +42,15 @@ def read_labels(raw: RawTable, listed: Sequence[str], problems: Problems) -> dic
         if name in raw.broken:
             continue
         column = raw.columns[name]
-        labels[name] = _type_by_content(column) if raw.csv else column
+        labels[name] = type_by_content(column) if raw.csv else column
         try:
-            labels[name] = labels[name].cast(_parquet_type(labels[name]))
+            kind = column.type if raw.stored or raw.csv else readable_type(column.type)
+        except ValueError as why:
+            problems.add("a type that every reader of a store has", f"{column.type}: {why}", column=name)
+            continue
+        try:
+            labels[name] = labels[name] if raw.csv else column.cast(kind)
+            labels[name] = labels[name].cast(parquet_type(labels[name]))
             if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
                 column.to_pylist()  # Python has no year 10000, and a dict no two keys of one name
         except (pa.ArrowException, OverflowError, ValueError, LookupError) as error:
@@ -57,37 +61,6 @@ def read_labels(raw: RawTable, listed: Sequence[str], problems: Problems) -> dic
 def _names(raw: RawTable, listed: Sequence[str]) -> list[str]:
     own = STORED_NAMES if raw.stored else OWN
     return [name for name in raw.columns if name not in own or (name in listed and name not in STORED_NAMES)]
-
-
-def _type_by_content(column: Any) -> Any:
-    """Return a CSV column as int64, double or bool if every cell reads so, else as text; empty cells are null.
-
-    Only what loses nothing becomes a number: `007`, and integers of too many digits, stay text. Among numbers and yes/no,
-    NaN and NA are empty cells.
-    """
-    column = empty_to_null(column)
-    cells = column.filter(pc.invert(is_missing(column)).fill_null(False))  # a text NA stays one beside other texts
-    kinds = {
-        r"^(0|-?[1-9][0-9]{0,18})$": pa.int64(),
-        r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$": pa.float64(),
-        r"^(true|false|True|False|TRUE|FALSE)$": pa.bool_(),
-    }
-    for pattern, kind in kinds.items():
-        if len(cells) and pc.all(pc.match_substring_regex(cells, pattern)).as_py():
-            try:
-                typed = pc.if_else(is_missing(column), pa.scalar(None, column.type), column).cast(kind)
-            except pa.ArrowInvalid:  # 19 digits, and over the largest int64
-                continue
-            if kind != pa.float64() or pc.all(pc.is_finite(typed)).as_py():
-                return typed
-    return column
-
-
-def _parquet_type(column: Any) -> Any:
-    """Return the type that comes back from a Parquet file: seconds become milliseconds, for one."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"": column.slice(0, 0)}), sink)
-    return pq.ParquetFile(sink.getvalue()).schema_arrow.field(0).type
 
 
 def _label_fault(name: str, listed: bool) -> tuple[str, str] | None:

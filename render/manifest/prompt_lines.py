@@ -23,7 +23,6 @@ OTHER_KINDS = {  # lines that are no prompt as they stand: what they look like
     re.compile(r'^\s*\{\s*"'): "like JSON: a file of one object a line is called .jsonl",
     re.compile(r"^\s*[\[\]{}],?\s*$"): f"like JSON: a file of one object a line is called .jsonl, and {EXPAND}",
 }
-TEMPLATE = re.compile(r"\{[^{}]*\|[^{}]*\}|__[\w*/-]+__")
 
 
 def read_prompt_lines(path: Path, problems: Problems) -> RawTable:
@@ -46,10 +45,6 @@ def read_prompt_lines(path: Path, problems: Problems) -> RawTable:
             problems.add("a prompt", f"{show(line)} (looks {looks})", row=number)
     if comments:
         problems.warn(f"{len(comments)} lines that begin with # are left out, the first is {comments[0]}")
-    templates = [number for number, line in entries.items() if TEMPLATE.search(line)]
-    if templates:
-        what = f"{len(templates)} lines look like templates, the first is {templates[0]}"
-        problems.warn(f"{what}: taken literally; `render expand` makes prompts of them")
     column = pa.chunked_array([pa.array(prompts, pa.large_string())])
     rows = np.array(list(entries), np.int64)
     return RawTable({"prompt": column}, rows, csv=True, comma_rows=np.zeros(len(rows), np.bool_))

@@ -12,6 +12,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,6 +33,19 @@ WALK_SETTINGS = tuple(name for name in column_names("walk", stored=True) if name
 DEFAULTS = {column.name: column.default for column in COLUMNS if column.default_of == "column" and column.stored}
 KEYFRAME_FIELDS = tuple(column.name for column in fields(Keyframe))  # as its positional arguments have them
 
+COSTS = [
+    "model",
+    "width",
+    "height",
+    "steps",
+    "guidance",
+    "true_guidance",
+    "scheduler",
+    "image",
+    "strength",
+]  # of a still
+RUN = 1000  # stills in a row, from which on those of equal cost are not built one by one
+
 _Row = tuple[str | None, int, tuple[Any, ...], Keyframe]  # walk, images of a still, settings of the walk, keyframe
 
 
@@ -49,6 +64,10 @@ class Manifest:
     @property
     def row_count(self) -> int:
         return int(self._table.num_rows)
+
+    def select(self, *names: str) -> Any:
+        """Return some columns as Arrow's table, [N]."""
+        return self._table.select(list(names))
 
     @cached_property
     def models(self) -> tuple[str, ...]:
@@ -105,7 +124,26 @@ class Manifest:
 
     def walks(self) -> Iterator[Walk]:
         """Yield the walks in file order, built as they are asked for; a still with `images` becomes that many."""
-        for name, rows in groupby(self._rows(), key=itemgetter(0)):
+        return self._walks(self._table)
+
+    def alike(self) -> Iterator[tuple[Walk, int]]:
+        """Yield the walks with 1 each, and of many stills in a row one for all of equal cost, with their number.
+
+        Stills that differ in prompt, seed and labels alone take the same work: a plan of a million builds a few of them.
+        """
+        start = 0
+        for first, stop in [*_runs(self._table["walk"].is_null().to_numpy()), (self.row_count, self.row_count)]:
+            for walk in self._walks(self._table.slice(start, first - start)):
+                yield walk, 1
+            groups = self._table.slice(first, stop - first).append_column("place", pa.array(range(stop - first)))
+            groups = groups.group_by(COSTS, use_threads=False).aggregate([("place", "min"), ("images", "sum")])
+            counts = dict(zip(groups["place_min"].to_pylist(), groups["images_sum"].to_pylist(), strict=True))
+            for place, count in sorted(counts.items()):
+                yield next(self._walks(self._table.slice(first + place, 1))), count
+            start = stop
+
+    def _walks(self, table: Any) -> Iterator[Walk]:
+        for name, rows in groupby(self._rows(table), key=itemgetter(0)):
             if name is None:
                 for _, images, settings, keyframe in rows:
                     yield from _stills(keyframe, images, settings)
@@ -130,10 +168,10 @@ class Manifest:
         labels = [column for column in self._table.schema if column.name not in STORED_NAMES]
         return pa.schema([(label.name, pa.string() if is_text(label.type) else label.type) for label in labels])
 
-    def _rows(self) -> Iterator[_Row]:
+    def _rows(self, whole: Any) -> Iterator[_Row]:
         label_names = self._labels.names
-        for start in range(0, self.row_count, CHUNK):
-            table = self._table.slice(start, CHUNK)
+        for start in range(0, whole.num_rows, CHUNK):
+            table = whole.slice(start, CHUNK)
             cells = {name: table[name].to_pylist() for name in table.column_names}
             labels = zip(*(cells[name] for name in label_names), strict=True)
             cells["labels"] = [dict(zip(label_names, values, strict=True)) for values in labels] or [{}] * len(table)
@@ -142,6 +180,12 @@ class Manifest:
             keyframes = starmap(Keyframe, zip(*(cells[name] for name in KEYFRAME_FIELDS), strict=True))
             settings = zip(*(cells[name] for name in WALK_SETTINGS), strict=True)
             yield from zip(cells["walk"], cells["images"], settings, keyframes, strict=True)
+
+
+def _runs(is_still: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return (first, one past the last) of every RUN or more stills in a row."""
+    edges = np.flatnonzero(np.diff(is_still.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    return [(first, stop) for first, stop in edges.tolist() if stop - first >= RUN]
 
 
 def _walk(name: str, keyframes: tuple[Keyframe, ...], settings: tuple[Any, ...], still: bool) -> Walk:

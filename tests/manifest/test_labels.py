@@ -49,12 +49,11 @@ LABELS = [
     pa.array([float("nan")]),
     pa.array([["a", None]], pa.list_(pa.string())),
     pa.array([{"x": 1, "y": [2]}]),
-    pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
     pa.array([dt.datetime(2020, 5, 1, 3, tzinfo=dt.UTC)], pa.timestamp("us", "Europe/Berlin")),
     pa.array([dt.datetime(2020, 5, 1)], pa.timestamp("ns")),
     pa.array([dt.datetime(2020, 5, 1)], pa.timestamp("s")),
     pa.array([dt.date(2020, 5, 1)]),
-    pa.array([dt.timedelta(seconds=3)]),
+    pa.array([dt.time(3, 4, 5)]),
     pa.array([decimal.Decimal("1.50")]),
     pa.array([b"\0\xff"]),
     pa.array([None], pa.null()),
@@ -149,3 +148,39 @@ def test_labels_that_do_not(path: Path, name: str) -> None:
 def test_labels_that_python_cannot_hold(path: Path, label: pa.Array) -> None:
     line = error(path, {"prompt": ["p"], "tag": label})
     assert line.startswith("column 'tag': required a type that Parquet and Python can hold; got ")
+
+
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [
+        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "`datasets` reads no maps"),
+        (pa.array([[[("k", 1)]]], pa.list_(pa.map_(pa.string(), pa.int64()))), "`datasets` reads no maps"),
+        (pa.array([dt.timedelta(seconds=3)]), "DuckDB reads no durations; a number of seconds is read by all"),
+        (pa.array([decimal.Decimal("1.5")], pa.decimal256(50, 2)), "DuckDB and Polars read decimals of at most 38"),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_labels_that_a_reader_of_stores_cannot_read(path: Path, label: pa.Array, why: str) -> None:
+    line = error(path, {"prompt": ["p"], "tag": label})
+    assert line.startswith("column 'tag': required a type that every reader of a store has; got ")
+    assert f": {why}" in line
+
+
+def test_decimals_become_those_that_datasets_reads() -> None:
+    manifest = read_manifest(
+        pa.table({"prompt": ["p"], "price": pa.array([None], pa.decimal32(5, 2))}), DEFAULTS, MODELS
+    )
+    assert pa.ipc.read_schema(pa.py_buffer(manifest.label_schema)).field("price").type == pa.decimal128(5, 2)
+
+
+@pytest.mark.parametrize("name", ["__filename", "__fragment_index", "__batch_index", "__last_in_fragment"])
+def test_names_that_pyarrow_keeps_for_itself(path: Path, name: str) -> None:
+    """Its datasets give columns of these names to every file, and refuse to read a file that has one."""
+    line = error(path, f"prompt,{name}\np,1\n")
+    assert line.startswith(f"column {name!r}: required a name that pyarrow does not keep for itself")
+
+
+def test_names_that_differ_by_case_alone(path: Path) -> None:
+    """DuckDB would call the second one kind_1."""
+    line = error(path, "prompt,kind,Kind\np,1,2\n")
+    assert line.startswith("column 'Kind': required a label's name that differs from 'kind' by more than case")
