@@ -22,7 +22,7 @@ Describe: TypeAlias = Callable[[int], tuple[str, str]]  # position → what is r
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One column, read by its rule. Each array is [N]."""
+    """One column, read by its rule. Each array is [N], and not to be written to."""
 
     values: npt.NDArray[Any]  # the default where the cell is empty or bad
     codes: npt.NDArray[np.int32]  # number of the cell's distinct content by first appearance, -1 where it is empty
@@ -96,6 +96,8 @@ class CheckedTable:
         """
         first = standards[0].rule
         column = self.column(name, first.kind)
+        if column.null_count == len(column) and (which == which[0]).all():
+            return self._empty(name, standards[which[0]])
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.decimal256(76, column.type.scale))  # the small ones have no dictionary_encode
         encoded = column.combine_chunks().dictionary_encode()
@@ -108,6 +110,14 @@ class CheckedTable:
             if len(own):
                 values[own], bad[own] = self._read(name, standard, encoded.dictionary, codes[own], own)
         return Cells(values, codes, bad)
+
+    def _empty(self, name: str, standard: ColumnRule) -> Cells:
+        """Return a column of empty cells: one default, which takes no memory for each row."""
+        codes = np.full(1, -1, np.int32)
+        nothing = pa.array([], pa.large_string())
+        values, bad = self._read(name, standard, nothing, codes, np.zeros(1, np.int64))
+        count = len(self.raw.rows)
+        return Cells(*(np.broadcast_to(one, count) for one in (values, codes, bad)))
 
     def _read(
         self, name: str, standard: ColumnRule, contents: Any, codes: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]

@@ -143,7 +143,7 @@ def _resolve(checked: CheckedTable, defaults: Defaults, models: Mapping[str, Mod
     check_steps(checked, cells["steps"], cells["scheduler"])
     check_motions(checked, first_row, still, cells)
     columns: dict[str, Any] = {name: column.values for name, column in cells.items()}
-    columns |= {name: values[first_row] for name, values in columns.items() if name in OF_WALK}
+    columns |= {name: values[first_row] for name, values in columns.items() if name in OF_WALK and values.strides[0]}
     columns["walk"] = pa.array(walk.values, pa.large_string())
     columns["prompt"] = prompt
     negative = re.sub(r"\r\n?", "\n", defaults.negative_prompt)  # as in the cells
