@@ -20,6 +20,7 @@ class Problems:
     def __init__(self, file: str) -> None:
         self.file = file
         self.total = 0
+        self.blamed: set[str] = set()  # columns that have an error
         self.swept: Mapping[str, int] = {}  # column → the group of the sweep that sets it, from 1; rows come many times
         self._warnings: dict[str, str] = {}  # text → the file that it is about, of several the first
         self._reported: set[tuple[int, str]] = set()  # under a sweep, so that each error is reported once
@@ -28,6 +29,7 @@ class Problems:
 
     def add(self, required: str, got: str, *, row: int = 0, column: str | None = None) -> None:
         """Add an error; row 0 stands for the file or column. In a column that a sweep sets, it is the sweep's."""
+        self.blamed.add(column or "")
         before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
         said = f"required {required}; got {' '.join(got.splitlines())}"
         where = [f"row {row - before}"] if row else []

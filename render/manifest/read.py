@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from render.core import COLUMNS, column_names, table_name
+from render.core import COLUMNS, column_meant, column_names, table_name
 from render.job import UNSWEPT, Sweep
 from render.manifest.cells import Cells, CheckedTable, is_missing
 from render.manifest.checks import (
@@ -184,10 +184,7 @@ def _numbers(model: Cells, names: tuple[str, ...]) -> npt.NDArray[np.int32]:
 def _prompts(checked: CheckedTable) -> Any:
     """Return [N] prompts; an empty one is an error."""
     if "prompt" not in checked.raw.columns:
-        names = list(checked.raw.columns)
-        likely = next((name for name in names if name.strip().casefold() in PROMPTS), None)
-        hint = f" (if it is {likely!r}, the job can say so: columns: {{{likely}: prompt}})" if likely else ""
-        checked.problems.add("a column of this name", f"the columns {show(names)}{hint}", column="prompt")
+        _refuse_no_prompt(checked)
         return checked.column("prompt", "text")
     before = checked.problems.total
     prompt = checked.column("prompt", "text")
@@ -196,6 +193,16 @@ def _prompts(checked: CheckedTable) -> Any:
         rows = np.flatnonzero(empty)
         checked.refuse_values("prompt", rows, rows * 0, lambda i: ("a text", show(prompt[i].as_py() or "")))
     return prompt
+
+
+def _refuse_no_prompt(checked: CheckedTable) -> None:
+    """Add an error for a table without prompts, unless the column that must have them is refused for its name."""
+    names = list(checked.raw.columns)
+    if any(name in checked.problems.blamed and column_meant(name) == "prompt" for name in names):
+        return
+    likely = next((name for name in names if name.strip().casefold() in PROMPTS), None)
+    hint = f" (if it is {likely!r}, the job can say so: columns: {{{likely}: prompt}})" if likely else ""
+    checked.problems.add("a column of this name", f"the columns {show(names)}{hint}", column="prompt")
 
 
 def _warn_of_missing(checked: CheckedTable, name: str, texts: Any) -> None:
