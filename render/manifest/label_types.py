@@ -69,6 +69,8 @@ def readable_type(kind: Any) -> Any:
 def _readable_leaf(kind: Any) -> Any:
     if pa.types.is_dictionary(kind):
         return readable_type(kind.value_type)
+    if pa.types.is_null(kind):  # inside a list or struct
+        return pa.string()
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
     if pa.types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS:

@@ -43,6 +43,7 @@ def name_columns(raw: RawTable, naming: Naming, swept: Iterable[str], problems: 
     of: dict[str, str] = {}  # our name → the table's
     for name in sorted(raw.columns, key=lambda name: name not in OWN):  # ours first, to blame the other one
         meant = naming.columns.get(name, name)
+        meant = meant if meant in (*GIVEN, *naming.labels) else name  # refused above
         plain = name.strip().casefold()
         if name not in naming.columns and name not in naming.labels and plain in GIVEN:
             meant = plain
