@@ -189,7 +189,7 @@ def _table(prepared: Prepared) -> str:
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
     ]
-    labels = [_label(**label) for label in facts["labels"]]
+    labels = [_label(*label) for label in prepared.manifest.labels]
     return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
 
 
@@ -197,8 +197,8 @@ def _separated(by: list[str]) -> str:
     return f" ({' and '.join(by)} between columns)" if by else ""
 
 
-def _label(name: str, type: str, example: str | None) -> str:
-    return f"label      {name}: {type}, " + ("all empty" if example is None else f"such as {show(example)}")
+def _label(name: str, kind: str, example: Any) -> str:
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:

@@ -37,7 +37,17 @@ ALIASES: dict[
     "width": ("w", "image_width", "img_width", "output_width", "target_width", "target_size_width"),
     "height": ("h", "image_height", "img_height", "output_height", "target_height", "target_size_height"),
     "size": ("resolution", "image_size", "img_size", "dimensions", "width_height", "output_size", "target_size"),
-    "steps": ("steps_schedule", "iters", "denoising_iterations", "timesteps", "num_timesteps", "ddim_num_steps"),
+    "steps": (
+        "num_inference_steps",
+        "inference_steps",
+        "sampling_steps",
+        "steps_schedule",
+        "iters",
+        "denoising_iterations",
+        "timesteps",
+        "num_timesteps",
+        "ddim_num_steps",
+    ),
     "guidance": (
         *("cfg", "cfgs", "cfg_scale", "cfg_scales", "cfg_scale_schedule", "guidance_scale", "guidance_scales", "scale"),
         *("classifier_free_guidance", "unconditional_guidance_scale", "cond_scale", "guidance_strength"),
@@ -171,7 +181,7 @@ def column_meant(name: str) -> str | None:
     folded = _fold(name)
     if folded in FOLDED:
         return FOLDED[folded]
-    words = [word.casefold().rstrip("0123456789") for word in SPLIT.split(name) if word]
+    words = [word for part in SPLIT.split(name) if (word := part.casefold().rstrip("0123456789"))]
     meant = {WORDS[word] for word in words if word in WORDS}
     others = [word for word in words if word not in WORDS]
     if len(meant) == 1 and len(words) > len(others) and all(word in FILLERS for word in others):
