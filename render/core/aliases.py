@@ -34,9 +34,27 @@ ALIASES: dict[
     ),
     "interpolation": ("interp", "interpolation_method", "interpolation_mode", "interpolation_type"),
     "easing": ("ease", "easing_function", "easing_type"),
-    "width": ("w", "image_width", "img_width", "output_width", "target_width", "target_size_width"),
-    "height": ("h", "image_height", "img_height", "output_height", "target_height", "target_size_height"),
-    "size": ("resolution", "image_size", "img_size", "dimensions", "width_height", "output_size", "target_size"),
+    "width": ("w", "img_w", "image_w", "image_width", "img_width", "output_width", "target_width", "target_size_width"),
+    "height": (
+        "h",
+        "img_h",
+        "image_h",
+        "image_height",
+        "img_height",
+        "output_height",
+        "target_height",
+        "target_size_height",
+    ),
+    "size": (
+        "resolution",
+        "image_size",
+        "img_size",
+        "dims",
+        "dimensions",
+        "width_height",
+        "output_size",
+        "target_size",
+    ),
     "steps": (
         "num_inference_steps",
         "inference_steps",
@@ -70,7 +88,16 @@ ALIASES: dict[
     "tween": ("tweens", "diffusion_cadence", "cadence"),
     "fps": ("frame_rate", "framerate", "frames_per_second"),
     "image": (
-        *("init_image", "init_img", "initial_image", "input_image", "source_image", "start_image", "starting_image"),
+        *(
+            "img",
+            "init_image",
+            "init_img",
+            "initial_image",
+            "input_image",
+            "source_image",
+            "start_image",
+            "starting_image",
+        ),
         *("reference_image", "image_prompt", "init", "init_images", "img2img_image", "input_img", "init_image_path"),
     ),
     "strength": (
@@ -130,7 +157,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {  # what to do: names of settings that 
         *("styles", "style_preset", "textual_inversion", "hypernetwork", "hypernet"),
         *("max_sequence_length", "guidance_start", "guidance_end"),
     ),
-    "columns `width` and `height` have the pixels": ("aspect_ratio", "aspect"),
+    "columns `width` and `height` have the pixels": ("aspect_ratio", "aspect", "ar"),
 }
 WORDS = {  # a name of such a word and FILLERS is its column's: `evaluation_seed`, `num_inference_step`
     **dict.fromkeys(("seed", "seeds"), "seed"),
@@ -202,6 +229,8 @@ def column_nearly(name: str, columns: tuple[str, ...]) -> str | None:
     ['height', 'seed', None, None]
     """
     words = [word.casefold() for word in SPLIT.split(name) if word]
+    if len(words) == 2 and words[0] in ("image", "img") and words[1] in ("path", "file"):
+        return "image"
     if words and words[-1] in ATTRIBUTES:
         return None
     for word in words:
