@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 
 __all__ = ["ALIASES", "ELSEWHERE", "column_meant", "column_nearly", "setting_elsewhere"]
 
@@ -191,7 +192,7 @@ NEARLY = 0.9  # of difflib's ratio, for the longer names of other programs
 
 
 def _fold(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 FOLDED = {_fold(alias): column for column, aliases in ALIASES.items() for alias in aliases}

@@ -35,6 +35,7 @@ NAME = f"{TEXT}, and not of the form still-000000, which stills have"
         *((cell, "") for cell in ("abc", "24.5", "1e2", "1e400", "inf", "true", "1_6", "１６", "  ", "-8")),
         ("0x10", " (looks like hexadecimal: 16)"),
         ("1,024", " (looks like thousands with commas: 1024)"),
+        ("1 024", " (looks like thousands with signs between them: 1024)"),
         ("4.26155E+09", " (looks rounded by a spreadsheet: its digits are lost there)"),
     ],
 )
