@@ -29,6 +29,7 @@ from render.core.vocabulary import (
     STEPS_MAX,
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
+from render.core.weights import SYNTAXES, WeightedText, parse_weights
 
 __all__ = [
     "COLUMNS",
@@ -47,6 +48,7 @@ __all__ = [
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
+    "SYNTAXES",
     "Blend",
     "CellType",
     "Choice",
@@ -74,6 +76,7 @@ __all__ = [
     "Target",
     "Unit",
     "Walk",
+    "WeightedText",
     "column_names",
     "cpu_has",
     "cpu_info",
@@ -81,6 +84,7 @@ __all__ = [
     "file_sha256",
     "leaves",
     "mix",
+    "parse_weights",
     "partial",
     "publish",
     "replacing",
