@@ -45,6 +45,10 @@ class Manifest:
     def row_count(self) -> int:
         return int(self._table.num_rows)
 
+    def select(self, *names: str) -> Any:
+        """Return some columns as Arrow's table, [N]."""
+        return self._table.select(list(names))
+
     @cached_property
     def models(self) -> tuple[str, ...]:
         """Names of the models that rows use, in the order of their first rows."""

@@ -61,7 +61,7 @@ def split_windows(tokenizer: Any, parts: WeightedText) -> list[Window]:
         for text, weight in parts
         for token in tokenizer(text, add_special_tokens=False, verbose=False).input_ids
     ]
-    room, comma = tokenizer.model_max_length - 2, tokenizer.convert_tokens_to_ids(COMMA)
+    room, comma = tokenizer.model_max_length - 2, tokenizer.get_vocab().get(COMMA)
     windows = []
     while len(tokens) > room:
         ends = range(room, room - BACKTRACK, -1) if tokens[room][0] != comma else ()
