@@ -24,7 +24,7 @@ __all__ = ["check_weights", "literal_signs"]
 COLUMNS = ("prompt", "negative_prompt")
 BRACKETS, OTHERS = (
     r"[(\[\\]",
-    r"[{<`]|--|__|BREAK|AND|embedding:|withLora",
+    r"[{<`]|--|__|BREAK|AND|embedding:|withLora|Steps: |Negative prompt:",
 )  # a first search, for either half of the kinds
 INSIDE = r"[^()]*(?:\([^()]*\)[^()]*)*"  # text with brackets one deep
 NUMBER = r"[+-]?[0-9]*\.[0-9]+"
@@ -98,6 +98,11 @@ SIGNS = (
     ),
     Sign("flags", rf"(?:^|\s)(?P<found>--(?:{FLAGS})(?:[\s=][^\s]*|$))", "`render expand` makes columns of them"),
     Sign("weights", r"(?P<found>\([^()]*\pL\)(?:\+{1,6}|[012]\.[0-9]+))", "write (word:1.3)", BRACKETS),
+    Sign(
+        "parameters",
+        r"(?P<found>(?:^|\n)Negative prompt:|\bSteps: [0-9]+, (?:Sampler|CFG|Seed|Size)[^,]*)",
+        "each has a column of its own",
+    ),
     Sign("formulas", r"(?P<found>:\s*`[^`]*`)", UNKNOWN),
 )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from render.templates.schedule import is_schedule, read_schedule
 from render.templates.styles import looks_like_styles
 
 __all__ = ["read_source", "templates_of"]
+
+PARAMETERS = re.compile(r"^\s*Negative prompt:|\bSteps: [0-9]+, ")  # as AUTOMATIC1111 writes them into images
 
 
 def read_source(source: Path, problems: Problems) -> tuple[RawTable, bool]:
@@ -43,10 +48,12 @@ def _from_lines(lines: list[str], problems: Problems) -> RawTable:
     rows = [number for number, line in enumerate(lines, 1) if is_entry(line)]
     if not rows:
         problems.fatal("at least one template", "none")
+    _check_header(lines[rows[0] - 1], problems)
     entries: list[dict[str, str]] = []
     for row in rows:
         line = lines[row - 1]
         try:
+            _check_line(line)
             entries.append(read_flags(line) if has_flags(line) else {"template": line})
         except TemplateError as fault:
             problems.add(fault.required, fault.got, row=row)
@@ -56,6 +63,27 @@ def _from_lines(lines: list[str], problems: Problems) -> RawTable:
     cells = {name: [entry.get(name, "") for entry in entries] for name in names}
     columns = {name: pa.chunked_array([pa.array(own, pa.large_string())]) for name, own in cells.items()}
     return RawTable(columns, np.array(rows, np.int64), csv=True)
+
+
+def _check_header(line: str, problems: Problems) -> None:
+    """Refuse a table that is called .txt: its header would become a prompt, and its settings parts of prompts."""
+    for separator in ",;\t":
+        cells = [cell.strip().casefold() for cells in csv.reader([line], delimiter=separator) for cell in cells]
+        if len(cells) > 1 and {"prompt", "template"} & set(cells):
+            problems.fatal("a template, as the name ends in .txt", f"{show(line)} (a table? Call it .csv or .tsv)")
+
+
+def _check_line(line: str) -> None:
+    """Raise TemplateError for a line of another kind of list, which would become a prompt as it stands."""
+    if PARAMETERS.search(line):
+        raise TemplateError('a prompt, with flags such as --negative_prompt "dull" --steps 20 for settings', show(line))
+    text = line.strip().removesuffix(",")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = [""] if text in ("[", "]") else None  # a list over several lines
+    if isinstance(found, list) and not all(isinstance(one, int | float) for one in found):
+        raise TemplateError("a prompt a line, not JSON", show(line))
 
 
 def templates_of(raw: RawTable, problems: Problems) -> list[str | None]:

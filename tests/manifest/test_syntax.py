@@ -35,6 +35,7 @@ FOUND = {
     "placeholders": "a photo of {prompt}, light | { prompt } | {} | {0} | a {hair color} car | {{prompt}}",
     "templates": "__places/town__ | a __color__ car",
     "flags": 'a cat --neg dog | a cat --ar 16:9 | --prompt x | a cat --v 5 | a cat --steps=20 | 3d cat --n "grey" --d 9',
+    "parameters": "a cat\nNegative prompt: bad\nSteps: 20, Sampler: Euler a | a cat Steps: 20, Seed: 5",
     "formulas": "a cat:`where(1)`",
 }
 ALTERNATING = ["[cat|dog]", "[|cat]", "a [red|green|blue] car"]  # the table above is divided at |

@@ -196,6 +196,36 @@ def test_prompts_with_flags_are_templates_too(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "row", "error"),
+    [
+        ("a cat\nNegative prompt: dull\n", 2, "required a prompt, with flags such as --negative_prompt"),
+        ("a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1\n", 2, "required a prompt, with flags"),
+        ('["a cat", "a dog"]\n', 1, "required a prompt a line, not JSON"),
+        ('[\n"a cat"\n', 1, "required a prompt a line, not JSON; got '['"),
+        ("a cat\n],\n", 2, "required a prompt a line, not JSON"),
+    ],
+)
+def test_other_lists_are_refused_by_line(tmp_path: Path, text: str, row: int, error: str) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        expand_templates(tmp_path / "t.txt", tmp_path / "m.csv", Expansion())
+    assert f"row {row}: {error}" in str(caught.value)
+
+
+@pytest.mark.parametrize("header", ["prompt,seed", "seed;Prompt", "template\tmood"])
+def test_a_table_that_is_called_txt_is_refused(tmp_path: Path, header: str) -> None:
+    (tmp_path / "t.txt").write_text(f"# a table\n{header}\na cat,3\n")
+    with pytest.raises(ManifestError, match=r"required a template, .*\(a table\? Call it \.csv or \.tsv\)"):
+        expand_templates(tmp_path / "t.txt", tmp_path / "m.csv", Expansion())
+
+
+def test_ordinary_lines_with_brackets_are_prompts(tmp_path: Path) -> None:
+    lines = ["[cat]", "[1]", "3", "a prompt, please", '"a cat"', "a [b], c", "true", "{[|]} x"]
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    assert expand_templates(tmp_path / "t.txt", tmp_path / "m.csv", Expansion()) == len(lines)
+
+
 def test_every_bad_line_is_reported_with_its_number(tmp_path: Path) -> None:
     source = tmp_path / "t.txt"
     source.write_text("a cat\n\na cat --ar 3:2\n# --no\na dog --seed x\n")
