@@ -34,45 +34,38 @@ def parse_weights(prompt: str) -> WeightedText:
     >>> parse_weights(r"an (important:1.3) [minor] word \(1990\), [cat|dog]")
     (('an ', 1.0), ('important', 1.3), (' ', 1.0), ('minor', 0.9090909090909091), (' word (1990), [cat|dog]', 1.0))
     """
-    texts: list[str] = []
-    weights: list[float] = []
-    opened: dict[str, list[tuple[int, int]]] = {"(": [], "[": []}  # (number of its text, place in the prompt)
-
-    def add(text: str) -> None:
-        texts.append(text)
-        weights.append(1.0)
-
-    def scale(first: int, factor: float) -> None:
-        weights[first:] = [weight * factor for weight in weights[first:]]
-
+    parts: list[tuple[str, float]] = []
+    opened: dict[str, list[tuple[int, int]]] = {"(": [], "[": []}  # (number of its part, place in the prompt)
     for found in SIGN.finditer(prompt):
         sign = found[0]
-        if found["escaped"]:
-            add(sign[1])
-        elif sign in opened:
-            opened[sign].append((len(texts), found.start()))
-            add("")  # becomes the bracket again if it is text
-        elif sign.endswith(")") and opened["("]:
-            scale(opened["("].pop()[0], float(found["weight"] or STRONGER))
+        if sign in opened:
+            opened[sign].append((len(parts), found.start()))
+            parts.append(("", 1.0))  # becomes the bracket again if it is text
+        elif not found["escaped"] and sign.endswith(")") and opened["("]:
+            _scale(parts, opened["("].pop()[0], float(found["weight"] or STRONGER))
         elif sign == "]" and opened["["]:
             first, place = opened["["].pop()
             if SCHEDULE.fullmatch(prompt, place, found.end()):
-                texts[first] = "["
-                add("]")
+                parts[first] = "[", parts[first][1]
+                parts.append((sign, 1.0))
             else:
-                scale(first, 1 / STRONGER)
+                _scale(parts, first, 1 / STRONGER)
         else:
-            add(sign)
+            parts.append((sign[1] if found["escaped"] else sign, 1.0))
     for sign, factor in (("(", STRONGER), ("[", 1 / STRONGER)):
         for first, _ in opened[sign]:
-            scale(first, factor)
-    return _merge(texts, weights)
+            _scale(parts, first, factor)
+    return _merge(parts)
 
 
-def _merge(texts: list[str], weights: list[float]) -> WeightedText:
+def _scale(parts: list[tuple[str, float]], first: int, factor: float) -> None:
+    parts[first:] = [(text, weight * factor) for text, weight in parts[first:]]
+
+
+def _merge(parts: list[tuple[str, float]]) -> WeightedText:
     """Join neighbours of one weight. Raises InputError for a weight beyond WEIGHT_MAX."""
     merged: list[tuple[str, float]] = []
-    for text, weight in zip(texts, weights, strict=True):
+    for text, weight in parts:
         if not text:
             continue
         if abs(weight) > WEIGHT_MAX:

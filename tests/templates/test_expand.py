@@ -70,7 +70,6 @@ def prompts(template: str, mode: Mode = "combinatorial", folder: Path | None = N
         ("a {|big} cat", ["a cat", "a big cat"]),  # single spaces
         ("  {a|\tb }\n c", ["a c", "b c"]),
         ("{9::a|1::b}", ["a", "b"]),  # weights don't count
-        ("{{a|b}} {|c}", ["a", "a c", "b", "b c"]),
         ("{a {b|c}|d}", ["a b", "a c", "d"]),
         ("${c={red|blue}}${c} car", ["red car", "blue car"]),
         ("#1 {a|b} // 50% off, $5 /* c */ ://x", ["#1 a // 50% off, $5 /* c */ ://x", "#1 b // 50% off, $5 /* c */ ://x"]),
@@ -178,17 +177,6 @@ def test_a_wildcard_whose_name_is_drawn(folder: Path) -> None:
         ("{2$$0::a|1::b}", "at least 2 options of a weight above 0", "1"),
         ("{3$$a|b}", "at most as many of the options as there are, 2", "3$$"),
         ("{2$$a}", "at most as many of the options as there are, 1", "2$$"),
-        ("{a cat}", "options in braces, such as {red|blue}", "'{a cat}'"),
-        ("a {2::cat} b", "options in braces", "'{cat}'"),
-        ("{a|{b}}", "options in braces", "'{b}'"),
-        ("{a {b|c}}", "options in braces", "'{a}'"),
-        ("{'a custom extension block'} portrait", "options in braces", "{'a custom extension block'}"),
-        ('{"prompt": "a cat", "style": "oil"}', "options in braces, such as {red|blue} (JSON? A table of", "oil"),
-        (
-            "a photo of {prompt}",
-            "options in braces, such as {red|blue} (a style? Its file is for --styles)",
-            "{prompt}",
-        ),
         ("{a|b ${who}}", "a variable that the template sets", "${who}"),
         ("${c={red|blue}} {a|${C}}", "a variable that the template sets", "${C}"),
         ("%{big$$a|b}", "a template whose braces", "Expected end of text"),
