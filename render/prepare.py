@@ -21,7 +21,6 @@ from render.manifest import (
     Defaults,
     Manifest,
     ModelRules,
-    Problems,
     SizeRule,
     check_weights,
     literal_signs,
@@ -111,9 +110,7 @@ def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) 
             which = "the model" if name == MAIN else f"model {name!r}"
             required = f"plain with {which} (weighted is for Stable Diffusion 1.x and 2.x and SDXL)"
             raise JobError(f"key 'sampling.prompt_syntax': required {required}, got weighted")
-    problems = Problems(str(job.manifest))
-    check_weights(manifest, problems)
-    problems.raise_any()
+    check_weights(manifest, str(job.manifest))
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.core import InputError, parse_weights
-from render.manifest.problems import Problems, show
+from render.manifest.problems import show
 from render.manifest.stored import Manifest
 
 __all__ = ["check_weights", "literal_signs"]
@@ -128,8 +128,9 @@ def literal_signs(manifest: Manifest, syntax: str) -> Iterator[str]:
         yield f"{where}: a bracket that is not closed reaches to the end of {show(text)} ({rows}): \\( is a mere sign"
 
 
-def check_weights(manifest: Manifest, problems: Problems) -> None:
-    """Report the rows of every prompt with a weight that `parse_weights` refuses."""
+def check_weights(manifest: Manifest, file: str) -> None:
+    """Raise ManifestError with the rows of every prompt with a weight that `parse_weights` refuses."""
+    problems = manifest.problems(file)
     for column in COLUMNS:
         own = _Texts.of(manifest, column, BRACKETS)
         for number in np.flatnonzero(own.find(PERHAPS_HEAVY)).tolist():
@@ -139,6 +140,7 @@ def check_weights(manifest: Manifest, problems: Problems) -> None:
                 required, _, got = str(error).partition("required ")[2].partition(", got ")
                 for row in np.unique(own.rows[own.numbers == number]).tolist():
                     problems.add(required, got, row=row, column=column)
+    problems.raise_any()
 
 
 @dataclass(frozen=True, slots=True)

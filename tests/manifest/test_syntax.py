@@ -14,7 +14,6 @@ from manifest_tables import DEFAULTS, MODELS, csv, frame
 from render.core.errors import InputError, ManifestError
 from render.core.weights import parse_weights
 from render.job.sweep import parse_sweep
-from render.manifest.problems import Problems
 from render.manifest.read import read_manifest
 from render.manifest.syntax import check_weights, literal_signs
 
@@ -120,10 +119,8 @@ def test_a_bracket_that_stays_open_is_reported_where_it_acts() -> None:
 
 def test_too_large_a_weight_is_an_error_of_its_rows(path: Path) -> None:
     manifest = csv(path, "prompt,negative_prompt\n(a:1.2),(b:11)\n((((c:3):3):3):3),\n" + "(" * 30 + "d,(b:11)\n")
-    problems = Problems("m.csv")
-    check_weights(manifest, problems)
     with pytest.raises(ManifestError) as caught:
-        problems.raise_any()
+        check_weights(manifest, "m.csv")
     assert str(caught.value).split("\n") == [
         "m.csv: 4 errors",
         "m.csv: row 1, column 'negative_prompt': required weights of -10 … 10; got 11 for 'b'",
@@ -133,6 +130,16 @@ def test_too_large_a_weight_is_an_error_of_its_rows(path: Path) -> None:
     ]
 
 
+def test_errors_and_warnings_name_the_file_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt\nx\ny\n")
+    (tmp_path / "b.csv").write_text("prompt\nx\n(z:11.5)\n")
+    manifest = read_manifest(tmp_path, DEFAULTS, MODELS)
+    with pytest.raises(ManifestError, match=r"b\.csv: row 2, column 'prompt': required weights"):
+        check_weights(manifest, str(tmp_path))
+    (warning,) = literal_signs(manifest, "plain")
+    assert "b.csv: row 2: weights such as '(z:11.5)'" in warning
+
+
 PIECES = ["(", ")", "[", "]", ":", "1.9", ":1.9)", ":5)", ": 12 )", "a", "))", "((", "\\"]
 
 
@@ -140,9 +147,13 @@ PIECES = ["(", ")", "[", "]", ":", "1.9", ":1.9)", ":5)", ": 12 )", "a", "))", "
 @given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=25).map("".join), min_size=1, max_size=5))
 def test_no_weight_that_is_too_large_slips_through(prompts: list[str]) -> None:
     manifest = read_manifest(pd.DataFrame({"prompt": pa.array(prompts)}), DEFAULTS, MODELS)
-    problems = Problems("m")
-    check_weights(manifest, problems)
-    assert problems.total == sum(_refused(prompt) for prompt in prompts)
+    refused = sum(_refused(prompt) for prompt in prompts)
+    try:
+        check_weights(manifest, "m")
+    except ManifestError as error:
+        assert str(error).startswith(f"m: {refused} error")
+    else:
+        assert not refused
 
 
 def _refused(prompt: str) -> bool:
