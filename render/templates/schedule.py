@@ -19,7 +19,7 @@ from render.manifest import Problems, RawTable, show
 from render.templates.flags import has_flags
 from render.templates.lines import read_lines
 
-__all__ = ["is_schedule", "read_schedule"]
+__all__ = ["EXAMPLE", "is_schedule", "nearly_schedule", "read_schedule"]
 
 EXAMPLE = '{"0": "a cat", "30": "a dog --neg dull"}'
 FRAME = re.compile(r"[0-9]{1,9}")
@@ -37,13 +37,19 @@ def is_schedule(text: str) -> bool:
     return isinstance(found, _Object) and bool(found.pairs) and all(FRAME.fullmatch(key) for key, _ in found.pairs)
 
 
+def nearly_schedule(entries: list[str]) -> bool:
+    """Tell lines that all begin with a frame, from 0 on, such as `30: a dog`: keyframes, but no JSON."""
+    frames = [re.match(r"\s*[{]?\s*[\"']?([0-9]{1,9})[\"']?\s*:\s*\S", entry) for entry in entries]
+    return len(entries) > 1 and all(frames) and frames[0] is not None and int(frames[0][1]) == 0
+
+
 def read_schedule(path: Path, problems: Problems) -> RawTable:
     """Return a walk with the name of the file: columns walk, prompt, negative_prompt, frames. Adds what is wrong."""
     try:
         found = _parse("\n".join(read_lines(path)))
     except (OSError, ValueError, RecursionError) as error:
-        comma = " (a comma too many?)" if "property name" in str(error) else ""
-        problems.fatal(f"keyframes in JSON, such as {EXAMPLE}", f"{error}{comma}")
+        hint = " (a comma too many, or a frame without double quotes?)" if "property name" in str(error) else ""
+        problems.fatal(f"keyframes in JSON, such as {EXAMPLE}", f"{error}{hint}")
     if not isinstance(found, _Object):
         problems.fatal(f"keyframes in JSON, such as {EXAMPLE}", _what_else(found))
     for key, value in found.pairs:

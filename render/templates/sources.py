@@ -16,7 +16,7 @@ from render.manifest import Problems, RawTable, is_text, read_table, show
 from render.templates.flags import has_flags, read_flags
 from render.templates.grammar import TemplateError
 from render.templates.lines import is_entry, read_lines
-from render.templates.schedule import is_schedule, read_schedule
+from render.templates.schedule import EXAMPLE, is_schedule, nearly_schedule, read_schedule
 from render.templates.styles import looks_like_styles
 
 __all__ = ["read_source", "templates_of"]
@@ -49,6 +49,8 @@ def _from_lines(lines: list[str], problems: Problems) -> RawTable:
     if not rows:
         problems.fatal("at least one template", "none")
     _check_header(lines[rows[0] - 1], problems)
+    if nearly_schedule([lines[row - 1] for row in rows]):
+        problems.fatal("a prompt a line", f"keyframes, which are read as JSON: {EXAMPLE}")
     entries: list[dict[str, str]] = []
     for row in rows:
         line = lines[row - 1]

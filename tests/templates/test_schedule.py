@@ -80,7 +80,8 @@ def test_spellings(tmp_path: Path, text: str, name: str) -> None:
     ("text", "errors"),
     [
         ("", ["required keyframes in JSON, such as"]),
-        ('{"0": "a", "30": "b",}', ["(a comma too many?)"]),
+        ('{"0": "a", "30": "b",}', ["(a comma too many, or a frame without double quotes?)"]),
+        ("{0: 'a', 30: 'b'}", ["(a comma too many, or a frame without double quotes?)"]),
         ("[" * 3000, ["required keyframes in JSON"]),
         ("3", ["got no JSON object: 3"]),
         ("[]", ["got no JSON object: []"]),
@@ -128,6 +129,21 @@ def test_a_file_that_is_not_there_and_styles_for_a_walk(tmp_path: Path) -> None:
 )
 def test_lists_of_prompts_are_no_keyframes(text: str) -> None:
     assert not is_schedule(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0: a cat\n30: a dog\n", "\"0\": 'a'\n\"9\": 'b'\n", "{0: 'a',\n 9: 'b'\n", "0 : a\n# b\n\n9:b"]
+)
+def test_lines_that_are_nearly_keyframes_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(ManifestError, match="required a prompt a line; got keyframes, which are read as JSON"):
+        expand_templates(tmp_path / "t.txt", tmp_path / "m.csv", Expansion())
+
+
+@pytest.mark.parametrize("text", ["0: a cat\n", "3: a cat\n4: a dog\n", "0: a cat\na dog\n", "16:9 photo\n4:3 photo\n"])
+def test_lines_that_begin_with_numbers_are_prompts(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    assert expand_templates(tmp_path / "t.txt", tmp_path / "m.csv", Expansion()) == text.count("\n")
 
 
 PROMPT = st.text(st.characters(exclude_characters="{}`-", exclude_categories=["C", "Z"]), min_size=1)
