@@ -8,7 +8,6 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.core import Blend, Image, Leaf, Prompt, Recipe, leaves
+from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
 from render.engine.denoise import (
     FrameGenerator,
     NoiseSource,
@@ -28,18 +27,18 @@ from render.engine.denoise import (
     initial_state,
     latents_to_decode,
 )
-from render.engine.devices import choose_dtype, describe_device, memory_is_short
 from render.engine.interpolate import evaluate, slerp
 from render.engine.threads import RowThreads, use_threads
-from render.engine.windows import equal_lengths, group_by_shape
+from render.engine.windows import equal_lengths, run_by_shape
 from render.media import read_image
-from render.models import Conditioning, Family, Loading, Model, encode_weighted, load_family, text_encoders
+from render.models import Conditioning, Family, Loading, Model, encode_prompt, load_family, text_encoders
 
-__all__ = ["Renderer"]
+__all__ = ["Renderer", "choose_dtype"]
 
 EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
 UNITS_PREPARED = 3  # units whose shared results are known; frames of as many may be in flight
 STATES_MAX = 64  # shared sampler states in the cache
+FREE_SHARE_MIN = 0.25  # share of a GPU's memory that denoising should find free once everything is loaded
 
 
 class Renderer:
@@ -68,7 +67,7 @@ class Renderer:
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.device = describe_device(self._device, threads)
+        self.device = _describe_device(self._device, threads)
 
     @torch.inference_mode()
     def prepare(self, recipes: Iterable[Recipe]) -> None:
@@ -81,9 +80,9 @@ class Renderer:
         self._shared.append(shared_results(recipes))
         for recipe in recipes:
             for leaf in leaves(recipe.prompt):
-                self._encode(leaf, negative=False, syntax=recipe.prompt_syntax)
+                self._encode(leaf, False, recipe.prompt_syntax)
             for leaf in leaves(recipe.negative_prompt) if recipe.guided else ():
-                self._encode(leaf, negative=True, syntax=recipe.prompt_syntax)
+                self._encode(leaf, True, recipe.prompt_syntax)
         if memory_is_short(self._device):
             self._move_encoders(torch.device("cpu"))
             torch.cuda.empty_cache()
@@ -155,11 +154,9 @@ class Renderer:
 
     def _guidance_pair(self, recipe: Recipe) -> tuple[Conditioning, Conditioning]:
         """Return the conditioning of the prompt and that of the negative prompt ({} without guidance)."""
-        positive = self._condition(recipe.prompt, negative=False, syntax=recipe.prompt_syntax)
-        negative: Conditioning = {}
-        if recipe.guided:
-            negative = self._condition(recipe.negative_prompt, negative=True, syntax=recipe.prompt_syntax)
-            positive, negative = equal_lengths([positive, negative])
+        positive = self._condition(recipe.prompt, False, recipe.prompt_syntax)
+        negative = self._condition(recipe.negative_prompt, True, recipe.prompt_syntax) if recipe.guided else {}
+        positive, negative = equal_lengths([positive, negative])
         if recipe.embedded_guidance is not None:
             guidance = torch.tensor(recipe.embedded_guidance, dtype=torch.float32, device=self._device)
             positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
@@ -172,11 +169,9 @@ class Renderer:
         The batch is filled to `batch_rows` with copies of the last row, so that the network sees one batch size. Rows of
         another number of tokens are a batch of their own.
         """
-        groups = group_by_shape(row.conditioning for row in rows)
-        if len(groups) > 1:
-            runs = [(own, self.run([rows[number] for number in own], batch_rows)) for own in groups]
-            outputs = {number: one for own, found in runs for number, one in zip(own, found, strict=True)}
-            return [outputs[number] for number in range(len(rows))]
+        return run_by_shape(rows, lambda own: self._run(own, batch_rows))
+
+    def _run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
         output = self._row_threads.compute([*rows, *[rows[-1]] * (batch_rows - len(rows))], self._evaluate)
         return list(torch.split(output[: len(rows)], 1))
 
@@ -198,9 +193,8 @@ class Renderer:
 
     def _condition(self, blend: Blend, negative: bool, syntax: str = "plain") -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
-        prompts = dict.fromkeys(leaves(blend))
-        encoded = equal_lengths([self._encode(leaf, negative, syntax) for leaf in prompts])
-        ends = dict(zip(prompts, encoded, strict=True))
+        ends = {leaf: self._encode(leaf, negative, syntax) for leaf in leaves(blend)}
+        ends = dict(zip(ends, equal_lengths([*ends.values()]), strict=True))
         names = next(iter(ends.values()))
 
         def at(name: str) -> Tensor:
@@ -208,14 +202,13 @@ class Renderer:
 
         return {name: at(name) for name in names}
 
-    def _encode(self, leaf: Leaf, negative: bool, syntax: str = "plain") -> Conditioning:
+    def _encode(self, leaf: Leaf, negative: bool, syntax: str) -> Conditioning:
         if not isinstance(leaf, Prompt):
             raise TypeError(f"prompt: required prompts, got {leaf}")
         held, key = self._embeddings, (leaf.text, negative, syntax)
         if key not in held:
             self._move_encoders(self._device)
-            encode = partial(encode_weighted, self._family) if syntax == "weighted" else self._family.encode
-            held[key] = encode(leaf.text, negative)
+            held[key] = encode_prompt(self._family, *key)
             while len(held) > 1 and sum(map(_size_bytes, held.values())) > EMBEDDINGS_BYTES:
                 held.popitem(last=False)
         held.move_to_end(key)
@@ -281,3 +274,27 @@ def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uin
 
 def _size_bytes(conditioning: Conditioning) -> int:
     return sum(tensor.nbytes for tensor in conditioning.values())
+
+
+def memory_is_short(device: torch.device) -> bool:
+    """Return whether a GPU has less free memory than denoising may want; False for a CPU."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return free < FREE_SHARE_MIN * total
+
+
+def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
+    """Return the dtype by its name; for `auto`, bfloat16 if the device multiplies it in hardware, else float32."""
+    if dtype != "auto":
+        chosen: torch.dtype = getattr(torch, dtype)
+        return chosen
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has("amx_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _describe_device(device: torch.device, threads: int) -> str:
+    """Return the device's name, for a CPU with its thread count: the pixels' last bits depend on both."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_info('model name') or 'CPU'}, {threads} thread{'s' if threads > 1 else ''}"

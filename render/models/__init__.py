@@ -16,7 +16,7 @@ from __future__ import annotations
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
 from render.models.families.parts import text_encoders
 from render.models.model import Changes, Model, resolve_model
-from render.models.weighted import encode_weighted
+from render.models.weighted import encode_prompt
 
 __all__ = [
     "Changes",
@@ -25,7 +25,7 @@ __all__ = [
     "Loading",
     "Model",
     "SamplingDefaults",
-    "encode_weighted",
+    "encode_prompt",
     "load_family",
     "resolve_model",
     "text_encoders",

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
     from render.models.families import Conditioning, Family
 
-__all__ = ["encode_weighted"]
+__all__ = ["encode_prompt"]
 
 COMMA, BACKTRACK = ",</w>", 20  # a window ends behind the last comma if it is among its last 20 tokens
 Window: TypeAlias = list[tuple[int, float]]  # (token, weight), without the marks of start and end
+
+
+def encode_prompt(family: Family, prompt: str, negative: bool, syntax: str) -> Conditioning:
+    """Return the conditioning of one prompt, read in one of SYNTAXES, on the device."""
+    return encode_weighted(family, prompt, negative) if syntax == "weighted" else family.encode(prompt, negative)
 
 
 def encode_weighted(family: Family, prompt: str, negative: bool) -> Conditioning:

@@ -14,13 +14,11 @@ from diffusers.configuration_utils import FrozenDict
 from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
-import render.engine.devices
 import render.engine.renderer
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
 from render.engine.denoise import Row
-from render.engine.devices import choose_dtype
-from render.engine.renderer import Renderer
+from render.engine.renderer import Renderer, choose_dtype
 from render.models.families.parts import Autoencoder
 
 MakeRecipe = Callable[..., Recipe]
@@ -145,7 +143,7 @@ def test_the_device_s_threads_are_recorded(renderer: Renderer) -> None:
     ],
 )
 def test_dtype_on_a_cpu(monkeypatch: pytest.MonkeyPatch, dtype: str, flags: str, chosen: torch.dtype) -> None:
-    monkeypatch.setattr(render.engine.devices, "cpu_has", lambda flag: flag in flags.split())
+    monkeypatch.setattr(render.engine.renderer, "cpu_has", lambda flag: flag in flags.split())
     assert choose_dtype(torch.device("cpu"), dtype) == chosen
 
 
