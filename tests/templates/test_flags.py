@@ -50,6 +50,7 @@ def test_lines_of_flags_alone(line: str) -> None:
         ('--prompt "a" --cfg_scale 7 --sampler_name "DPM++ 2M Karras"', {"guidance": "7", "scheduler": "DPM++ 2M Karras"}),
         ("--prompt a --sampler_name DPM++ 2M Karras --steps=20", {"scheduler": "DPM++ 2M Karras", "steps": "20"}),
         ("--prompt a --batch_size 2", {"images": "2"}),
+        ('--prompt "a" --neg "words --seed"', {"negative_prompt": "words --seed"}),
         ("--prompt a --n_iter 3 --batch_size 2", {"images": "6"}),
         ("--prompt a --seed -1", {"seed": ""}),
         ("--prompt a --seed 18446744073709551615", {"seed": "18446744073709551615"}),
