@@ -14,6 +14,7 @@ from render.manifest.raw import RawTable, is_text
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
 from render.manifest.stored import Manifest, read_stored
+from render.manifest.syntax import check_weights, literal_signs
 from render.manifest.table import TableLike, memory_name, read_table
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "RawTable",
     "SizeRule",
     "TableLike",
+    "check_weights",
     "is_text",
+    "literal_signs",
     "memory_name",
     "read_manifest",
     "read_stored",
