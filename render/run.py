@@ -128,7 +128,8 @@ def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: 
         return prepare(load_job(expand_home(target), overrides), weights)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
-        raise JobError(f"target: required {required}, got {type(target).__name__}")
+        hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
+        raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target)
 
 

@@ -169,6 +169,11 @@ def test_guidance(path: Path, cell: str, value: float) -> None:
         ({"prompt": [["a"]]}, "column 'prompt': required text; got a column of list<element: string>"),
         ({"prompt": ["a"], "walk": [1]}, "column 'walk': required text; got a column of int64"),
         (
+            {"prompt": ["a"], "image": [{"bytes": b"", "path": "a.png"}]},
+            "column 'image': required text; got a column of struct<bytes: binary, path: string> "
+            "(pictures? The job can leave them out: columns: {image: ignore})",
+        ),
+        (
             {"prompt": ["a"], "negative_prompt": [1.5]},
             "column 'negative_prompt': required text; got a column of double",
         ),
