@@ -15,6 +15,7 @@ from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
 from render.core.paths import special_kind
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target
+from render.core.schedulers import scheduler_calls
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.vocabulary import (
     DIFFUSION_SCHEDULERS,
@@ -84,6 +85,7 @@ __all__ = [
     "partial",
     "publish",
     "replacing",
+    "scheduler_calls",
     "special_kind",
     "still_name",
     "sync",

@@ -30,6 +30,8 @@ __all__ = [
     "pack_rows",
 ]
 
+ENDING_BATCHES = 4  # batches that the frames in flight fill at the end of a job
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -38,6 +40,7 @@ class Row:
     latents: Tensor  # [1, C, H, W], scaled as the scheduler asks
     timestep: Tensor  # scalar
     conditioning: Conditioning
+    left: int = 1  # network calls that the frame's sampling still needs one after the other, this one included
 
 
 FrameGenerator: TypeAlias = Generator[list[Row], list[Tensor], Tensor]  # yields rows, is sent outputs, returns latents
@@ -97,14 +100,15 @@ def denoise(
     """
     positive, negative = conditioning
     x, scheduler, predicted_clean = start.latents, start.scheduler, start.predicted_clean
-    stop = max(start.timesteps_taken, _stop_index(recipe, scheduler))
-    for t in scheduler.timesteps[start.timesteps_taken : stop]:
+    first = start.timesteps_taken
+    stop = max(first, _stop_index(recipe, scheduler))
+    for left, t in zip(range(stop - first, 0, -1), scheduler.timesteps[first:stop], strict=True):
         scaled = _scale_for_network(scheduler, x, t)
         if recipe.guided:
-            away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
+            away, towards = yield [Row(scaled, t, negative, left), Row(scaled, t, positive, left)]
             output = away + recipe.guidance * (towards - away)
         else:
-            (output,) = yield [Row(scaled, t, positive)]
+            (output,) = yield [Row(scaled, t, positive, left)]
         with noise:
             step = scheduler.step(output, t, x)
         x, predicted_clean = step.prev_sample, getattr(step, "pred_original_sample", None)
@@ -188,10 +192,14 @@ class _FrameInFlight(Generic[Handle]):
         return rows
 
 
+_PendingRow: TypeAlias = tuple[_FrameInFlight[Handle], int, Row]  # with its place among those the frame yielded
+
+
 def pack_rows(
     admit: Callable[[bool], tuple[Handle, FrameGenerator] | None],
     run: Callable[[list[Row]], Sequence[Tensor]],
     batch_rows: int,
+    ending: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Handle, Tensor | Exception]]:
     """Run many frames in batches of at most `batch_rows` network inputs; yield each frame's latents as it finishes.
 
@@ -199,19 +207,26 @@ def pack_rows(
     and None means that no more frames come. `run` returns the network's outputs for a batch. The two rows of a guided
     frame may fall into two batches.
 
+    Once `ending()` is true, more frames are admitted than a batch takes, and those that have the most steps left go
+    first: so the last batches are full, too, and the longest frame does not end alone (McNaughton, "Scheduling with
+    deadlines and loss functions", 1959: with preemption, total work through rows or the longest job bounds the time).
+
     A frame that raises is yielded with its exception, and the others go on. What `run` raises ends the iteration. A frame
     that yields no rows waits for another frame's result; it is resumed when a batch has room.
     """
-    pending: deque[tuple[_FrameInFlight[Handle], int, Row]] = deque()
+    pending: deque[_PendingRow[Handle]] = deque()
     waiting: deque[_FrameInFlight[Handle]] = deque()
     while True:
+        most = batch_rows * (ENDING_BATCHES if ending() else 1)
         for _ in range(len(waiting)):  # before new frames, since the result they wait for may be there
-            if len(pending) < batch_rows:
+            if len(pending) < most:
                 yield from _advance(waiting.popleft(), pending, waiting)
-        while len(pending) < batch_rows and (admitted := admit(not pending and not waiting)):
+        while len(pending) < most and (admitted := admit(not pending and not waiting)):
             yield from _advance(_FrameInFlight(*admitted), pending, waiting)
         if not pending and not waiting:
             return
+        if ending() and len(pending) > batch_rows:
+            pending = deque(sorted(pending, key=lambda item: -item[2].left))
         batch = [pending.popleft() for _ in range(min(batch_rows, len(pending)))]
         for (frame, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
             frame.outputs[slot] = output
@@ -221,7 +236,7 @@ def pack_rows(
 
 def _advance(
     frame: _FrameInFlight[Handle],
-    pending: deque[tuple[_FrameInFlight[Handle], int, Row]],
+    pending: deque[_PendingRow[Handle]],
     waiting: deque[_FrameInFlight[Handle]],
 ) -> Iterator[tuple[Handle, Tensor | Exception]]:
     """Resume a frame and queue its next rows; yield its handle and result if it has finished."""

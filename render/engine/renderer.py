@@ -35,7 +35,7 @@ from render.models import Conditioning, Family, Loading, Model, load_family, tex
 __all__ = ["Renderer", "choose_dtype"]
 
 EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
-UNITS_PREPARED = 3  # units whose shared results are known; frames of as many may be in flight
+UNITS_PREPARED = 64  # units whose shared results are known; frames of as many may be in flight
 STATES_MAX = 64  # shared sampler states in the cache
 FREE_SHARE_MIN = 0.25  # share of a GPU's memory that denoising should find free once everything is loaded
 

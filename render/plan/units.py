@@ -10,7 +10,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from render.core import Frame, Group, Keyframe, Target, Unit, Walk
+from render.core import Frame, Group, Keyframe, Target, Unit, Walk, scheduler_calls
 from render.plan.frames import Leg, steps_of
 from render.plan.motions import frames_of, legs
 
@@ -119,14 +119,8 @@ def show_group(group: Group) -> str:
 
 
 def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
-    """Return the network calls of one frame's scheduler in its last `steps` steps; None for all that are not skipped.
-
-    Heun takes two a step but the last, PNDM one more in all.
-    """
-    if steps is None:
-        steps = steps_of(keyframe)
-    extra = {"heun": max(0, steps - 1), "flow-heun": max(0, steps - 1), "pndm": 1 if keyframe.steps > 1 else 0}
-    return steps + extra.get(keyframe.scheduler, 0)
+    """Return the network calls of one frame's scheduler in its last `steps` steps; None for all that are not skipped."""
+    return scheduler_calls(keyframe.scheduler, steps_of(keyframe) if steps is None else steps, keyframe.steps)
 
 
 def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
