@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from render.core import Recipe
-from render.engine import FrameGenerator, Row, pack_rows
+from render.engine import Batch, FrameGenerator, Row, pack_rows
 from render.store import Failure
 
 __all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "FrameRenderer", "Lane"]
@@ -34,8 +34,8 @@ class FrameRenderer(Protocol):
     def forget(self) -> None:
         """Drop the results shared between frames; no frame is in flight."""
 
-    def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
-        """Return the network's outputs for rows, computed in a batch of `batch_rows`."""
+    def run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        """Return the network's outputs for 1 … `batch.capacity` rows."""
 
 
 Handle = TypeVar("Handle")
@@ -47,7 +47,7 @@ class Lane(Generic[Handle]):
     def __init__(
         self,
         renderer: FrameRenderer,
-        batch_rows: int,
+        batch: Batch,
         next_frame: Callable[[bool], tuple[Handle, Recipe] | None],
         batch_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -55,7 +55,7 @@ class Lane(Generic[Handle]):
 
         With `wait` it may block, and None means that no more frames come. `batch_context` is entered for every batch.
         """
-        self._renderer, self._batch_rows = renderer, batch_rows
+        self._renderer, self._size = renderer, batch
         self._next_frame, self._batch_context = next_frame, batch_context
         self._in_flight: dict[Handle, Recipe] = {}
         self._suspects: deque[tuple[Handle, Recipe]] = deque()  # to be run alone: one of them made a batch fail
@@ -72,7 +72,7 @@ class Lane(Generic[Handle]):
             alone = bool(self._suspects)
             admit = self._admit_suspect if alone else self._admit_next
             try:
-                for handle, result in pack_rows(admit, self._run_batch, self._batch_rows):
+                for handle, result in pack_rows(admit, self._run_batch, self._size.capacity):
                     recipe = self._in_flight.pop(handle)
                     if not isinstance(result, Exception):
                         yield handle, result
@@ -109,7 +109,7 @@ class Lane(Generic[Handle]):
 
     def _run_batch(self, rows: list[Row]) -> list[Tensor]:
         with self._batch_context():
-            return self._renderer.run(rows, self._batch_rows)
+            return self._renderer.run(rows, self._size)
 
     def _retry_or_fail(self, handle: Handle, recipe: Recipe, error: Exception) -> Failure | None:
         """Return the failure of a frame that has had its tries; put any other among the suspects, to run again alone."""

@@ -173,8 +173,10 @@ class Worker:
 
     def _run_lane(self, flight: _UnitInFlight) -> None:
         """Denoise units of one lane, until the next unit is of another lane or none is left."""
+        _, width, height = flight.unit.group
+        batch = self._renderer.batch(width, height, flight.unit.batch_rows)
         lane: Lane[_FrameHandle] = Lane(
-            self._renderer, flight.unit.batch_rows, lambda wait: self._next_frame(flight.lane, wait), self._batch
+            self._renderer, batch, lambda wait: self._next_frame(flight.lane, wait), self._batch
         )
         for (owner, position), result in lane.run():
             self._progress_s = time.monotonic()

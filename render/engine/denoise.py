@@ -191,9 +191,9 @@ class _FrameInFlight(Generic[Handle]):
 def pack_rows(
     admit: Callable[[bool], tuple[Handle, FrameGenerator] | None],
     run: Callable[[list[Row]], Sequence[Tensor]],
-    batch_rows: int,
+    capacity: int,
 ) -> Iterator[tuple[Handle, Tensor | Exception]]:
-    """Run many frames in batches of at most `batch_rows` network inputs; yield each frame's latents as it finishes.
+    """Run many frames in batches of at most `capacity` network inputs; yield each frame's latents as it finishes.
 
     `admit(wait)` returns the next frame as (handle, generator), or None when there is none yet. With `wait` it may block,
     and None means that no more frames come. `run` returns the network's outputs for a batch. The two rows of a guided
@@ -206,13 +206,13 @@ def pack_rows(
     waiting: deque[_FrameInFlight[Handle]] = deque()
     while True:
         for _ in range(len(waiting)):  # before new frames, since the result they wait for may be there
-            if len(pending) < batch_rows:
+            if len(pending) < capacity:
                 yield from _advance(waiting.popleft(), pending, waiting)
-        while len(pending) < batch_rows and (admitted := admit(not pending and not waiting)):
+        while len(pending) < capacity and (admitted := admit(not pending and not waiting)):
             yield from _advance(_FrameInFlight(*admitted), pending, waiting)
         if not pending and not waiting:
             return
-        batch = [pending.popleft() for _ in range(min(batch_rows, len(pending)))]
+        batch = [pending.popleft() for _ in range(min(capacity, len(pending)))]
         for (frame, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
             frame.outputs[slot] = output
             if all(output is not None for output in frame.outputs):
