@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,12 +76,17 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.ui
     from render.engine import pack_rows
 
     frames = iter([(recipe, renderer.start(recipe))])
-    ((_, latents),) = pack_rows(lambda _wait: next(frames, None), lambda batch: renderer.run(batch, rows), rows)
+    batch = renderer.batch(recipe.width, recipe.height, rows)
+    run = partial(renderer.run, batch=batch)
+    ((_, latents),) = pack_rows(lambda _wait: next(frames, None), run, batch.capacity)
     if isinstance(latents, (OSError, ValueError)):  # a start image that is not there, or another one
         raise StoreError(f"required what frame {recipe.key} was made of, got {latents}") from latents
     if isinstance(latents, Exception):
         raise latents
-    return renderer.decode(latents, recipe.tiled)
+    (image,) = renderer.decode([latents], recipe.tiled)
+    if isinstance(image, Exception):
+        raise image
+    return image
 
 
 def _row(out: Path, key: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from render.core import Recipe
-from render.engine import FrameGenerator, Row, pack_rows
+from render.engine import Batch, FrameGenerator, Row, pack_rows
 from render.store import Failure
 
 __all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "FrameRenderer", "Lane"]
@@ -34,8 +34,8 @@ class FrameRenderer(Protocol):
     def forget(self) -> None:
         """Drop the results shared between frames; no frame is in flight."""
 
-    def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
-        """Return the network's outputs for rows, computed in a batch of `batch_rows`."""
+    def run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        """Return the network's outputs for 1 … `batch.capacity` rows."""
 
 
 Handle = TypeVar("Handle")
@@ -47,7 +47,7 @@ class Lane(Generic[Handle]):
     def __init__(
         self,
         renderer: FrameRenderer,
-        batch_rows: int,
+        batch: Batch,
         next_frame: Callable[[bool], tuple[Handle, Recipe] | None],
         batch_context: Callable[[int, int], AbstractContextManager[None]] = lambda *_: nullcontext(),
         is_ending: Callable[[], bool] = lambda: False,
@@ -58,7 +58,7 @@ class Lane(Generic[Handle]):
         every batch, with the places that hold network inputs and those that hold copies. `is_ending()` says that the
         frames in hand are the last.
         """
-        self._renderer, self.batch_rows = renderer, batch_rows
+        self._renderer, self.size = renderer, batch
         self._next_frame, self._batch_context, self._is_ending = next_frame, batch_context, is_ending
         self._in_flight: dict[Handle, Recipe] = {}
         self._left: dict[Handle, int] = {}  # network inputs that a frame in flight still needs
@@ -81,7 +81,7 @@ class Lane(Generic[Handle]):
             alone = bool(self._suspects)
             admit = self._admit_suspect if alone else self._admit_next
             try:
-                for handle, result in pack_rows(admit, self._run_batch, self.batch_rows, self._is_ending):
+                for handle, result in pack_rows(admit, self._run_batch, self.size.capacity, self._is_ending):
                     recipe = self._in_flight.pop(handle)
                     self._left.pop(handle, None)
                     if not isinstance(result, Exception):
@@ -131,8 +131,8 @@ class Lane(Generic[Handle]):
             outputs = yield rows
 
     def _run_batch(self, rows: list[Row]) -> list[Tensor]:
-        with self._batch_context(len(rows), self.batch_rows - len(rows)):
-            return self._renderer.run(rows, self.batch_rows)
+        with self._batch_context(len(rows), self.size.rows - len(rows)):
+            return self._renderer.run(rows, self.size)
 
     def _retry_or_fail(self, handle: Handle, recipe: Recipe, error: Exception) -> Failure | None:
         """Return the failure of a frame that has had its tries; put any other among the suspects, to run again alone."""

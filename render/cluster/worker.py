@@ -88,7 +88,7 @@ class Worker:
             up_s=now - self._ready_s,
             idle_s=now - self._progress_s,
             units=received,
-            capacity=lane.batch_rows if lane else 0,
+            capacity=lane.size.capacity if lane else 0,
             unstarted=unstarted,
             left=left + (lane.left if lane else 0),
             rows=self._meter.rows,
@@ -146,10 +146,10 @@ class Worker:
 
     def _run_lane(self, flight: UnitInFlight) -> None:
         """Denoise units of one lane, until the next unit is of another lane or none is left."""
-        key = flight.lane
+        key, (_, width, height) = flight.lane, flight.unit.group
         self._lane = Lane(
             self._renderer,
-            flight.unit.batch_rows,
+            self._renderer.batch(width, height, flight.unit.batch_rows),
             lambda wait: self._next_frame(key, wait),
             self._batch,
             lambda: self._feed.is_ending(key),

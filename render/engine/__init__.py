@@ -12,11 +12,13 @@ Its doors are the names in `__all__`.
 
 from __future__ import annotations
 
+from render.engine.batch import Batch
 from render.engine.denoise import FrameGenerator, Row, pack_rows
 from render.engine.renderer import Renderer
 from render.engine.threads import use_threads
 
 __all__ = [
+    "Batch",
     "FrameGenerator",
     "Renderer",
     "Row",

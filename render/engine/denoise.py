@@ -198,10 +198,10 @@ _PendingRow: TypeAlias = tuple[_FrameInFlight[Handle], int, Row]  # with its pla
 def pack_rows(
     admit: Callable[[bool], tuple[Handle, FrameGenerator] | None],
     run: Callable[[list[Row]], Sequence[Tensor]],
-    batch_rows: int,
+    capacity: int,
     ending: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Handle, Tensor | Exception]]:
-    """Run many frames in batches of at most `batch_rows` network inputs; yield each frame's latents as it finishes.
+    """Run many frames in batches of at most `capacity` network inputs; yield each frame's latents as it finishes.
 
     `admit(wait)` returns the next frame as (handle, generator), or None when there is none yet. With `wait` it may block,
     and None means that no more frames come. `run` returns the network's outputs for a batch. The two rows of a guided
@@ -217,7 +217,7 @@ def pack_rows(
     pending: deque[_PendingRow[Handle]] = deque()
     waiting: deque[_FrameInFlight[Handle]] = deque()
     while True:
-        most = batch_rows * (ENDING_BATCHES if ending() else 1)
+        most = capacity * (ENDING_BATCHES if ending() else 1)
         for _ in range(len(waiting)):  # before new frames, since the result they wait for may be there
             if len(pending) < most:
                 yield from _advance(waiting.popleft(), pending, waiting)
@@ -225,9 +225,9 @@ def pack_rows(
             yield from _advance(_FrameInFlight(*admitted), pending, waiting)
         if not pending and not waiting:
             return
-        if ending() and len(pending) > batch_rows:
+        if ending() and len(pending) > capacity:
             pending = deque(sorted(pending, key=lambda item: -item[2].left))
-        batch = [pending.popleft() for _ in range(min(batch_rows, len(pending)))]
+        batch = [pending.popleft() for _ in range(min(capacity, len(pending)))]
         for (frame, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
             frame.outputs[slot] = output
             if all(output is not None for output in frame.outputs):

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
+from render.engine.batch import Batch
 from render.engine.denoise import (
     FrameGenerator,
     NoiseSource,
@@ -28,6 +30,7 @@ from render.engine.denoise import (
     latents_to_decode,
 )
 from render.engine.interpolate import evaluate, slerp
+from render.engine.places import safe_batch
 from render.engine.threads import RowThreads, use_threads
 from render.media import read_image
 from render.models import Conditioning, Family, Loading, Model, load_family, text_encoders
@@ -37,6 +40,7 @@ __all__ = ["Renderer", "choose_dtype"]
 EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
 UNITS_PREPARED = 64  # units whose shared results are known; frames of as many may be in flight
 STATES_MAX = 64  # shared sampler states in the cache
+SAMPLES = (("", 981.0), ("a photograph of a red house by the sea", 501.0), ("noise, lines and dots", 21.0))
 FREE_SHARE_MIN = 0.25  # share of a GPU's memory that denoising should find free once everything is loaded
 
 
@@ -55,8 +59,12 @@ class Renderer:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         self._media = media
+        self.decode_rows = 1
         self._device = torch.device(device)
         self._row_threads = RowThreads(threads if device == "cpu" else 1)
+        self._places_differ = device != "cpu"
+        self._batches: dict[tuple[int, int, int], Batch] = {}  # by width, height and batch size
+        self._guidance_embeds = model.facts.guidance_embeds
         self._dtype = choose_dtype(self._device, dtype)
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
@@ -161,13 +169,39 @@ class Renderer:
         return positive, negative
 
     @torch.inference_mode()
-    def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
-        """Return the network's float32 output `[1, C, H, W]` for each row.
+    def run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        """Return the network's float32 output `[1, C, H, W]` for each of 1 … `batch.capacity` rows.
 
-        The batch is filled to `batch_rows` with copies of the last row, so that the network sees one batch size.
+        The rows lie at the batch's safe places, and copies of the last row at all others, so that the network sees one
+        batch size.
         """
-        output = self._row_threads.compute([*rows, *[rows[-1]] * (batch_rows - len(rows))], self._evaluate)
-        return list(torch.split(output[: len(rows)], 1))
+        output = self._row_threads.compute(batch.fill(rows), self._evaluate)
+        return batch.take(torch.split(output, 1), len(rows))
+
+    @torch.inference_mode()
+    def batch(self, width: int, height: int, rows: int) -> Batch:
+        """Return the batch of `rows` network inputs for images of a size in pixels, its safe places measured once.
+
+        Measuring takes a few calls of the network. On a CPU all places are alike, and nothing is measured.
+        """
+        key = width, height, rows
+        if key not in self._batches:
+            samples = self._sample_rows(width, height) if self._places_differ else []
+            compute = partial(self._row_threads.compute, function=self._evaluate)
+            self._batches[key] = safe_batch(compute, samples, rows) if samples else Batch.full(rows)
+        return self._batches[key]
+
+    def _sample_rows(self, width: int, height: int) -> list[Row]:
+        """Return network inputs to measure with, the same ones on every device: early, middle and late in sampling."""
+        shape = self._family.autoencoder.latent_shape(width, height)
+        rows = []
+        for seed, (prompt, timestep) in enumerate(SAMPLES):
+            latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self._device)
+            conditioning = self._encode(Prompt(prompt), negative=False)
+            if self._guidance_embeds:
+                conditioning = conditioning | {"guidance": torch.tensor(3.5, device=self._device)}
+            rows.append(Row(latents, torch.tensor(timestep, device=self._device), conditioning))
+        return rows
 
     @torch.inference_mode()
     def _evaluate(self, rows: Sequence[Row]) -> Tensor:
@@ -179,11 +213,17 @@ class Renderer:
         return output.float()
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        """Return the image `[height, width, 3]` of final latents. Raises ValueError if a value is not finite."""
-        if not torch.isfinite(latents).all():
-            raise ValueError("final latents: required finite values, got NaN or infinity")
-        return self._family.autoencoder.decode(latents, tiled)
+    def decode(self, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | Exception]:
+        """TEMPORARY: the engine branch has the real one."""
+        found: list[NDArray[np.uint8] | Exception] = []
+        for one in latents:
+            try:
+                if not torch.isfinite(one).all():
+                    raise ValueError("final latents: required finite values, got NaN or infinity")
+                found.append(self._family.autoencoder.decode(one, tiled))
+            except ValueError as error:
+                found.append(error)
+        return found
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""

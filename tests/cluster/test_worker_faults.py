@@ -18,6 +18,7 @@ import render.cluster.worker
 from render.cluster.lane import TRIES
 from render.core.recipe import Recipe
 from render.core.unit import Frame, Receipt, Unit
+from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.store.ledger import Ledger
@@ -55,8 +56,8 @@ def test_a_frame_that_does_not_decode_is_quarantined(
     run, decode = renderer.run, renderer.decode
     poison = float("nan")
 
-    def spoil(rows: Sequence[Row], count: int) -> list[Tensor]:
-        return [out * poison if rows[n].latents.shape[-1] == 12 else out for n, out in enumerate(run(rows, count))]
+    def spoil(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        return [out * poison if rows[n].latents.shape[-1] == 12 else out for n, out in enumerate(run(rows, batch))]
 
     tries: list[bool] = []
 
@@ -106,11 +107,11 @@ def test_out_of_memory_halves_the_batch_size(
     run = renderer.run
     counts: list[int] = []
 
-    def scarce(rows: Sequence[Row], count: int) -> list[Tensor]:
-        counts.append(count)
-        if count > 2 and len(counts) > 3:  # some frames are done by then
+    def scarce(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        counts.append(batch.rows)
+        if batch.rows > 2 and len(counts) > 3:  # some frames are done by then
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run(rows, count)
+        return run(rows, batch)
 
     monkeypatch.setattr(renderer, "run", scarce)
     gate = start_together(renderer, monkeypatch)
@@ -135,7 +136,7 @@ def test_out_of_memory_halves_the_batch_size(
 def test_no_memory_for_batch_size_1_reaches_every_future(
     renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scarce(rows: Sequence[Row], count: int) -> list[Tensor]:
+    def scarce(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(renderer, "run", scarce)

@@ -17,6 +17,7 @@ from torch import Tensor
 import render.engine.renderer
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer, choose_dtype
 from render.models.families.parts import Autoencoder
@@ -81,7 +82,7 @@ def test_a_seed_is_no_prompt(renderer: Renderer, make_recipe: MakeRecipe) -> Non
 
 def test_outputs_are_float32_one_a_row(renderer: Renderer, make_recipe: MakeRecipe) -> None:
     rows: list[Row] = next(renderer.start(make_recipe(width=96)))
-    outputs = renderer.run(rows, 3)
+    outputs = renderer.run(rows, Batch.full(3))
     assert [tuple(output.shape) for output in outputs] == [(1, 8, 8, 12)] * 2
     assert {output.dtype for output in outputs} == {torch.float32}
 

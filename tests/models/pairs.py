@@ -27,6 +27,7 @@ from torch import Tensor
 
 from render.core.blend import Image, Prompt, Seed
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import pack_rows
 from render.engine.renderer import Renderer
 from render.models.model import Changes, Model, resolve_model
@@ -199,7 +200,7 @@ def rendered(renderer: Renderer, recipes: Sequence[Recipe], rows: int = 3) -> li
         following = next(waiting, None)
         return following and (following[0], renderer.start(following[1]))
 
-    done = dict(pack_rows(admit, lambda batch: renderer.run(batch, rows), rows))
+    done = dict(pack_rows(admit, lambda batch: renderer.run(batch, Batch.full(rows)), rows))
     for result in done.values():
         if isinstance(result, Exception):
             raise result

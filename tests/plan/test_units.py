@@ -247,6 +247,7 @@ def test_what_moves_is_counted_frame_by_frame(make_keyframe: MakeKeyframe) -> No
 @pytest.mark.slow
 def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Renderer) -> None:
     """The network's rows, where one unit holds the walk: with shared steps, with tweens, with both and with repeats."""
+    from render.engine.batch import Batch
     from render.engine.denoise import pack_rows
 
     denoising = {"motion": "denoise", "every": 2, "shown": "clean", "scheduler": "heun"}
@@ -270,7 +271,7 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
 
         def run(rows: list[Row], asked: list[int] = asked) -> list[Tensor]:
             asked.append(len(rows))
-            return renderer.run(rows, 8)
+            return renderer.run(rows, Batch.full(8))
 
         assert len(list(pack_rows(admit, run, 8))) == len(recipes)
         planned = count_walks([walk], TARGETS).evaluations

@@ -1,0 +1,90 @@
+"""Workers whose network has unsafe places, as UNets on a GPU have: the bits hold all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from workers import MakeWorker, make_unit, render_units, rows_of
+
+from render.core.unit import Frame, Unit
+from render.engine.batch import Batch
+from render.engine.denoise import Row
+from render.engine.renderer import Renderer
+from render.reproduce import render_alone
+from render.store.encode import rendered
+from render.store.ledger import Ledger
+
+pytest_plugins = ["workers"]
+pytestmark = pytest.mark.slow
+ROWS = 6
+UNSAFE = (1, 4)
+
+
+@pytest.fixture
+def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The renderer's network with UNSAFE places, and its places measured as on a GPU; (rows, other inputs) of its calls."""
+    calls: list[tuple[int, int]] = []
+    evaluate = renderer._evaluate
+
+    @torch.inference_mode()
+    def err(rows: Sequence[Row]) -> Tensor:
+        calls.append((len(rows), len({id(row) for row in rows})))
+        output = evaluate(rows)
+        for place in UNSAFE:
+            if place < len(rows):
+                output[place] += 0.05
+        return output
+
+    monkeypatch.setattr(renderer, "_evaluate", err)
+    monkeypatch.setattr(renderer, "_places_differ", True)
+    monkeypatch.setattr(renderer, "_batches", {})
+    return calls
+
+
+def hashes(make_worker: MakeWorker, out: Path, units: Sequence[Unit]) -> dict[tuple[str, int], str]:
+    ledger = Ledger(out)
+    ledger.create()
+    receipts = render_units(make_worker(out=out), units)
+    assert {receipt.batch_rows for receipt in receipts} == {ROWS}
+    return {(row["walk"], row["frame"]): row["sha256"] for receipt in receipts for row in rows_of(ledger, receipt)}
+
+
+def test_bits_hold_in_any_company(
+    renderer: Renderer,
+    make_worker: MakeWorker,
+    tmp_path: Path,
+    frames: list[Frame],
+    planted: list[tuple[int, int]],
+) -> None:
+    """All frames in one unit, one a unit, backwards, and each one alone, as `render reproduce` makes it."""
+    same = frames[:8]
+    whole = hashes(make_worker, tmp_path / "whole", [make_unit(0, same, ROWS)])
+    assert len(whole) == len(same)
+    apart = [make_unit(number, [frame], ROWS) for number, frame in enumerate(reversed(same))]
+    assert hashes(make_worker, tmp_path / "apart", apart) == whole
+    for frame in same:
+        alone = rendered(render_alone(renderer, frame.recipe, ROWS), "png")
+        assert alone.sha256 == whole[frame.walk, frame.index]
+
+
+def test_unsafe_places_hold_copies(
+    renderer: Renderer, make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], planted: list[tuple[int, int]]
+) -> None:
+    """Places are measured once for a shape, in calls of copies alone; then no call holds more rows than are safe."""
+    hashes(make_worker, tmp_path / "out", [make_unit(0, frames[:4], ROWS), make_unit(1, frames[4:8], ROWS)])
+    assert renderer.batch(64, 64, ROWS).places == (0, 2, 3, 5)
+    measured, rest = planted[:3], planted[3:]
+    assert measured == [(ROWS, 1)] * 3
+    assert {rows for rows, _ in rest} == {ROWS}
+    assert max(others for _, others in rest) == 4
+
+
+def test_the_planted_places_would_show(renderer: Renderer, frames: list[Frame], planted: list[tuple[int, int]]) -> None:
+    """Without safe places the pixels of a frame depend on where its rows lie: what these tests are for."""
+    rows = next(renderer.start(frames[0].recipe))
+    outputs = renderer.run(rows[:1] * ROWS, Batch.full(ROWS))
+    assert not torch.equal(outputs[0], outputs[1])
