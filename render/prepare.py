@@ -70,7 +70,8 @@ def prepare(job: JobConfig, weights: bool = True) -> Prepared:
         for name, model in models.items()
     }
     counts = count_walks(manifest.walks(), targets)
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
+    workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)

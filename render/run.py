@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from render.card import write_card
-from render.core import RunError, Unit
+from render.core import Receipt, RunError, Unit
 from render.job import JobConfig, load_job
 from render.manifest import Manifest
 from render.output import UNWRITABLE, animation_files, write_file, write_sheets
@@ -33,6 +33,9 @@ class Report(Protocol):
     def frames(self, count: int) -> None:
         """Note that `count` more frames are finished."""
 
+    def batches(self, rows: int, padding: int) -> None:
+        """Note that batches with `rows` network inputs were computed, and with `padding` places that held copies."""
+
     def lost(self, reason: str) -> None:
         """Note that a worker died or made no progress; its units are rendered again."""
 
@@ -48,6 +51,7 @@ class Silent:
 
     def begin(self, prepared: Prepared, frames_done: int) -> None: ...
     def frames(self, count: int) -> None: ...
+    def batches(self, rows: int, padding: int) -> None: ...
     def lost(self, reason: str) -> None: ...
     def animating(self, total: int) -> None: ...
     def animation(self, path: Path) -> None: ...
@@ -64,6 +68,8 @@ class Summary:
     animations: tuple[Path, ...]
     sheets: tuple[Path, ...]
     seconds: float  # of rendering, from the first unit handed out to the last one committed
+    fill: float  # share of the places in the network's batches that held an input, 0 … 1; the others held copies
+    waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
 
 
 def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
@@ -102,7 +108,14 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
         animations=animations,
         sheets=sheets,
         seconds=seconds,
+        fill=_fill(receipts),
+        waiting_s=sum(receipt.waiting_s for receipt in receipts),
     )
+
+
+def _fill(receipts: Sequence[Receipt]) -> float:
+    rows = sum(receipt.rows for receipt in receipts)
+    return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:

@@ -21,7 +21,8 @@ __all__ = ["DEATHS_MAX", "Dispatcher", "Hand"]
 
 DEATHS_MAX = 2  # workers that may die with a unit before it is split
 LOOKAHEAD = 2  # units that are known ahead, for each worker
-SLACK_BATCHES = 2  # batches by which the workers' ends may differ
+PARTS = 4  # units that each worker gets of the last ones, about
+SLACK_BATCHES = 2  # batches by which the workers' ends may differ, and less than which no unit is split
 SLACK_SHARE = 0.01  # or the share of a worker's work so far, where that is more
 
 
@@ -39,6 +40,17 @@ class Load:
     @cached_property
     def evaluations(self) -> int:
         return self.unit.evaluations
+
+    @property
+    def worthwhile(self) -> int:
+        """Network inputs of the smallest unit that is worth a file of its own."""
+        return SLACK_BATCHES * self.unit.batch_rows
+
+    @cached_property
+    def generation(self) -> int:
+        """Network inputs of as many batches as its longest frame takes."""
+        recipes = [frame.recipe for frame in self.unit.frames]
+        return self.unit.batch_rows * max(recipe.evaluations // recipe.rows for recipe in recipes)
 
 
 @dataclass(eq=False)
@@ -137,10 +149,24 @@ class Dispatcher:
             self._ended = len(found) < wanted
 
     def _may_get_more(self, hand: Hand) -> bool:
-        return hand.wants_more and not any(unit in self._suspects for unit in hand.units)
+        return (hand.wants_more or self._is_ending) and not any(unit in self._suspects for unit in hand.units)
+
+    @property
+    def _is_ending(self) -> bool:
+        """True when a frame that starts later might end after all others: then all units are given out at once."""
+        if not self._ended or not self._pool or self._workers == 1:
+            return False
+        return self._work < self._workers * max(load.generation for load in self._pool)
+
+    @property
+    def _work(self) -> int:
+        """Estimate of the network inputs that the units of the pool take."""
+        return sum(load.evaluations for load in self._pool)
 
     def _choose(self, hand: Hand | None, hands: Sequence[Hand]) -> Load | None:
         """Take the unit out of the pool that a worker gets; None for a worker that is to be started."""
+        if self._is_ending:
+            self._split_to(max(max(load.generation / PARTS, load.worthwhile) for load in self._pool))
         alone = hand is None or not hand.units
         fitting = [load for load in self._pool if alone or load.unit.id not in self._suspects]
         if hand is not None:
@@ -148,33 +174,39 @@ class Dispatcher:
         if not fitting:
             return None
         load: Load | None = fitting[0]
-        if self._ended and fitting[0].unit.id not in self._suspects:
-            load = self._share(hand, hands, fitting, alone)
+        if self._is_ending:  # the longest first, each to the worker that has least left (Graham 1969)
+            load = max(fitting, key=lambda load: load.evaluations)
+        elif self._ended and fitting[0].unit.id not in self._suspects:
+            load = self._share(hand, hands, fitting)
         if load is not None:
             self._pool.remove(load)
             self._given += load.evaluations
         return load
 
-    def _share(self, hand: Hand | None, hands: Sequence[Hand], fitting: list[Load], alone: bool) -> Load | None:
+    def _share(self, hand: Hand | None, hands: Sequence[Hand], fitting: list[Load]) -> Load | None:
         """Return the largest unit that does not exceed a worker's equal share of what is left, or a part of one.
 
         A worker that holds nothing gets one in any case.
         """
         workers = max(self._workers, len(hands))
-        left = sum(one.left for one in hands) + sum(load.evaluations for load in self._pool)
-        rows = max(load.unit.batch_rows for load in fitting)
-        slack = max(SLACK_BATCHES * rows, SLACK_SHARE * self._given / workers)
-        missing = left / workers - (hand.left if hand else 0) + slack
+        slack = max(fitting[0].worthwhile, SLACK_SHARE * self._given / workers)
+        missing = (sum(one.left for one in hands) + self._work) / workers - (hand.left if hand else 0)
+        most = slack + min(missing, self._work / workers)
         sizes = [load for load in fitting if load.unit.id not in self._suspects]
-        while above := [load for load in sizes if load.evaluations > missing]:
-            if len(above) < len(sizes):
-                break
-            smallest = min(above, key=lambda load: load.evaluations)
-            halves = self._halves(smallest) if missing > slack or alone else None
+        while not (small := [load for load in sizes if load.evaluations <= most]):
+            smallest = min(sizes, key=lambda load: load.evaluations)
+            alone = hand is None or not hand.units
+            halves = self._halves(smallest) if missing > 0 or alone else None
             if halves is None:
                 return smallest if alone else None
             sizes = [load for load in sizes if load is not smallest] + halves
-        return max((load for load in sizes if load.evaluations <= missing), key=lambda load: load.evaluations)
+        return max(small, key=lambda load: load.evaluations)
+
+    def _split_to(self, most: float) -> None:
+        """Split the units of the pool until each takes at most so many network inputs, or is one frame."""
+        large = [load for load in self._pool if load.evaluations > most and load.unit.id not in self._suspects]
+        while large:
+            large += [half for half in self._halves(large.pop()) or [] if half.evaluations > most]
 
     def _halves(self, load: Load) -> list[Load] | None:
         """Split a unit of the pool; None if it is one frame, or its frames share steps."""

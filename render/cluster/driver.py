@@ -58,9 +58,13 @@ class _Actor:
     """Ray actor around a worker, in a process of its own. Its methods only wait; the worker's threads do the work."""
 
     def __init__(self, setup: Setup, model: str) -> None:
-        self._worker = Worker(setup, model)
+        self._worker, self._submitted = Worker(setup, model), 0
 
-    async def render(self, unit: Unit) -> Receipt:
+    async def render(self, number: int, unit: Unit) -> Receipt:
+        """Render the unit that the driver gave as its `number`-th: Ray may start calls in another order."""
+        while self._submitted < number:
+            await asyncio.sleep(LOOK_S)
+        self._submitted += 1
         return await asyncio.wrap_future(self._worker.submit(unit))
 
     async def progress(self, heard: int, last: int | None) -> Progress:
@@ -173,8 +177,8 @@ class Cluster:
             worker = next(one for one in self._workers if one.hand is hand)
             if not worker.refs:
                 worker.progress_s = time.monotonic()
+            worker.refs[worker.actor.render.remote(hand.given, load.unit)] = load.unit
             hand.give(load)
-            worker.refs[worker.actor.render.remote(load.unit)] = load.unit
 
     def _reclaim_from_unstarted(self) -> bool:
         """Requeue the units of workers that are not up if another is idle: their node may be lost. Return if any was."""

@@ -102,18 +102,24 @@ class Finisher:
 
     def _decode(self, threads: int) -> None:
         use_threads(threads)
-        while batch := self._next_batch():
-            for _ in batch:
-                self._decode_slots.release()
-            try:
-                images = self._images(batch)
-            except BaseException as error:  # of the worker, not of a frame
-                for one in batch:
-                    self._break(one.handle, error)
-                continue
-            for one, image in zip(batch, images, strict=True):
-                self._image_slots.acquire()
-                self._encoders.submit(self._encode, one.handle, image)
+        while self._decode_next():  # between two calls nothing holds the renderer
+            pass
+
+    def _decode_next(self) -> bool:
+        """Decode one batch. Returns False when closed."""
+        batch = self._next_batch()
+        for _ in batch:
+            self._decode_slots.release()
+        try:
+            images = self._images(batch)
+        except BaseException as error:  # of the worker, not of a frame
+            for one in batch:
+                self._break(one.handle, error)
+            return True
+        for one, image in zip(batch, images, strict=True):
+            self._image_slots.acquire()
+            self._encoders.submit(self._encode, one.handle, image)
+        return bool(batch)
 
     def _next_batch(self) -> list[_Latents]:
         """Return latents to decode in one call: as many as it takes, or those that come in time. Empty: closed."""
@@ -135,13 +141,12 @@ class Finisher:
 
     def _images(self, batch: Sequence[_Latents]) -> list[Pixels | Failure]:
         """Decode latents, in at most TRIES tries each. Raises the errors in FATAL."""
-        images: list[Pixels | Failure] = []
-        for one, image in zip(batch, self._try(batch), strict=True):
+        images = self._try(batch) if batch else []
+        for place, one in enumerate(batch):
             for _ in range(TRIES - 1):
-                if isinstance(image, Failure):
+                if isinstance(images[place], Failure):
                     torch.cuda.empty_cache()
-                    (image,) = self._try([one])
-            images.append(image)
+                    (images[place],) = self._try([one])
         return images
 
     def _try(self, batch: Sequence[_Latents]) -> list[Pixels | Failure]:

@@ -30,7 +30,10 @@ __all__ = [
     "pack_rows",
 ]
 
-ENDING_BATCHES = 4  # batches that the frames in flight fill at the end of a job
+ENDING_BATCHES, ENDING_ROWS = (
+    4,
+    64,
+)  # at the end of a job the frames in flight fill so many batches, or have so many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ def pack_rows(
     pending: deque[_PendingRow[Handle]] = deque()
     waiting: deque[_FrameInFlight[Handle]] = deque()
     while True:
-        most = capacity * (ENDING_BATCHES if ending() else 1)
+        most = max(ENDING_BATCHES * capacity, ENDING_ROWS) if ending() else capacity
         for _ in range(len(waiting)):  # before new frames, since the result they wait for may be there
             if len(pending) < most:
                 yield from _advance(waiting.popleft(), pending, waiting)

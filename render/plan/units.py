@@ -29,6 +29,8 @@ __all__ = [
 UNIT_BYTES = 128 * 2**20  # of encoded images at most
 UNIT_FRAMES = 256  # at most: a few minutes of work
 UNITS_WANTED = 64  # at least, so that many workers share a job and little is lost with one
+UNITS_OF_WORKER = 4  # at least, so that those near the end can be spread
+UNIT_FRAMES_MIN = 8  # where a worker's share is as many
 BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
 
 
@@ -40,6 +42,7 @@ class Limits:
     unit_frames: int | None
     gpu: bool
     format: str
+    workers: int = 1  # that the run is expected to have
 
 
 @dataclass(slots=True)
@@ -173,7 +176,7 @@ def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targe
         group: _power_of_two(min(limits.batch_rows or _rows(group, limits.gpu), asked))
         for group, (_, asked) in counts.by_group.items()
     }
-    unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
+    unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits, rows[group]) for group in rows}
     units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
     return Plan(fingerprint, targets, units, rows, unit_frames)
 
@@ -207,10 +210,17 @@ def _power_of_two(count: int) -> int:
     return 1 << (count.bit_length() - 1)
 
 
-def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
+def _unit_frames(group: Group, counts: Counts, limits: Limits, batch_rows: int) -> int:
+    """Return how many frames a unit has: enough to fill a batch, unless a worker's share is less, and not too many.
+
+    Few where many workers share the job, and never more than may be lost with a worker.
+    """
     _, width, height = group
+    frames, asked = counts.by_group[group]
+    fills, share = -(-batch_rows * frames // asked), -(-frames // limits.workers)
+    wanted = max(UNITS_WANTED, UNITS_OF_WORKER * limits.workers)
     by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
-    by_number = max(8, -(-counts.frames // UNITS_WANTED))
+    by_number = max(min(max(UNIT_FRAMES_MIN, fills), share), -(-counts.frames // wanted))
     longest = max((one.frames for one in counts.stretches[group] if one.shares_work), default=0)
     if longest > by_number:  # in equal parts, not with a small one at its end
         by_number = -(-longest // round(longest / by_number))

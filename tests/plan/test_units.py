@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,12 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
     ("frames", "side", "limits", "size"),
     [
         (10, 64, CPU, 8),  # little jobs are parted too
-        (640, 64, CPU, 10),  # 64 units
+        (640, 64, CPU, 16),  # what fills a batch
+        (6400, 64, CPU, 100),  # 64 units
+        (6400, 64, replace(CPU, workers=40), 40),  # four of each worker
+        (10, 64, replace(CPU, workers=3), 4),  # each worker's share
+        (256, 512, GPU, 32),
+        (40, 1024, GPU, 8),
         (10**6, 64, CPU, UNIT_FRAMES),
         (10**6, 1024, CPU, 75),  # by bytes: 128 MiB of PNG
         (10**6, 8192, CPU, 1),
@@ -228,7 +234,7 @@ def test_no_unit_of_one_frame_ends_a_leg(make_keyframe: MakeKeyframe) -> None:
         for n in range(3)
     ]
     long = [Walk("w", tuple(make_keyframe(frames=41, seed=seed) for seed in range(2)), 64, 64, tween=1)]
-    for some, sizes in ((walks, [9, 9, 9]), (long, [9] * 9 + [2])):
+    for some, sizes in ((walks, [9, 9, 9]), (long, [17] * 4 + [15])):
         plan = plan_for(some, Limits(None, None, False, "png"))
         assert [len(unit.frames) for unit in plan_units(lambda some=some: iter(some), plan)] == sizes  # type: ignore[misc]
 
