@@ -30,7 +30,7 @@ from render.engine.denoise import (
 from render.engine.interpolate import evaluate, slerp
 from render.engine.threads import RowThreads, use_threads
 from render.media import read_image
-from render.models import Conditioning, Family, Loading, Model, load_family, text_encoders
+from render.models import Conditioning, Family, Loading, Model, copy_to, load_family, text_encoders
 
 __all__ = ["Renderer", "choose_dtype"]
 
@@ -110,7 +110,7 @@ class Renderer:
 
     def _sample(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], SamplerState]:
         """Take a recipe's steps, from noise, from its start image, or from the state of an earlier recipe."""
-        noise = NoiseSource(recipe.noise)
+        noise = NoiseSource(recipe.noise, self._device)
         shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
         earlier = self._earlier_recipe(recipe)
         if earlier is None:
@@ -156,7 +156,9 @@ class Renderer:
         positive = self._condition(recipe.prompt, negative=False)
         negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
         if recipe.embedded_guidance is not None:
-            guidance = torch.tensor(recipe.embedded_guidance, dtype=torch.float32, device=self._device)
+            guidance = torch.tensor(
+                recipe.embedded_guidance, dtype=torch.float32
+            )  # on the CPU, where its value is known
             positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
         return positive, negative
 
@@ -173,7 +175,7 @@ class Renderer:
     def _evaluate(self, rows: Sequence[Row]) -> Tensor:
         output = self._family.evaluate(
             torch.cat([row.latents for row in rows]).to(self._dtype),
-            torch.stack([row.timestep.to(torch.float32) for row in rows]),
+            copy_to(torch.stack([row.timestep.to(torch.float32) for row in rows]), self._device),
             {name: torch.stack([row.conditioning[name] for row in rows]) for name in rows[0].conditioning},
         )
         return output.float()

@@ -14,7 +14,7 @@ Its doors are the names in `__all__`.
 from __future__ import annotations
 
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
-from render.models.families.parts import text_encoders
+from render.models.families.parts import copy_to, text_encoders
 from render.models.model import Changes, Model, resolve_model
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Loading",
     "Model",
     "SamplingDefaults",
+    "copy_to",
     "load_family",
     "resolve_model",
     "text_encoders",
