@@ -278,13 +278,19 @@ class Worker:
     def _pixels(self, latents: Tensor, recipe: Recipe) -> NDArray[np.uint8]:
         """Decode latents; if there is not enough memory beside a running batch, do it between two batches."""
         with suppress(*OUT_OF_MEMORY):
-            return self._renderer.decode(latents, recipe.tiled)
+            return self._decode(latents, recipe)
         with self._device_lock:
             torch.cuda.empty_cache()
             try:
-                return self._renderer.decode(latents, recipe.tiled)
+                return self._decode(latents, recipe)
             except OUT_OF_MEMORY as error:
                 raise MemoryError(f"out of memory while decoding {recipe.width}x{recipe.height} pixels") from error
+
+    def _decode(self, latents: Tensor, recipe: Recipe) -> NDArray[np.uint8]:
+        (pixels,) = self._renderer.decode([latents], recipe.tiled)
+        if isinstance(pixels, ValueError):
+            raise pixels
+        return pixels
 
     # The writing thread.
 

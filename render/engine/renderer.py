@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
+from render.engine.decode import Decoder
 from render.engine.denoise import (
     FrameGenerator,
     NoiseSource,
@@ -28,6 +29,7 @@ from render.engine.denoise import (
     latents_to_decode,
 )
 from render.engine.interpolate import evaluate, slerp
+from render.engine.stacking import ConditioningStacks
 from render.engine.threads import RowThreads, use_threads
 from render.media import read_image
 from render.models import Conditioning, Family, Loading, Model, copy_to, load_family, text_encoders
@@ -61,9 +63,11 @@ class Renderer:
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
+        self.decoder = Decoder(self._family.autoencoder, self._device)
         self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
+        self._stacks = ConditioningStacks()
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.device = _describe_device(self._device, threads)
@@ -93,11 +97,11 @@ class Renderer:
             sampled = _without_clean(recipe)
             shared = any(sampled.key in results for results in self._shared)
             end = yield from (self._sample_once(sampled) if shared else self._sample(sampled))
-            return latents_to_decode(recipe, end)
+            return self.decoder.queued(latents_to_decode(recipe, end))
         first, last = _sampled_recipes(recipe)
         a = yield from self._sample_once(first)
         b = yield from self._sample_once(last)
-        return slerp(a.latents, b.latents, recipe.t, per_vector=False)
+        return self.decoder.queued(slerp(a.latents, b.latents, recipe.t, per_vector=False))
 
     def forget(self) -> None:
         """Drop all shared results. Call it when no frame is in flight.
@@ -107,6 +111,7 @@ class Renderer:
         """
         self._in_progress.clear()
         self._states.clear()
+        self._stacks.clear()
 
     def _sample(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], SamplerState]:
         """Take a recipe's steps, from noise, from its start image, or from the state of an earlier recipe."""
@@ -168,7 +173,9 @@ class Renderer:
 
         The batch is filled to `batch_rows` with copies of the last row, so that the network sees one batch size.
         """
-        output = self._row_threads.compute([*rows, *[rows[-1]] * (batch_rows - len(rows))], self._evaluate)
+        filled = [*rows, *[rows[-1]] * (batch_rows - len(rows))]
+        self._stacks.begin(filled)
+        output = self._row_threads.compute(filled, self._evaluate)
         return list(torch.split(output[: len(rows)], 1))
 
     @torch.inference_mode()
@@ -176,16 +183,13 @@ class Renderer:
         output = self._family.evaluate(
             torch.cat([row.latents for row in rows]).to(self._dtype),
             copy_to(torch.stack([row.timestep.to(torch.float32) for row in rows]), self._device),
-            {name: torch.stack([row.conditioning[name] for row in rows]) for name in rows[0].conditioning},
+            self._stacks.stacked(rows),
         )
         return output.float()
 
-    @torch.inference_mode()
-    def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        """Return the image `[height, width, 3]` of final latents. Raises ValueError if a value is not finite."""
-        if not torch.isfinite(latents).all():
-            raise ValueError("final latents: required finite values, got NaN or infinity")
-        return self._family.autoencoder.decode(latents, tiled)
+    def decode(self, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+        """Return the images of final latents of one shape, or what is wrong with each: see `Decoder.decode`."""
+        return self.decoder.decode(latents, tiled)
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""

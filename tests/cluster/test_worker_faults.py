@@ -60,8 +60,8 @@ def test_a_frame_that_does_not_decode_is_quarantined(
 
     tries: list[bool] = []
 
-    def watched(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        tries.append(bool(torch.isfinite(latents).all()))
+    def watched(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+        tries.extend(bool(torch.isfinite(one).all()) for one in latents)
         return decode(latents, tiled)
 
     monkeypatch.setattr(renderer, "run", spoil)
@@ -83,9 +83,9 @@ def test_no_memory_to_decode_is_no_frame_s_fault(
     worker, tries = make_worker(), Counter[int]()
     enough = 2
 
-    def scarce(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        tries[id(latents)] += 1
-        if tries[id(latents)] < enough:
+    def scarce(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+        tries[id(latents[0])] += 1
+        if tries[id(latents[0])] < enough:
             raise torch.OutOfMemoryError("CUDA out of memory")
         before = len(batches)
         pixels = decode(latents, tiled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_one_model_is_held_at_a_time(
         pipelines.append(weakref.ref(held := copy(renderer)))
         return held
 
-    def watched(self: Renderer, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+    def watched(self: Renderer, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
         decoded.append(frames[0])
         return decode(self, latents, tiled)
 

@@ -104,22 +104,26 @@ class Autoencoder:
 
     vae: Any  # diffusers' AutoencoderKL
 
+    @property
+    def factor(self) -> int:
+        """Number of pixels that one latent spans along each side."""
+        return autoencoder_factor(self.vae.config)
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return the shape of one frame's latents, `[1, C, H, W]`, for an image size in pixels."""
-        factor = autoencoder_factor(self.vae.config)
-        return 1, self.vae.config.latent_channels, height // factor, width // factor
+        return 1, self.vae.config.latent_channels, height // self.factor, width // self.factor
 
-    def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        """Return the image `[height, width, 3]` of latents `[1, C, H, W]`. Raises ValueError if it is not finite."""
+    def decode(self, latents: Tensor, tiled: bool) -> tuple[Tensor, Tensor]:
+        """Return the images of latents `[B, C, H, W]`, uint8 `[B, height, width, 3]`, and which are finite, bool `[B]`.
+
+        Nothing here waits for the device.
+        """
         import torch
 
         scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
-        image = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0][0].float()
-        if not torch.isfinite(image).all():
-            raise ValueError("decoded image: required finite values, got NaN or infinity")
-        levels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        pixels: NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().cpu().numpy()
-        return pixels
+        images = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0].float()
+        levels = ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return levels.permute(0, 2, 3, 1).contiguous(), torch.isfinite(images).flatten(1).all(1)
 
     def encode(self, pixels: NDArray[np.uint8], noise: Tensor, tiled: bool) -> Tensor:
         """Return a sample of the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`.
