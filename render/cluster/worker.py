@@ -26,7 +26,7 @@ from torch import Tensor
 
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, TRIES, Lane
 from render.core import Group, ModelError, Receipt, Recipe, Unit
-from render.engine import Renderer, use_threads
+from render.engine import Renderer, start_pool, use_threads
 from render.models import Model
 from render.store import Failure, Ledger, Origin, Rendered, rendered, shard_schema, write_shard
 
@@ -105,7 +105,7 @@ class Worker:
         self._ready_s = self._progress_s = time.monotonic()  # the latter: when it last made progress
         self._decode_slots = BoundedSemaphore(DECODES_MAX)
         self._device_lock = Lock()  # held while a batch runs, and to decode an image alone
-        self._finisher = ThreadPoolExecutor(1, "finish", use_threads, (setup.threads,))
+        self._finisher = start_pool(1, "finish", setup.threads)
         self._writer = ThreadPoolExecutor(1, "write")
         self._denoiser = Thread(target=self._denoise, name="denoise", daemon=True)
         self._denoiser.start()

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from render.engine.denoise import FrameGenerator, Row, pack_rows
 from render.engine.renderer import Renderer
-from render.engine.threads import use_threads
+from render.engine.threads import start_pool, use_threads
 
 __all__ = [
     "FrameGenerator",
     "Renderer",
     "Row",
     "pack_rows",
+    "start_pool",
     "use_threads",
 ]

@@ -14,7 +14,7 @@ from render.models import Autoencoder
 
 __all__ = ["Decoder"]
 
-DECODE_PIXELS = 2**21  # of the images that a GPU decodes together: 8 of 512², 2 of 1024²
+ROWS_MAX, PIXELS_MAX = 8, 2**21  # of the images that a GPU decodes together: 8 of 512² or less, 2 of 1024²
 
 
 class Decoder:
@@ -33,7 +33,7 @@ class Decoder:
         """Return the number of images of a size in pixels that are decoded together: on a CPU and in tiles 1."""
         if self.rows is not None:
             return self.rows
-        return 1 if tiled or self._stream is None else max(1, DECODE_PIXELS // (width * height))
+        return 1 if tiled or self._stream is None else min(ROWS_MAX, max(1, PIXELS_MAX // (width * height)))
 
     def queued(self, latents: Tensor) -> Tensor:
         """Return final latents whose computation was just queued; `decode` will wait for that and nothing queued later."""
@@ -49,7 +49,8 @@ class Decoder:
         others. What the decoder itself raises, such as `torch.OutOfMemoryError`, is raised for all: nothing is decoded.
 
         Latents are taken `rows_at` at a time; the last batch is filled with copies of its last latents, which are dropped,
-        so that the decoder sees one batch size. The calling thread waits for the images without holding the interpreter's
+        so that the decoder sees one batch size. Copies cost as much as images: collect `rows_at` latents before a call, and
+        call with fewer only when no more come. The calling thread waits for the images without holding the interpreter's
         lock, and without waiting for batches that were queued after these latents.
         """
         factor = self._autoencoder.factor

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,7 @@ from render.engine.denoise import (
     latents_to_decode,
 )
 from render.engine.interpolate import evaluate, slerp
+from render.engine.sharing import sampled_recipes, shared_results, without_clean
 from render.engine.stacking import ConditioningStacks
 from render.engine.threads import RowThreads, use_threads
 from render.media import read_image
@@ -94,11 +93,11 @@ class Renderer:
     def start(self, recipe: Recipe) -> FrameGenerator:
         """Return the frame as a generator. Nothing is computed, prompts included, before its first `next`."""
         if recipe.towards is None:
-            sampled = _without_clean(recipe)
+            sampled = without_clean(recipe)
             shared = any(sampled.key in results for results in self._shared)
             end = yield from (self._sample_once(sampled) if shared else self._sample(sampled))
             return self.decoder.queued(latents_to_decode(recipe, end))
-        first, last = _sampled_recipes(recipe)
+        first, last = sampled_recipes(recipe)
         a = yield from self._sample_once(first)
         b = yield from self._sample_once(last)
         return self.decoder.queued(slerp(a.latents, b.latents, recipe.t, per_vector=False))
@@ -226,35 +225,6 @@ class Renderer:
         pixels = {leaf: _read_image(self._media, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
-
-
-def shared_results(recipes: Iterable[Recipe]) -> dict[str, Recipe | None]:
-    """Return the results wanted by several frames: key → the earlier recipe of its trajectory to continue from, if any.
-
-    Recipes are of one trajectory if they differ in `stop` only: a later one repeats the steps of an earlier one.
-    """
-    sampled = [one for recipe in recipes for one in _sampled_recipes(recipe)]
-    counts = Counter(recipe.key for recipe in sampled)
-    shared: dict[str, Recipe | None] = {key: None for key, count in counts.items() if count > 1}
-    trajectories: dict[str, dict[int, Recipe]] = defaultdict(dict)  # key of all steps → steps taken → recipe
-    for recipe in sampled:
-        trajectories[replace(recipe, stop=None).key][recipe.steps if recipe.stop is None else recipe.stop] = recipe
-    for trajectory in trajectories.values():
-        for earlier, later in pairwise(trajectory[taken] for taken in sorted(trajectory)):
-            shared |= {earlier.key: shared.get(earlier.key), later.key: earlier}
-    return shared
-
-
-def _sampled_recipes(recipe: Recipe) -> tuple[Recipe, ...]:
-    """Return the recipes whose sampling gives a frame's latents: the two ends of a tween, otherwise the frame's own."""
-    if recipe.towards is None:
-        return (_without_clean(recipe),)
-    return _without_clean(replace(recipe, towards=None, t=0.0)), _without_clean(recipe.towards)
-
-
-def _without_clean(recipe: Recipe) -> Recipe:
-    """Return the recipe with the same steps that ends in noisy latents: showing x̂₀ needs no sampling of its own."""
-    return replace(recipe, clean=False) if recipe.clean else recipe
 
 
 def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:

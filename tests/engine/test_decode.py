@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from waits import META, no_waits
 
+import render.engine.decode
 from render.engine.decode import Decoder
 from render.engine.renderer import Renderer
 from render.models.families.parts import Autoencoder
@@ -148,3 +150,70 @@ def test_decoding_waits_for_nothing_before_its_copy() -> None:
 
 def test_images_of_a_cpu_are_decoded_one_by_one(renderer: Renderer) -> None:
     assert [renderer.decoder.rows_at(side, side, tiled=False) for side in (64, 512)] == [1, 1]
+
+
+def test_on_a_gpu_decoding_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With streams and events that note what is asked of them: a GPU is not at hand everywhere."""
+    asked: list[str] = []
+
+    class Event:
+        def __init__(self, name: str = "done", blocking: bool = False) -> None:
+            self.name, self.blocking = name, blocking
+
+        def record(self, stream: Stream) -> None:
+            asked.append(f"{stream.name} records {self.name}")
+
+        def synchronize(self) -> None:
+            assert self.blocking
+            asked.append(f"host waits for {self.name}")
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def record_event(self) -> Event:
+            return Event(f"{self.name} at {len(asked)}")
+
+        def wait_event(self, event: Event) -> None:
+            asked.append(f"{self.name} waits for {event.name}")
+
+    @contextmanager
+    def entered(stream: Stream) -> Iterator[None]:
+        asked.append(f"enter {stream.name}")
+        yield
+        asked.append(f"leave {stream.name}")
+
+    def pinned(tensor: Tensor) -> Tensor:
+        asked.append("copy to pinned memory")
+        return tensor.clone()
+
+    main = Stream("main")
+    monkeypatch.setattr(render.engine.decode, "_new_stream", lambda device: Stream("own"))
+    monkeypatch.setattr(render.engine.decode, "_to_pinned", pinned)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: main)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: main)
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: asked.append(f"kept for {stream.name}"))
+    vae: Any = FakeVae(lambda latents: asked.append("decode") or grey(latents))  # type: ignore[func-returns-value]
+    decoder = Decoder(Autoencoder(vae), torch.device("cuda"))
+    assert [decoder.rows_at(side, side, tiled=False) for side in (64, 512, 1024, 4096)] == [8, 8, 2, 1]
+    assert decoder.rows_at(64, 64, tiled=True) == 1
+    decoder.rows = 2
+    known, unknown = latents_of(-1, 1)
+    assert decoder.queued(known) is known
+    asked.append("more work is queued")
+    assert only(decoder.decode([known, unknown], tiled=False)) == [0, 255]
+    assert asked == [
+        "more work is queued",
+        "enter own",
+        "own waits for main at 0",
+        "kept for own",
+        "own waits for main at 4",
+        "kept for own",
+        "decode",
+        *["copy to pinned memory"] * 3,
+        "own records done",
+        "leave own",
+        "host waits for done",
+    ]

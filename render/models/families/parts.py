@@ -80,6 +80,8 @@ def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
 
     From the CPU to a GPU it goes through pinned memory: a copy from ordinary memory waits until the GPU has done
     everything that was queued before.
+
+    Not for copies from a GPU to the CPU: their values would be there later than the tensor.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
