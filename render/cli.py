@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--check-model",
         action="store_true",
-        help="look at the models' weights as well, which a hub model is then given",
+        help="read every byte of the models' weights as well, which a hub model is then given",
     )
     animate = _command(commands, "animate", _animate, "write the animations of a store anew")
     sheets = _command(commands, "sheets", _sheets, "write the contact sheets of a store anew")

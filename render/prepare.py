@@ -55,16 +55,18 @@ class Prepared:
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
-def prepare(job: JobConfig, weights: bool = True) -> Prepared:
+def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
-    `weights` asks for the weights of the models in use to be there, and fingerprints them. Raises JobError, ModelError
-    or ManifestError.
+    `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
+    them is read, else known digests are used. Raises JobError, ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
     manifest = read_manifest(job.manifest, _defaults(job), rules, job.sweep)
     models = resolve_models(job, manifest.models, weights)
+    for model in models.values() if check_files else ():
+        model.check_files()
     targets = {
         name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
         for name, model in models.items()

@@ -83,10 +83,10 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.ui
         raise StoreError(f"required what frame {recipe.key} was made of, got {latents}") from latents
     if isinstance(latents, Exception):
         raise latents
-    (image,) = renderer.decode([latents], recipe.tiled)
-    if isinstance(image, Exception):
-        raise image
-    return image
+    (pixels,) = renderer.decode([latents], recipe.tiled)
+    if isinstance(pixels, ValueError):
+        raise pixels
+    return pixels
 
 
 def _row(out: Path, key: str) -> dict[str, Any]:

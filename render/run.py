@@ -75,9 +75,10 @@ class Summary:
 def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
-    `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
+    `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
+    files are enough.
     """
-    return prepare(load_job(Path(target), overrides), weights=check_model)
+    return prepare(load_job(Path(target), overrides), weights=check_model, check_files=check_model)
 
 
 def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:

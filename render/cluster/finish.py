@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
-from threading import BoundedSemaphore, Condition, Lock, Thread
+from threading import BoundedSemaphore, Condition, Lock
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 from render.cluster.feed import FrameHandle, UnitInFlight
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, TRIES
 from render.core import Recipe
-from render.engine import Renderer, use_threads
+from render.engine import Renderer, start_pool
 from render.store import Failure, Rendered, rendered
 
 __all__ = ["Finisher"]
@@ -48,6 +48,11 @@ class _Latents:
         flight, position = self.handle
         return flight.unit.frames[position].recipe
 
+    @property
+    def decode_rows(self) -> int:
+        """Number of images that are decoded together."""
+        return self.renderer.decoder.rows_at(self.recipe.width, self.recipe.height, self.recipe.tiled)
+
     def fits(self, other: _Latents) -> bool:
         """Return True if both may be decoded in one call."""
         return self.latents.shape == other.latents.shape and self.recipe.tiled == other.recipe.tiled
@@ -71,10 +76,10 @@ class Finisher:
         self._image_slots = BoundedSemaphore(IMAGES_MAX)
         self._write_slots = BoundedSemaphore(WRITES_MAX)
         self._unfinished, self._changed = 0, Condition()  # frames taken on and not finished
-        self._encoders = ThreadPoolExecutor(encoders, "encode", use_threads, (1,))
+        self._encoders = start_pool(encoders, "encode", 1)
         self._writer = ThreadPoolExecutor(1, "write")
-        self._decoder = Thread(target=self._decode, args=(threads,), name="decode", daemon=True)
-        self._decoder.start()
+        self._decoder = start_pool(1, "decode", threads)
+        self._decoder.submit(self._decode)
 
     def finish(self, handle: FrameHandle, result: Tensor | Failure, renderer: Renderer) -> None:
         """Take on a frame. Waits while too many are waiting."""
@@ -94,14 +99,13 @@ class Finisher:
     def close(self) -> None:
         """Finish what was taken on, then stop."""
         self._latents.put(None)
-        self._decoder.join()
+        self._decoder.shutdown()
         self._encoders.shutdown()
         self._writer.shutdown()
 
     # The decoding thread.
 
-    def _decode(self, threads: int) -> None:
-        use_threads(threads)
+    def _decode(self) -> None:
         while self._decode_next():  # between two calls nothing holds the renderer
             pass
 
@@ -128,7 +132,7 @@ class Finisher:
             return []
         batch = [first]
         with suppress(Empty):
-            while len(batch) < first.renderer.decode_rows:
+            while len(batch) < first.decode_rows:
                 following = self._latents.get(timeout=FILL_WAIT_S)
                 if following is None:
                     self._latents.put(None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from render.engine.batch import Batch
 from render.engine.denoise import FrameGenerator, Row, pack_rows
 from render.engine.renderer import Renderer
-from render.engine.threads import use_threads
+from render.engine.threads import start_pool, use_threads
 
 __all__ = [
     "Batch",
@@ -23,5 +23,6 @@ __all__ = [
     "Renderer",
     "Row",
     "pack_rows",
+    "start_pool",
     "use_threads",
 ]

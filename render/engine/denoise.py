@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from render.core import Blend, Leaf, Recipe, Seed, leaves
 from render.engine.interpolate import evaluate
-from render.models import Conditioning
+from render.engine.transfers import numbers_on_cpu
+from render.models import Conditioning, copy_to
 
 __all__ = [
     "FrameGenerator",
@@ -36,12 +37,15 @@ ENDING_BATCHES, ENDING_ROWS = (
 )  # at the end of a job the frames in flight fill so many batches, or have so many rows
 
 
+CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One input of the network."""
 
     latents: Tensor  # [1, C, H, W], scaled as the scheduler asks
-    timestep: Tensor  # scalar
+    timestep: Tensor  # scalar on the CPU
     conditioning: Conditioning
     left: int = 1  # network calls that the frame's sampling still needs one after the other, this one included
 
@@ -57,22 +61,22 @@ class NoiseSource(TorchFunctionMode):
     the initial noise does, and at a keyframe both are exactly the noise of a plain render with its seed.
     """
 
-    def __init__(self, blend: Blend) -> None:
+    def __init__(self, blend: Blend, device: torch.device = CPU) -> None:
         super().__init__()
-        self._blend = blend
+        self._blend, self._device = blend, device
         self.draws = 0  # so far
         self._generators = {seed: torch.Generator().manual_seed(seed) for seed in map(_seed, leaves(blend))}
 
     def draw(self, shape: Sequence[int]) -> Tensor:
-        """Return the next draw, float32 on the CPU."""
+        """Return the next draw, float32 on the device of the source."""
         self.draws += 1
         draws = {seed: torch.randn(shape, generator=generator) for seed, generator in self._generators.items()}
-        return evaluate(self._blend, lambda leaf: draws[_seed(leaf)])
+        return copy_to(evaluate(self._blend, lambda leaf: draws[_seed(leaf)]), self._device)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.randn:  # torch switches the mode off inside this method, so `draw` reaches the real randn
-            return self.draw(args[0]).to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
+            return self.draw(args[0]).to(dtype=kwargs.get("dtype"))
         return func(*args, **kwargs)
 
 
@@ -99,7 +103,8 @@ def denoise(
     """Take a recipe's steps from `start` on, with classifier-free guidance (Ho & Salimans 2022) at a scale above 1.
 
     `conditioning` is that of the prompt and that of the negative prompt. The steps change the scheduler of `start`, so
-    hand over a copy to keep it. Latents stay in float32, whatever dtype the network computes in.
+    hand over a copy to keep it. Latents stay in float32, whatever dtype the network computes in. Nothing here waits for
+    the device of the latents: the scheduler's own numbers are on the CPU.
     """
     positive, negative = conditioning
     x, scheduler, predicted_clean = start.latents, start.scheduler, start.predicted_clean
@@ -112,7 +117,7 @@ def denoise(
             output = away + recipe.guidance * (towards - away)
         else:
             (output,) = yield [Row(scaled, t, positive, left)]
-        with noise:
+        with noise, numbers_on_cpu(x.device):
             step = scheduler.step(output, t, x)
         x, predicted_clean = step.prev_sample, getattr(step, "pred_original_sample", None)
     return SamplerState(x, scheduler, stop, noise.draws, predicted_clean)
@@ -138,7 +143,7 @@ def initial_state(
     """
     if encode_image is None:
         sigma = getattr(scheduler, "init_noise_sigma", 1.0)
-        return SamplerState(noise.draw(shape).to(scheduler.timesteps.device) * sigma, scheduler, 0)
+        return SamplerState(noise.draw(shape) * sigma, scheduler, 0)
     x = encode_image(noise.draw(shape))
     if recipe.skipped_steps == recipe.steps:  # the image unchanged; not by the index below: PNDM has an extra timestep
         return SamplerState(x, scheduler, len(scheduler.timesteps))
@@ -171,8 +176,8 @@ def _add_noise(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Te
         scheduler.set_begin_index(first)
     add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
     timestep = scheduler.timesteps[first : first + 1]
-    noise = noise.to(latents.device)
-    noised: Tensor = add(latents, timestep, noise) if add else scheduler.add_noise(latents, noise, timestep)
+    with numbers_on_cpu(latents.device):
+        noised: Tensor = add(latents, timestep, noise) if add else scheduler.add_noise(latents, noise, timestep)
     return noised
 
 

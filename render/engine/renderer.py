@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
 from render.engine.batch import Batch
+from render.engine.decode import Decoder
 from render.engine.denoise import (
     FrameGenerator,
     NoiseSource,
@@ -31,9 +32,11 @@ from render.engine.denoise import (
 )
 from render.engine.interpolate import evaluate, slerp
 from render.engine.places import safe_batch
+from render.engine.sharing import sampled_recipes, shared_results, without_clean
+from render.engine.stacking import ConditioningStacks
 from render.engine.threads import RowThreads, use_threads
 from render.media import read_image
-from render.models import Conditioning, Family, Loading, Model, load_family, text_encoders
+from render.models import Conditioning, Family, Loading, Model, copy_to, load_family, text_encoders
 
 __all__ = ["Renderer", "choose_dtype"]
 
@@ -59,7 +62,6 @@ class Renderer:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         self._media = media
-        self.decode_rows = 1
         self._device = torch.device(device)
         self._row_threads = RowThreads(threads if device == "cpu" else 1)
         self._places_differ = device != "cpu"
@@ -69,9 +71,11 @@ class Renderer:
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
+        self.decoder = Decoder(self._family.autoencoder, self._device)
         self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
+        self._stacks = ConditioningStacks()
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.device = _describe_device(self._device, threads)
@@ -98,14 +102,14 @@ class Renderer:
     def start(self, recipe: Recipe) -> FrameGenerator:
         """Return the frame as a generator. Nothing is computed, prompts included, before its first `next`."""
         if recipe.towards is None:
-            sampled = _without_clean(recipe)
+            sampled = without_clean(recipe)
             shared = any(sampled.key in results for results in self._shared)
             end = yield from (self._sample_once(sampled) if shared else self._sample(sampled))
-            return latents_to_decode(recipe, end)
-        first, last = _sampled_recipes(recipe)
+            return self.decoder.queued(latents_to_decode(recipe, end))
+        first, last = sampled_recipes(recipe)
         a = yield from self._sample_once(first)
         b = yield from self._sample_once(last)
-        return slerp(a.latents, b.latents, recipe.t, per_vector=False)
+        return self.decoder.queued(slerp(a.latents, b.latents, recipe.t, per_vector=False))
 
     def forget(self) -> None:
         """Drop all shared results. Call it when no frame is in flight.
@@ -115,10 +119,11 @@ class Renderer:
         """
         self._in_progress.clear()
         self._states.clear()
+        self._stacks.clear()
 
     def _sample(self, recipe: Recipe) -> Generator[list[Row], list[Tensor], SamplerState]:
         """Take a recipe's steps, from noise, from its start image, or from the state of an earlier recipe."""
-        noise = NoiseSource(recipe.noise)
+        noise = NoiseSource(recipe.noise, self._device)
         shape = self._family.autoencoder.latent_shape(recipe.width, recipe.height)
         earlier = self._earlier_recipe(recipe)
         if earlier is None:
@@ -164,7 +169,9 @@ class Renderer:
         positive = self._condition(recipe.prompt, negative=False)
         negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
         if recipe.embedded_guidance is not None:
-            guidance = torch.tensor(recipe.embedded_guidance, dtype=torch.float32, device=self._device)
+            guidance = torch.tensor(
+                recipe.embedded_guidance, dtype=torch.float32
+            )  # on the CPU, where its value is known
             positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
         return positive, negative
 
@@ -175,7 +182,9 @@ class Renderer:
         The rows lie at the batch's safe places, and copies of the last row at all others, so that the network sees one
         batch size.
         """
-        output = self._row_threads.compute(batch.fill(rows), self._evaluate)
+        filled = batch.fill(rows)
+        self._stacks.begin(filled)
+        output = self._row_threads.compute(filled, self._evaluate)
         return batch.take(torch.split(output, 1), len(rows))
 
     @torch.inference_mode()
@@ -207,23 +216,14 @@ class Renderer:
     def _evaluate(self, rows: Sequence[Row]) -> Tensor:
         output = self._family.evaluate(
             torch.cat([row.latents for row in rows]).to(self._dtype),
-            torch.stack([row.timestep.to(torch.float32) for row in rows]),
-            {name: torch.stack([row.conditioning[name] for row in rows]) for name in rows[0].conditioning},
+            copy_to(torch.stack([row.timestep.to(torch.float32) for row in rows]), self._device),
+            self._stacks.stacked(rows),
         )
         return output.float()
 
-    @torch.inference_mode()
-    def decode(self, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | Exception]:
-        """TEMPORARY: the engine branch has the real one."""
-        found: list[NDArray[np.uint8] | Exception] = []
-        for one in latents:
-            try:
-                if not torch.isfinite(one).all():
-                    raise ValueError("final latents: required finite values, got NaN or infinity")
-                found.append(self._family.autoencoder.decode(one, tiled))
-            except ValueError as error:
-                found.append(error)
-        return found
+    def decode(self, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+        """Return the images of final latents of one shape, or what is wrong with each: see `Decoder.decode`."""
+        return self.decoder.decode(latents, tiled)
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
@@ -260,35 +260,6 @@ class Renderer:
         pixels = {leaf: _read_image(self._media, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
-
-
-def shared_results(recipes: Iterable[Recipe]) -> dict[str, Recipe | None]:
-    """Return the results wanted by several frames: key → the earlier recipe of its trajectory to continue from, if any.
-
-    Recipes are of one trajectory if they differ in `stop` only: a later one repeats the steps of an earlier one.
-    """
-    sampled = [one for recipe in recipes for one in _sampled_recipes(recipe)]
-    counts = Counter(recipe.key for recipe in sampled)
-    shared: dict[str, Recipe | None] = {key: None for key, count in counts.items() if count > 1}
-    trajectories: dict[str, dict[int, Recipe]] = defaultdict(dict)  # key of all steps → steps taken → recipe
-    for recipe in sampled:
-        trajectories[replace(recipe, stop=None).key][recipe.steps if recipe.stop is None else recipe.stop] = recipe
-    for trajectory in trajectories.values():
-        for earlier, later in pairwise(trajectory[taken] for taken in sorted(trajectory)):
-            shared |= {earlier.key: shared.get(earlier.key), later.key: earlier}
-    return shared
-
-
-def _sampled_recipes(recipe: Recipe) -> tuple[Recipe, ...]:
-    """Return the recipes whose sampling gives a frame's latents: the two ends of a tween, otherwise the frame's own."""
-    if recipe.towards is None:
-        return (_without_clean(recipe),)
-    return _without_clean(replace(recipe, towards=None, t=0.0)), _without_clean(recipe.towards)
-
-
-def _without_clean(recipe: Recipe) -> Recipe:
-    """Return the recipe with the same steps that ends in noisy latents: showing x̂₀ needs no sampling of its own."""
-    return replace(recipe, clean=False) if recipe.clean else recipe
 
 
 def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -38,8 +38,8 @@ def test_the_recipe_says_whether_to_decode_in_tiles(
     tiles: list[bool] = []
 
     def decode(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8]]:
-        tiles.append(tiled)
-        return [np.zeros((64, 64, 3), np.uint8)] * len(latents)
+        tiles.extend(tiled for _ in latents)
+        return [np.zeros((64, 64, 3), np.uint8) for _ in latents]
 
     monkeypatch.setattr(renderer, "decode", decode)
     unit = make_unit(0, [replace(f, recipe=replace(f.recipe, steps=2, tiled=n == 1)) for n, f in enumerate(frames[:3])])

@@ -61,7 +61,7 @@ def test_a_frame_that_does_not_decode_is_quarantined(
 
     tries: list[bool] = []
 
-    def watched(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | Exception]:
+    def watched(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
         tries.extend(bool(torch.isfinite(one).all()) for one in latents)
         return decode(latents, tiled)
 
@@ -84,7 +84,7 @@ def test_no_memory_to_decode_is_no_frame_s_fault(
     worker, tries = make_worker(), Counter[int]()
     enough = 2
 
-    def scarce(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | Exception]:
+    def scarce(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
         tries[id(latents[0])] += 1
         if tries[id(latents[0])] < enough:
             raise torch.OutOfMemoryError("CUDA out of memory")

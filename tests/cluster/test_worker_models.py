@@ -66,7 +66,7 @@ def test_one_model_is_held_at_a_time(
         pipelines.append(weakref.ref(held := copy(renderer)))
         return held
 
-    def watched(self: Renderer, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | Exception]:
+    def watched(self: Renderer, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
         decoded.append(frames[0])
         return decode(self, latents, tiled)
 

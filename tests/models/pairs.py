@@ -22,6 +22,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from numpy.typing import NDArray
 from pipelines import VARIANTS, make_pipeline
 from torch import Tensor
 
@@ -107,7 +108,7 @@ class Pair:
         theirs = self._unpacked(steps[-1], recipe)
         atol = TOLERANCE * float(theirs.abs().max())
         torch.testing.assert_close(latents, theirs, atol=atol, rtol=0)
-        assert np.abs(self.renderer.decode(latents, recipe.tiled) - image).max() <= 1
+        assert np.abs(image_of(self.renderer, latents, recipe.tiled) - image).max() <= 1
 
     def theirs(self, recipe: Recipe, steps: list[Tensor] | None = None, **settings: Any) -> Any:
         """What diffusers makes of a recipe without blends: latents `[1, C, H, W]` or images in 0 … 1.
@@ -190,6 +191,12 @@ def load_stock(folder: Path, variant: str, dtype: str) -> Any:
     if variant.startswith("sd") and not hasattr(pipeline.text_encoder, "text_model"):
         object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # transformers 5 has moved it
     return pipeline
+
+
+def image_of(renderer: Renderer, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+    (image,) = renderer.decode([latents], tiled)
+    assert isinstance(image, np.ndarray)
+    return image
 
 
 def rendered(renderer: Renderer, recipes: Sequence[Recipe], rows: int = 3) -> list[Tensor]:

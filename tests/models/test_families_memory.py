@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pairs import MARKS, MakePair, rendered
+from pairs import MARKS, MakePair, image_of, rendered
 
 import render.engine.renderer
 from render.core.blend import Prompt, mix
@@ -21,7 +21,7 @@ def test_tiles_are_those_of_diffusers(pair: MakePair, variant: str) -> None:
     small = pair(variant)
     recipe = small.recipe(width=128, height=96, tiled=True)
     (latents,) = rendered(small.renderer, [recipe])
-    whole, tiled = (small.renderer.decode(latents, tiles) for tiles in (False, True))
+    whole, tiled = (image_of(small.renderer, latents, tiles) for tiles in (False, True))
     assert not np.array_equal(whole, tiled)
     small.stock.vae.enable_tiling()
     try:
