@@ -76,7 +76,7 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int) -> NDArray[np.ui
     from render.engine import pack_rows
 
     frames = iter([(recipe, renderer.start(recipe))])
-    batch = renderer.batch(recipe.width, recipe.height, rows)
+    batch = renderer.tuner.batches(recipe.width, recipe.height, rows, 1).network
     run = partial(renderer.run, batch=batch)
     ((_, latents),) = pack_rows(lambda _wait: next(frames, None), run, batch.capacity)
     if isinstance(latents, (OSError, ValueError)):  # a start image that is not there, or another one

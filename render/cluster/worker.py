@@ -174,7 +174,7 @@ class Worker:
     def _run_lane(self, flight: _UnitInFlight) -> None:
         """Denoise units of one lane, until the next unit is of another lane or none is left."""
         _, width, height = flight.unit.group
-        batch = self._renderer.batch(width, height, flight.unit.batch_rows)
+        batch = self._renderer.tuner.batches(width, height, flight.unit.batch_rows, 1).network
         lane: Lane[_FrameHandle] = Lane(
             self._renderer, batch, lambda wait: self._next_frame(flight.lane, wait), self._batch
         )

@@ -6,9 +6,9 @@ import hashlib
 import io
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
+from render.core import Blend, Image, Leaf, Prompt, Recipe, leaves
 from render.engine.batch import Batch
+from render.engine.compile import CompiledParts
 from render.engine.denoise import (
     FrameGenerator,
     NoiseSource,
@@ -29,19 +30,19 @@ from render.engine.denoise import (
     initial_state,
     latents_to_decode,
 )
+from render.engine.device import choose_dtype, describe_device, library_versions, memory_is_short
 from render.engine.interpolate import evaluate, slerp
-from render.engine.places import safe_batch
+from render.engine.samples import sample_rows
 from render.engine.threads import RowThreads, use_threads
+from render.engine.tuner import CudaInstruments, Tunable, Tuner
 from render.media import read_image
 from render.models import Conditioning, Family, Loading, Model, load_family, text_encoders
 
-__all__ = ["Renderer", "choose_dtype"]
+__all__ = ["Renderer"]
 
 EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
 UNITS_PREPARED = 3  # units whose shared results are known; frames of as many may be in flight
 STATES_MAX = 64  # shared sampler states in the cache
-SAMPLES = (("", 981.0), ("a photograph of a red house by the sea", 501.0), ("noise, lines and dots", 21.0))
-FREE_SHARE_MIN = 0.25  # share of a GPU's memory that denoising should find free once everything is loaded
 
 
 class Renderer:
@@ -50,10 +51,12 @@ class Renderer:
     Not thread-safe, except that `decode` may run in a second thread.
     """
 
-    def __init__(self, model: Model, device: str, dtype: str, threads: int, media: Path = Path()) -> None:
+    def __init__(
+        self, model: Model, device: str, dtype: str, threads: int, media: Path = Path(), compiles: bool = False
+    ) -> None:
         """Load `model`. `device` is cpu or cuda, `dtype` auto, float32 or bfloat16, `threads` torch's CPU threads.
 
-        Recipes name their start images relative to the folder `media`.
+        Recipes name their start images relative to the folder `media`. With `compiles` network and decoder are compiled.
         """
         use_threads(threads)
         torch.backends.cudnn.benchmark = False
@@ -61,19 +64,26 @@ class Renderer:
         self._media = media
         self._device = torch.device(device)
         self._row_threads = RowThreads(threads if device == "cpu" else 1)
-        self._places_differ = device != "cpu"
-        self._batches: dict[tuple[int, int, int], Batch] = {}  # by width, height and batch size
         self._guidance_embeds = model.facts.guidance_embeds
         self._dtype = choose_dtype(self._device, dtype)
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
+        compiled = CompiledParts(self._family.pipeline, self._device) if compiles else None
+        tunable = Tunable(
+            samples=self._sample_rows,
+            evaluate=lambda rows: self._row_threads.compute(rows, self._evaluate),
+            decode=self._decode_rows,
+            eager=compiled.eager if compiled else nullcontext,
+        )
+        self.tuner = Tuner(tunable, CudaInstruments(self._device) if device == "cuda" else None, compiles)
         self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.device = _describe_device(self._device, threads)
+        self.device = describe_device(self._device, threads)
+        self.fingerprint, self.compiles, self.versions = model.fingerprint, compiles, library_versions()
 
     @torch.inference_mode()
     def prepare(self, recipes: Iterable[Recipe]) -> None:
@@ -178,29 +188,13 @@ class Renderer:
         return batch.take(torch.split(output, 1), len(rows))
 
     @torch.inference_mode()
-    def batch(self, width: int, height: int, rows: int) -> Batch:
-        """Return the batch of `rows` network inputs for images of a size in pixels, its safe places measured once.
-
-        Measuring takes a few calls of the network. On a CPU all places are alike, and nothing is measured.
-        """
-        key = width, height, rows
-        if key not in self._batches:
-            samples = self._sample_rows(width, height) if self._places_differ else []
-            compute = partial(self._row_threads.compute, function=self._evaluate)
-            self._batches[key] = safe_batch(compute, samples, rows) if samples else Batch.full(rows)
-        return self._batches[key]
-
     def _sample_rows(self, width: int, height: int) -> list[Row]:
-        """Return network inputs to measure with, the same ones on every device: early, middle and late in sampling."""
         shape = self._family.autoencoder.latent_shape(width, height)
-        rows = []
-        for seed, (prompt, timestep) in enumerate(SAMPLES):
-            latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self._device)
-            conditioning = self._encode(Prompt(prompt), negative=False)
-            if self._guidance_embeds:
-                conditioning = conditioning | {"guidance": torch.tensor(3.5, device=self._device)}
-            rows.append(Row(latents, torch.tensor(timestep, device=self._device), conditioning))
-        return rows
+        return sample_rows(shape, self._device, lambda text: self._encode(Prompt(text), False), self._guidance_embeds)
+
+    @torch.inference_mode()
+    def _decode_rows(self, rows: Sequence[Row]) -> Tensor:
+        return self._family.autoencoder.decode_values(torch.cat([row.latents for row in rows]), tiled=False)
 
     @torch.inference_mode()
     def _evaluate(self, rows: Sequence[Row]) -> Tensor:
@@ -300,27 +294,3 @@ def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uin
 
 def _size_bytes(conditioning: Conditioning) -> int:
     return sum(tensor.nbytes for tensor in conditioning.values())
-
-
-def memory_is_short(device: torch.device) -> bool:
-    """Return whether a GPU has less free memory than denoising may want; False for a CPU."""
-    if device.type != "cuda":
-        return False
-    free, total = torch.cuda.mem_get_info(device)
-    return free < FREE_SHARE_MIN * total
-
-
-def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
-    """Return the dtype by its name; for `auto`, bfloat16 if the device multiplies it in hardware, else float32."""
-    if dtype != "auto":
-        chosen: torch.dtype = getattr(torch, dtype)
-        return chosen
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32
-
-
-def _describe_device(device: torch.device, threads: int) -> str:
-    """Return the device's name, for a CPU with its thread count: the pixels' last bits depend on both."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{cpu_info('model name') or 'CPU'}, {threads} thread{'s' if threads > 1 else ''}"

@@ -14,12 +14,14 @@ from diffusers.configuration_utils import FrozenDict
 from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
+import render.engine.device
 import render.engine.renderer
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
 from render.engine.batch import Batch
 from render.engine.denoise import Row
-from render.engine.renderer import Renderer, choose_dtype
+from render.engine.device import choose_dtype
+from render.engine.renderer import Renderer
 from render.models.families.parts import Autoencoder
 
 MakeRecipe = Callable[..., Recipe]
@@ -144,7 +146,7 @@ def test_the_device_s_threads_are_recorded(renderer: Renderer) -> None:
     ],
 )
 def test_dtype_on_a_cpu(monkeypatch: pytest.MonkeyPatch, dtype: str, flags: str, chosen: torch.dtype) -> None:
-    monkeypatch.setattr(render.engine.renderer, "cpu_has", lambda flag: flag in flags.split())
+    monkeypatch.setattr(render.engine.device, "cpu_has", lambda flag: flag in flags.split())
     assert choose_dtype(torch.device("cpu"), dtype) == chosen
 
 

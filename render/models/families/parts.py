@@ -41,7 +41,7 @@ def load_pipeline(class_name: str, loading: Loading) -> Any:
     for network in pipeline.components.values():
         if isinstance(network, torch.nn.Module):
             network.requires_grad_(False).eval().to(loading.device)
-    for name in ("unet", "vae"):  # convolutions are faster so
+    for name in ("unet", "vae") if loading.device.type == "cpu" else ():  # convolutions are faster so, on a GPU slower
         if name in pipeline.components:
             getattr(pipeline, name).to(memory_format=torch.channels_last)
     return pipeline
@@ -93,13 +93,18 @@ class Autoencoder:
         """Return the image `[height, width, 3]` of latents `[1, C, H, W]`. Raises ValueError if it is not finite."""
         import torch
 
-        scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
-        image = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0][0].float()
+        image = self.decode_values(latents, tiled)[0]
         if not torch.isfinite(image).all():
             raise ValueError("decoded image: required finite values, got NaN or infinity")
         levels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         pixels: NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().cpu().numpy()
         return pixels
+
+    def decode_values(self, latents: Tensor, tiled: bool) -> Tensor:
+        """Return the decoder's output for latents `[B, C, H, W]`: float32 `[B, 3, height, width]`, about −1 … 1."""
+        scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
+        values: Tensor = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0]
+        return values.float()
 
     def encode(self, pixels: NDArray[np.uint8], noise: Tensor, tiled: bool) -> Tensor:
         """Return a sample of the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`.
