@@ -173,11 +173,12 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     said = capsys.readouterr()
     assert said.err == ""
     lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
-    assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers"]
+    assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers", "compile"]
     assert lines["models"] == "main: starter"
     assert lines["walks"] == "1 and 5 stills"
     assert lines["frames"] == "14 in 4 units: main 128x128 (batches of 4)"
     assert lines["workers"] == "1 × 1 thread(s) on cpu"
+    assert lines["compile"] == "no: on a CPU it saves little"
     assert not (tmp_path / "out").exists()
 
 
@@ -197,6 +198,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "network_evaluations": 9 * steps * 2 + 2 * steps * 2 + 5 * 2 + 4 + 2 * 2,
         "expected_bytes": facts["expected_bytes"],
         "batch_rows": {"main 128x128": 4},
+        "compile": {"on": False, "reason": "on a CPU it saves little"},
         "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
         "warnings": [],
     }

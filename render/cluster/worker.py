@@ -47,6 +47,8 @@ class Setup:
     dtype: str  # auto, float32 or bfloat16
     threads: int  # CPU threads of a worker
     media: Path = Path()  # folder of start images
+    compiles: bool = False  # the networks are compiled
+    measure_rows: bool = False  # batch sizes are chosen by measurement, at most those of the units
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,10 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media)
-        self._origins[name] = Origin(model.id, model.revision, renderer.device, renderer.dtype, setup.format)
+        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media, setup.compiles)
+        self._origins[name] = Origin(
+            model.id, model.revision, renderer.device, renderer.dtype, setup.format, setup.compiles
+        )
         return renderer
 
     # The denoising thread.
