@@ -17,11 +17,15 @@ NVIDIA_VERSION = Path("/proc/driver/nvidia/version")
 
 
 def memory_is_short(device: torch.device) -> bool:
-    """Return whether a GPU has less free memory than denoising may want; False for a CPU."""
+    """Return whether a GPU has less free memory than denoising may want; False for a CPU.
+
+    What torch's allocator keeps for later counts as free: after the first batches it keeps most of a card.
+    """
     if device.type != "cuda":
         return False
     free, total = torch.cuda.mem_get_info(device)
-    return free < FREE_SHARE_MIN * total
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + kept < FREE_SHARE_MIN * total
 
 
 def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -30,8 +30,9 @@ from render.engine.denoise import (
     initial_state,
     latents_to_decode,
 )
-from render.engine.device import choose_dtype, describe_device, library_versions, memory_is_short
+from render.engine.device import choose_dtype, describe_device, library_versions
 from render.engine.interpolate import evaluate, slerp
+from render.engine.prompts import PromptCache, PromptKey
 from render.engine.samples import sample_rows
 from render.engine.threads import RowThreads, use_threads
 from render.engine.tuner import CudaInstruments, Tunable, Tuner
@@ -40,7 +41,6 @@ from render.models import Conditioning, Family, Loading, Model, load_family, tex
 
 __all__ = ["Renderer"]
 
-EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
 UNITS_PREPARED = 3  # units whose shared results are known; frames of as many may be in flight
 STATES_MAX = 64  # shared sampler states in the cache
 
@@ -77,7 +77,7 @@ class Renderer:
             eager=compiled.eager if compiled else nullcontext,
         )
         self.tuner = Tuner(tunable, CudaInstruments(self._device) if device == "cuda" else None, compiles)
-        self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
+        self._prompts = PromptCache(self._family.encode, lambda: text_encoders(self._family.pipeline), self._device)
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
@@ -86,22 +86,16 @@ class Renderer:
         self.fingerprint, self.compiles, self.versions = model.fingerprint, compiles, library_versions()
 
     @torch.inference_mode()
-    def prepare(self, recipes: Iterable[Recipe]) -> None:
+    def prepare(self, recipes: Iterable[Recipe], ahead: Iterable[Recipe] = ()) -> None:
         """Get ready for the frames of a unit: encode their prompts and note which results they share.
 
         Shared results are computed once: the ends of tweens, frames of the same recipe, and the steps of one trajectory
-        that is shown at several of its steps. If GPU memory is short, the text encoders move to the CPU afterwards.
+        that is shown at several of its steps. Where GPU memory is short, the text encoders leave it afterwards; the prompts
+        of `ahead`, frames of following units, are encoded before they do.
         """
         recipes = list(recipes)
         self._shared.append(shared_results(recipes))
-        for recipe in recipes:
-            for leaf in leaves(recipe.prompt):
-                self._encode(leaf, negative=False)
-            for leaf in leaves(recipe.negative_prompt) if recipe.guided else ():
-                self._encode(leaf, negative=True)
-        if memory_is_short(self._device):
-            self._move_encoders(torch.device("cpu"))
-            torch.cuda.empty_cache()
+        self._prompts.hold(_prompts_of(recipes), _prompts_of(ahead))
 
     @torch.inference_mode()
     def start(self, recipe: Recipe) -> FrameGenerator:
@@ -190,7 +184,7 @@ class Renderer:
     @torch.inference_mode()
     def _sample_rows(self, width: int, height: int) -> list[Row]:
         shape = self._family.autoencoder.latent_shape(width, height)
-        return sample_rows(shape, self._device, lambda text: self._encode(Prompt(text), False), self._guidance_embeds)
+        return sample_rows(shape, self._device, lambda text: self._prompts.get((text, False)), self._guidance_embeds)
 
     @torch.inference_mode()
     def _decode_rows(self, rows: Sequence[Row]) -> Tensor:
@@ -214,30 +208,13 @@ class Renderer:
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
-        ends = {leaf: self._encode(leaf, negative) for leaf in leaves(blend)}
+        ends = {leaf: self._prompts.get(_prompt_key(leaf, negative)) for leaf in leaves(blend)}
         names = next(iter(ends.values()))
 
         def at(name: str) -> Tensor:
             return evaluate(blend, lambda leaf: ends[leaf][name], linear=name in self._family.linear)
 
         return {name: at(name) for name in names}
-
-    def _encode(self, leaf: Leaf, negative: bool) -> Conditioning:
-        if not isinstance(leaf, Prompt):
-            raise TypeError(f"prompt: required prompts, got {leaf}")
-        held, key = self._embeddings, (leaf.text, negative)
-        if key not in held:
-            self._move_encoders(self._device)
-            held[key] = self._family.encode(leaf.text, negative)
-            while len(held) > 1 and sum(map(_size_bytes, held.values())) > EMBEDDINGS_BYTES:
-                held.popitem(last=False)
-        held.move_to_end(key)
-        return held[key]
-
-    def _move_encoders(self, device: torch.device) -> None:
-        for encoder in text_encoders(self._family.pipeline):
-            if encoder.device.type != device.type:
-                encoder.to(device)
 
     def _image_encoder(self, recipe: Recipe) -> Callable[[Tensor], Tensor] | None:
         """Return a function from standard normal noise to a sample of the start image's latents; None without image."""
@@ -247,6 +224,19 @@ class Renderer:
         pixels = {leaf: _read_image(self._media, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
+
+
+def _prompts_of(recipes: Iterable[Recipe]) -> Iterator[PromptKey]:
+    """Yield the prompts of recipes, and the negative ones of guided recipes."""
+    for recipe in recipes:
+        yield from (_prompt_key(leaf, False) for leaf in leaves(recipe.prompt))
+        yield from (_prompt_key(leaf, True) for leaf in (leaves(recipe.negative_prompt) if recipe.guided else ()))
+
+
+def _prompt_key(leaf: Leaf, negative: bool) -> PromptKey:
+    if not isinstance(leaf, Prompt):
+        raise TypeError(f"prompt: required prompts, got {leaf}")
+    return leaf.text, negative
 
 
 def shared_results(recipes: Iterable[Recipe]) -> dict[str, Recipe | None]:
@@ -290,7 +280,3 @@ def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uin
         raise ValueError(f"image {leaf.path}: required a file of SHA-256 {leaf.sha256}, got {found}")
     image = read_image(io.BytesIO(data))
     return np.array(image if image.size == size else image.resize(size, PIL.Image.Resampling.LANCZOS))
-
-
-def _size_bytes(conditioning: Conditioning) -> int:
-    return sum(tensor.nbytes for tensor in conditioning.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,12 +14,13 @@ from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
 import render.engine.device
-import render.engine.renderer
+import render.engine.prompts
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
 from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.device import choose_dtype
+from render.engine.prompts import PromptCache
 from render.engine.renderer import Renderer
 from render.models.families.parts import Autoencoder
 
@@ -42,7 +42,7 @@ def encoded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return family.encode(prompt, negative)
 
     monkeypatch.setattr(renderer, "_family", Counting())
-    monkeypatch.setattr(renderer, "_embeddings", OrderedDict())
+    monkeypatch.setattr(renderer, "_prompts", PromptCache(Counting().encode, list, torch.device("cpu")))
     return prompts
 
 
@@ -70,10 +70,10 @@ def test_held_embeddings_are_bounded(
     renderer: Renderer, make_recipe: MakeRecipe, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By their bytes; the one not used for longest goes."""
-    monkeypatch.setattr(render.engine.renderer, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
+    monkeypatch.setattr(render.engine.prompts, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
     for text in ("a", "b", "a", "c", "a", "b"):
         next(renderer.start(make_recipe(guidance=1.0, prompt=Prompt(text))))
-    assert len(renderer._embeddings) == 2
+    assert len(renderer._prompts) == 2
     assert encoded == ["a", "b", "c", "b"]
 
 
