@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
     GIF_FPS_MAX,
@@ -47,6 +48,7 @@ class Prepared:
     counts: Counts
     workforce: Workforce
     plan: Plan
+    compile_reason: str  # why the plan compiles the networks, or does not
     warnings: tuple[str, ...]
 
     @property
@@ -77,7 +79,8 @@ def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> 
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
-    plan = replace(plan, threads=workforce.threads)
+    decision = decide_compile(job, models, counts, workforce)
+    plan = replace(plan, threads=workforce.threads, compile=decision.on)
     return Prepared(
         job=job,
         models=models,
@@ -85,7 +88,8 @@ def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> 
         counts=counts,
         workforce=workforce,
         plan=plan,
-        warnings=tuple(_warnings(models, manifest)),
+        compile_reason=decision.reason,
+        warnings=(*filter(None, [decision.warning]), *_warnings(models, manifest)),
     )
 
 

@@ -157,6 +157,8 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
         dtype=job.workers.dtype,
         threads=prepared.plan.threads,
         media=job.media_root,
+        compiles=prepared.plan.compile,
+        measure_rows=prepared.plan.measure_rows,
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):

@@ -128,7 +128,7 @@ class Dispatcher:
         self._pool.extendleft(reversed([Load(unit) for unit in units]))
 
     def blame(self, unit: Unit) -> bool:
-        """Take back a unit that a worker died with. Returns False if its only frame kills workers: it is no unit any more."""
+        """Take back a unit that a worker died with. Returns False if it is one frame that kills workers: it is dropped."""
         self._deaths[unit.id] += 1
         self._suspects.add(unit.id)
         if self._deaths[unit.id] < DEATHS_MAX:

@@ -29,6 +29,7 @@ class UnitInFlight:
     results: list[Rendered | Failure | None] = field(default_factory=list)  # by position; None until finished
     unfinished: int = 0  # frames without a result
     prepared: bool = False  # its prompts are encoded
+    has_sizes: bool = False  # its batch sizes are those that were chosen, not the plan's
 
     def start(self) -> None:
         """Forget all results, if there are any, and start the unit's clock."""
@@ -70,6 +71,11 @@ class Feed:
         """Note that no further units are planned: the frames in hand are the last, and the longest go first."""
         with self._changed:
             self._last = True
+
+    def queued(self, model: str) -> list[Unit]:
+        """Return the units of a model that are not begun."""
+        with self._changed:
+            return [flight.unit for flight in self._queued if flight.unit.model == model]
 
     def is_ending(self, lane: LaneKey) -> bool:
         """Return True when no further unit of a lane is in sight: the job ends, or the next unit is of another lane."""

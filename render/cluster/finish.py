@@ -22,7 +22,7 @@ from torch import Tensor
 from render.cluster.feed import FrameHandle, UnitInFlight
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, TRIES
 from render.core import Recipe
-from render.engine import Renderer, start_pool
+from render.engine import Batch, Renderer, start_pool
 from render.store import Failure, Rendered, rendered
 
 __all__ = ["Finisher"]
@@ -37,25 +37,25 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class _Latents:
-    """Final latents of one frame, and the renderer that made them."""
+    """Final latents of one frame, the renderer that made them, and the batch that they are decoded in."""
 
     handle: FrameHandle
     latents: Tensor
     renderer: Renderer
+    batch: Batch
 
     @property
     def recipe(self) -> Recipe:
         flight, position = self.handle
         return flight.unit.frames[position].recipe
 
-    @property
-    def decode_rows(self) -> int:
-        """Number of images that are decoded together."""
-        return self.renderer.decoder.rows_at(self.recipe.width, self.recipe.height, self.recipe.tiled)
-
     def fits(self, other: _Latents) -> bool:
         """Return True if both may be decoded in one call."""
-        return self.latents.shape == other.latents.shape and self.recipe.tiled == other.recipe.tiled
+        return self.latents.shape == other.latents.shape and (self.recipe.tiled, self.batch, self.renderer) == (
+            other.recipe.tiled,
+            other.batch,
+            other.renderer,
+        )
 
 
 class Finisher:
@@ -81,15 +81,15 @@ class Finisher:
         self._decoder = start_pool(1, "decode", threads)
         self._decoder.submit(self._decode)
 
-    def finish(self, handle: FrameHandle, result: Tensor | Failure, renderer: Renderer) -> None:
-        """Take on a frame. Waits while too many are waiting."""
+    def finish(self, handle: FrameHandle, result: Tensor | Failure, renderer: Renderer, batch: Batch) -> None:
+        """Take on a frame, to be decoded in a batch. Waits while too many are waiting."""
         with self._changed:
             self._unfinished += 1
         if isinstance(result, Failure):
             self._encoders.submit(self._settle, handle, result)
             return
         self._decode_slots.acquire()
-        self._latents.put(_Latents(handle, result, renderer))
+        self._latents.put(_Latents(handle, result, renderer, batch))
 
     def drain(self) -> None:
         """Wait until every frame taken on has its result, so that none comes later."""
@@ -132,7 +132,7 @@ class Finisher:
             return []
         batch = [first]
         with suppress(Empty):
-            while len(batch) < first.decode_rows:
+            while len(batch) < (1 if first.recipe.tiled else first.batch.capacity):
                 following = self._latents.get(timeout=FILL_WAIT_S)
                 if following is None:
                     self._latents.put(None)
@@ -170,7 +170,8 @@ class Finisher:
             return [Failure(traceback.format_exc())] * len(batch)
 
     def _pixels(self, batch: Sequence[_Latents]) -> list[Pixels | Failure]:
-        found = batch[0].renderer.decode([one.latents for one in batch], batch[0].recipe.tiled)
+        first = batch[0]
+        found = first.renderer.decode([one.latents for one in batch], first.recipe.tiled, first.batch)
         return [
             Failure("".join(traceback.format_exception(one))) if isinstance(one, Exception) else one for one in found
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from threading import Thread
 
 import torch
 
+from render.cluster.batch_book import BatchBook
 from render.cluster.feed import Feed, FrameHandle, LaneKey, UnitInFlight
 from render.cluster.finish import Finisher
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
@@ -30,6 +31,7 @@ from render.store import Ledger, Origin, shard_schema, write_shard
 
 __all__ = ["Setup", "Worker"]
 
+STAGE_S = 1800.0  # time that measuring or compiling may take beyond the deadline
 ENCODERS_MAX = 4  # threads that encode images: PNG takes 25 ms at 512x512 pixels, 106 ms at 1024x1024
 
 
@@ -45,6 +47,8 @@ class Setup:
     dtype: str  # auto, float32 or bfloat16
     threads: int  # CPU threads of a worker
     media: Path = Path()  # folder of start images
+    compiles: bool = False  # the networks are compiled
+    measure_rows: bool = False  # batch sizes are chosen by measurement, at most those of the units
 
 
 class Worker:
@@ -57,6 +61,7 @@ class Worker:
         self._renderer, self._model = self._load(model), model
         self._ledger = Ledger(setup.out)
         self._schema = shard_schema(setup.labels)
+        self._book = BatchBook(self._ledger.folder)
         self._meter = Meter()
         self._feed = Feed(self._meter.add_wait)
         self._started_units: list[UnitInFlight] = []  # at least those with unfinished frames
@@ -81,12 +86,14 @@ class Worker:
     def progress(self) -> Progress:
         """Return what was done and what is in hand; without work the seconds since the last progress grow, too."""
         now, lane = time.monotonic(), self._lane
+        renderer: Renderer | None = getattr(self, "_renderer", None)  # None between two models
+        stage = renderer.tuner.stage if renderer else "loading a model"
         received = self._feed.received
         unstarted, left = self._feed.unstarted()
         return Progress(
             frames=self._finished,
             up_s=now - self._ready_s,
-            idle_s=now - self._progress_s,
+            idle_s=max(0.0, now - self._progress_s - (STAGE_S if stage else 0.0)),
             units=received,
             capacity=lane.size.capacity if lane else 0,
             unstarted=unstarted,
@@ -94,6 +101,7 @@ class Worker:
             rows=self._meter.rows,
             padding=self._meter.padding,
             waiting_s=self._meter.waiting_s,
+            stage=stage,
         )
 
     def close(self) -> None:
@@ -104,8 +112,10 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media)
-        self._origins[name] = Origin(model.id, model.revision, renderer.device, renderer.dtype, setup.format)
+        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media, setup.compiles)
+        self._origins[name] = Origin(
+            model.id, model.revision, renderer.device, renderer.dtype, setup.format, setup.compiles
+        )
         return renderer
 
     def _denoise(self) -> None:
@@ -146,17 +156,17 @@ class Worker:
 
     def _run_lane(self, flight: UnitInFlight) -> None:
         """Denoise units of one lane, until the next unit is of another lane or none is left."""
-        key, (_, width, height) = flight.lane, flight.unit.group
+        key, batches = flight.lane, self._book.batches(self._renderer, flight.unit.group, flight.unit.batch_rows)
         self._lane = Lane(
             self._renderer,
-            self._renderer.batch(width, height, flight.unit.batch_rows),
+            batches.network,
             lambda wait: self._next_frame(key, wait),
             self._batch,
             lambda: self._feed.is_ending(key),
         )
         for handle, result in self._lane.run():
             self._progress_s = time.monotonic()
-            self._finisher.finish(handle, result, self._renderer)
+            self._finisher.finish(handle, result, self._renderer, batches.decoder)
 
     @contextmanager
     def _batch(self, rows: int, padding: int) -> Iterator[None]:
@@ -168,8 +178,11 @@ class Worker:
     def _next_frame(self, lane: LaneKey, wait: bool) -> tuple[FrameHandle, Recipe] | None:
         """Return the lane's next frame, beginning units if need be; None if the next is of another lane or missing."""
         self._progress_s = time.monotonic()
-        while self._feed.wants_unit(following := self._feed.peek(wait and self._feed.first() is None), lane):
-            assert following is not None
+        while following := self._feed.peek(wait and self._feed.first() is None):
+            if following.unit.group == lane[0]:
+                self._fix_sizes(following)
+            if not self._feed.wants_unit(following, lane):
+                break
             self._begin(following)
         handle = self._feed.take(lane)
         if handle is None:
@@ -182,13 +195,32 @@ class Worker:
     def _prepare(self, flight: UnitInFlight) -> None:
         flight.prepared = True
         try:
-            self._renderer.prepare(frame.recipe for frame in flight.unit.frames)
+            own, ahead = flight.unit, self._feed.queued(flight.unit.model)
+            self._renderer.prepare(_recipes([own]), _recipes(ahead))
         except FATAL:
             raise
         except Exception:
             return  # one prompt's error: its frames will raise it again, and the lane handles that
 
+    def _fix_sizes(self, flight: UnitInFlight) -> None:
+        """Fix the batch sizes of a unit, as they were chosen for all units of its group; smaller where memory ends."""
+        if flight.has_sizes:
+            return
+        unit, renderer = flight.unit, self._renderer
+        rows = unit.batch_rows
+        while True:
+            try:
+                sizes = self._book.choose(renderer, unit.group, rows, fixed=not self._setup.measure_rows)
+                batches = self._book.batches(renderer, unit.group, sizes.rows)
+                break
+            except OUT_OF_MEMORY:
+                rows = _half(rows, unit)
+            torch.cuda.empty_cache()
+        flight.unit = replace(unit, batch_rows=sizes.rows, decode_rows=sizes.decode_rows, exact=batches.exact)
+        flight.has_sizes = True
+
     def _begin(self, flight: UnitInFlight) -> None:
+        self._fix_sizes(flight)
         self._feed.begin(flight)
         self._started_units = [other for other in self._started_units if other.unfinished] + [flight]
 
@@ -196,17 +228,14 @@ class Worker:
         """Start all unfinished units anew at half the batch size. Raises MemoryError if that was 1."""
         self._finisher.drain()
         restarted = [flight for flight in self._started_units if flight.unfinished]
-        batch_rows = restarted[0].unit.batch_rows // 2
-        if batch_rows < 1:
-            model, width, height = restarted[0].unit.group
-            raise MemoryError(
-                f"out of memory at batch size 1: network input of {width}x{height} pixels, model {model!r}"
-            )
+        unit = restarted[0].unit
+        batch_rows = _half(unit.batch_rows, unit)
         torch.cuda.empty_cache()
+        exact = self._book.batches(self._renderer, unit.group, batch_rows).exact
         self._feed.drop()
         self._started_units.clear()
         for flight in restarted:
-            flight.unit = replace(flight.unit, batch_rows=batch_rows)
+            flight.unit = replace(flight.unit, batch_rows=batch_rows, exact=exact)
             self._begin(flight)
 
     # Called by the finisher's threads.
@@ -227,3 +256,15 @@ class Worker:
             flight.receipt.set_result(receipt)
         except BaseException as error:
             flight.receipt.set_exception(error)
+
+
+def _recipes(units: Iterable[Unit]) -> Iterator[Recipe]:
+    return (frame.recipe for unit in units for frame in unit.frames)
+
+
+def _half(batch_rows: int, unit: Unit) -> int:
+    """Return half a batch size. Raises MemoryError if it was 1."""
+    if batch_rows < 2:
+        model, width, height = unit.group
+        raise MemoryError(f"out of memory at batch size 1: network input of {width}x{height} pixels, model {model!r}")
+    return batch_rows // 2

@@ -7,16 +7,17 @@ recipe's canonical JSON, and with it the key of a stored frame, stays the same f
 
 from __future__ import annotations
 
-from render.core.atomic import PARTIAL, partial, publish, replacing, sync, write_atomically
+from render.core.atomic import PARTIAL, create_exclusively, partial, publish, replacing, sync, write_atomically
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
 from render.core.paths import special_kind
-from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target
+from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
 from render.core.schedulers import scheduler_calls
 from render.core.unit import Frame, Group, Receipt, Unit
+from render.core.user_cache import user_cache
 from render.core.vocabulary import (
     DIFFUSION_SCHEDULERS,
     EASINGS,
@@ -75,9 +76,11 @@ __all__ = [
     "Target",
     "Unit",
     "Walk",
+    "canonical_json",
     "column_names",
     "cpu_has",
     "cpu_info",
+    "create_exclusively",
     "file_name_key",
     "file_sha256",
     "leaves",
@@ -89,5 +92,6 @@ __all__ = [
     "special_kind",
     "still_name",
     "sync",
+    "user_cache",
     "write_atomically",
 ]

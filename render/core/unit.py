@@ -40,6 +40,8 @@ class Unit:
     frames: tuple[Frame, ...]
     batch_rows: int  # batch size, counted in network inputs
     model: str = MAIN  # name of the model in the job
+    decode_rows: int = 1  # batch size of the decoder, in images; a worker sets it
+    exact: bool = True  # a frame's bits do not depend on its place in a batch; a worker sets it
 
     @property
     def group(self) -> Group:

@@ -1,4 +1,4 @@
-"""The batch of a network: its size, and the places in it that may be filled. Pure values; torch is not needed."""
+"""Batches: their sizes, and the places in them that may be filled. Pure values; torch is not needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Batches"]
 
 Item = TypeVar("Item")
 
@@ -56,3 +56,16 @@ class Batch:
     def take(self, outputs: Sequence[Item], count: int) -> list[Item]:
         """Return the outputs of the `count` items that `fill` was given, in their order."""
         return [outputs[place] for place in self.places[:count]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Batches of one model and image size: of the network, in its inputs (rows), and of the decoder, in images."""
+
+    network: Batch
+    decoder: Batch
+
+    @property
+    def exact(self) -> bool:
+        """True if a frame's bits do not depend on its place in either batch."""
+        return self.network.exact and self.decoder.exact

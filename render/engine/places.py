@@ -43,9 +43,12 @@ def equal_places(outputs: Tensor) -> list[int]:
     [0, 1, 0]
     """
     bits = outputs.contiguous().flatten(1).view(torch.uint8)
-    lowest = torch.full((len(bits),), -1, device=bits.device)
-    for place in range(len(bits)):
-        if lowest[place] < 0:
-            same = (bits == bits[place]).all(1) & (lowest < 0)
-            lowest[same] = place
-    return [int(place) for place in lowest]
+    lowest = list(range(len(bits)))
+    left = lowest[:]
+    while left:
+        first, *others = left
+        same = (bits[others] == bits[first]).all(1).tolist()
+        for place in (place for place, equal in zip(others, same, strict=True) if equal):
+            lowest[place] = first
+        left = [place for place, equal in zip(others, same, strict=True) if not equal]
+    return lowest

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import replace
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.core import Blend, Image, Leaf, Prompt, Recipe, cpu_has, cpu_info, leaves
+from render.core import Blend, Image, Leaf, Prompt, Recipe, leaves
 from render.engine.batch import Batch
+from render.engine.compile import CompiledParts
 from render.engine.decode import Decoder
 from render.engine.denoise import (
     FrameGenerator,
@@ -30,21 +29,22 @@ from render.engine.denoise import (
     initial_state,
     latents_to_decode,
 )
+from render.engine.device import choose_dtype, describe_device, library_versions
 from render.engine.interpolate import evaluate, slerp
-from render.engine.places import safe_batch
+from render.engine.prompts import PromptCache, PromptKey
+from render.engine.samples import sample_rows
 from render.engine.sharing import sampled_recipes, shared_results, without_clean
 from render.engine.stacking import ConditioningStacks
 from render.engine.threads import RowThreads, use_threads
+from render.engine.tuner import CudaInstruments, Tunable, Tuner
 from render.media import read_image
 from render.models import Conditioning, Family, Loading, Model, copy_to, load_family, text_encoders
 
-__all__ = ["Renderer", "choose_dtype"]
+__all__ = ["Renderer"]
 
-EMBEDDINGS_BYTES = 2**30  # prompt embeddings in the cache; a prompt takes 0.6 MB (SDXL, float32) to 8 MB (FLUX.1)
 UNITS_PREPARED = 64  # units whose shared results are known; frames of as many may be in flight
 STATES_MAX = 64  # shared sampler states in the cache
-SAMPLES = (("", 981.0), ("a photograph of a red house by the sea", 501.0), ("noise, lines and dots", 21.0))
-FREE_SHARE_MIN = 0.25  # share of a GPU's memory that denoising should find free once everything is loaded
+SINGLE = Batch.full(1)
 
 
 class Renderer:
@@ -53,10 +53,12 @@ class Renderer:
     Not thread-safe, except that `decode` may run in a second thread.
     """
 
-    def __init__(self, model: Model, device: str, dtype: str, threads: int, media: Path = Path()) -> None:
+    def __init__(
+        self, model: Model, device: str, dtype: str, threads: int, media: Path = Path(), compiles: bool = False
+    ) -> None:
         """Load `model`. `device` is cpu or cuda, `dtype` auto, float32 or bfloat16, `threads` torch's CPU threads.
 
-        Recipes name their start images relative to the folder `media`.
+        Recipes name their start images relative to the folder `media`. With `compiles` network and decoder are compiled.
         """
         use_threads(threads)
         torch.backends.cudnn.benchmark = False
@@ -64,39 +66,40 @@ class Renderer:
         self._media = media
         self._device = torch.device(device)
         self._row_threads = RowThreads(threads if device == "cpu" else 1)
-        self._places_differ = device != "cpu"
-        self._batches: dict[tuple[int, int, int], Batch] = {}  # by width, height and batch size
         self._guidance_embeds = model.facts.guidance_embeds
         self._dtype = choose_dtype(self._device, dtype)
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
         self.decoder = Decoder(self._family.autoencoder, self._device)
-        self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
+        compiled = CompiledParts(self._family.pipeline, self._device) if compiles else None
+        tunable = Tunable(
+            samples=self._sample_rows,
+            evaluate=self._evaluate_batch,
+            decode=self._decode_rows,
+            eager=compiled.eager if compiled else nullcontext,
+        )
+        self.tuner = Tuner(tunable, CudaInstruments(self._device) if device == "cuda" else None, compiles)
+        self._prompts = PromptCache(self._family.encode, lambda: text_encoders(self._family.pipeline), self._device)
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
         self._stacks = ConditioningStacks()
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.device = _describe_device(self._device, threads)
+        self.device = describe_device(self._device, threads)
+        self.fingerprint, self.compiles, self.versions = model.fingerprint, compiles, library_versions()
 
     @torch.inference_mode()
-    def prepare(self, recipes: Iterable[Recipe]) -> None:
+    def prepare(self, recipes: Iterable[Recipe], ahead: Iterable[Recipe] = ()) -> None:
         """Get ready for the frames of a unit: encode their prompts and note which results they share.
 
         Shared results are computed once: the ends of tweens, frames of the same recipe, and the steps of one trajectory
-        that is shown at several of its steps. If GPU memory is short, the text encoders move to the CPU afterwards.
+        that is shown at several of its steps. Where GPU memory is short, the text encoders leave it afterwards; the prompts
+        of `ahead`, frames of following units, are encoded before they do.
         """
         recipes = list(recipes)
         self._shared.append(shared_results(recipes))
-        for recipe in recipes:
-            for leaf in leaves(recipe.prompt):
-                self._encode(leaf, negative=False)
-            for leaf in leaves(recipe.negative_prompt) if recipe.guided else ():
-                self._encode(leaf, negative=True)
-        if memory_is_short(self._device):
-            self._move_encoders(torch.device("cpu"))
-            torch.cuda.empty_cache()
+        self._prompts.hold(_prompts_of(recipes), _prompts_of(ahead))
 
     @torch.inference_mode()
     def start(self, recipe: Recipe) -> FrameGenerator:
@@ -171,7 +174,7 @@ class Renderer:
         if recipe.embedded_guidance is not None:
             guidance = torch.tensor(
                 recipe.embedded_guidance, dtype=torch.float32
-            )  # on the CPU, where its value is known
+            )  # on the CPU: its value is known there
             positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
         return positive, negative
 
@@ -182,35 +185,20 @@ class Renderer:
         The rows lie at the batch's safe places, and copies of the last row at all others, so that the network sees one
         batch size.
         """
-        filled = batch.fill(rows)
-        self._stacks.begin(filled)
-        output = self._row_threads.compute(filled, self._evaluate)
-        return batch.take(torch.split(output, 1), len(rows))
+        return batch.take(torch.split(self._evaluate_batch(batch.fill(rows)), 1), len(rows))
+
+    def _evaluate_batch(self, rows: Sequence[Row]) -> Tensor:
+        self._stacks.begin(rows)
+        return self._row_threads.compute(rows, self._evaluate)
 
     @torch.inference_mode()
-    def batch(self, width: int, height: int, rows: int) -> Batch:
-        """Return the batch of `rows` network inputs for images of a size in pixels, its safe places measured once.
-
-        Measuring takes a few calls of the network. On a CPU all places are alike, and nothing is measured.
-        """
-        key = width, height, rows
-        if key not in self._batches:
-            samples = self._sample_rows(width, height) if self._places_differ else []
-            compute = partial(self._row_threads.compute, function=self._evaluate)
-            self._batches[key] = safe_batch(compute, samples, rows) if samples else Batch.full(rows)
-        return self._batches[key]
-
     def _sample_rows(self, width: int, height: int) -> list[Row]:
-        """Return network inputs to measure with, the same ones on every device: early, middle and late in sampling."""
         shape = self._family.autoencoder.latent_shape(width, height)
-        rows = []
-        for seed, (prompt, timestep) in enumerate(SAMPLES):
-            latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self._device)
-            conditioning = self._encode(Prompt(prompt), negative=False)
-            if self._guidance_embeds:
-                conditioning = conditioning | {"guidance": torch.tensor(3.5, device=self._device)}
-            rows.append(Row(latents, torch.tensor(timestep, device=self._device), conditioning))
-        return rows
+        return sample_rows(shape, self._device, lambda text: self._prompts.get((text, False)), self._guidance_embeds)
+
+    @torch.inference_mode()
+    def _decode_rows(self, rows: Sequence[Row]) -> Tensor:
+        return self._family.autoencoder.decode_values(torch.cat([row.latents for row in rows]), tiled=False)
 
     @torch.inference_mode()
     def _evaluate(self, rows: Sequence[Row]) -> Tensor:
@@ -221,36 +209,21 @@ class Renderer:
         )
         return output.float()
 
-    def decode(self, latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+    def decode(
+        self, latents: Sequence[Tensor], tiled: bool, batch: Batch = SINGLE
+    ) -> list[NDArray[np.uint8] | ValueError]:
         """Return the images of final latents of one shape, or what is wrong with each: see `Decoder.decode`."""
-        return self.decoder.decode(latents, tiled)
+        return self.decoder.decode(latents, tiled, batch)
 
     def _condition(self, blend: Blend, negative: bool) -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
-        ends = {leaf: self._encode(leaf, negative) for leaf in leaves(blend)}
+        ends = {leaf: self._prompts.get(_prompt_key(leaf, negative)) for leaf in leaves(blend)}
         names = next(iter(ends.values()))
 
         def at(name: str) -> Tensor:
             return evaluate(blend, lambda leaf: ends[leaf][name], linear=name in self._family.linear)
 
         return {name: at(name) for name in names}
-
-    def _encode(self, leaf: Leaf, negative: bool) -> Conditioning:
-        if not isinstance(leaf, Prompt):
-            raise TypeError(f"prompt: required prompts, got {leaf}")
-        held, key = self._embeddings, (leaf.text, negative)
-        if key not in held:
-            self._move_encoders(self._device)
-            held[key] = self._family.encode(leaf.text, negative)
-            while len(held) > 1 and sum(map(_size_bytes, held.values())) > EMBEDDINGS_BYTES:
-                held.popitem(last=False)
-        held.move_to_end(key)
-        return held[key]
-
-    def _move_encoders(self, device: torch.device) -> None:
-        for encoder in text_encoders(self._family.pipeline):
-            if encoder.device.type != device.type:
-                encoder.to(device)
 
     def _image_encoder(self, recipe: Recipe) -> Callable[[Tensor], Tensor] | None:
         """Return a function from standard normal noise to a sample of the start image's latents; None without image."""
@@ -260,6 +233,19 @@ class Renderer:
         pixels = {leaf: _read_image(self._media, leaf, (recipe.width, recipe.height)) for leaf in leaves(start)}
         encode = self._family.autoencoder.encode
         return lambda noise: evaluate(start, lambda leaf: encode(pixels[leaf], noise, recipe.tiled))
+
+
+def _prompts_of(recipes: Iterable[Recipe]) -> Iterator[PromptKey]:
+    """Yield the prompts of recipes, and the negative ones of guided recipes."""
+    for recipe in recipes:
+        yield from (_prompt_key(leaf, False) for leaf in leaves(recipe.prompt))
+        yield from (_prompt_key(leaf, True) for leaf in (leaves(recipe.negative_prompt) if recipe.guided else ()))
+
+
+def _prompt_key(leaf: Leaf, negative: bool) -> PromptKey:
+    if not isinstance(leaf, Prompt):
+        raise TypeError(f"prompt: required prompts, got {leaf}")
+    return leaf.text, negative
 
 
 def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -274,31 +260,3 @@ def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uin
         raise ValueError(f"image {leaf.path}: required a file of SHA-256 {leaf.sha256}, got {found}")
     image = read_image(io.BytesIO(data))
     return np.array(image if image.size == size else image.resize(size, PIL.Image.Resampling.LANCZOS))
-
-
-def _size_bytes(conditioning: Conditioning) -> int:
-    return sum(tensor.nbytes for tensor in conditioning.values())
-
-
-def memory_is_short(device: torch.device) -> bool:
-    """Return whether a GPU has less free memory than denoising may want; False for a CPU."""
-    if device.type != "cuda":
-        return False
-    free, total = torch.cuda.mem_get_info(device)
-    return free < FREE_SHARE_MIN * total
-
-
-def choose_dtype(device: torch.device, dtype: str) -> torch.dtype:
-    """Return the dtype by its name; for `auto`, bfloat16 if the device multiplies it in hardware, else float32."""
-    if dtype != "auto":
-        chosen: torch.dtype = getattr(torch, dtype)
-        return chosen
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32
-
-
-def _describe_device(device: torch.device, threads: int) -> str:
-    """Return the device's name, for a CPU with its thread count: the pixels' last bits depend on both."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{cpu_info('model name') or 'CPU'}, {threads} thread{'s' if threads > 1 else ''}"

@@ -20,6 +20,7 @@ from render.starter import PIPELINE
 
 __all__ = ["Changes", "Model", "resolve_model"]
 
+NETWORKS = ("unet", "transformer")  # component that denoises; a pipeline has one of them
 LIBRARIES = ("diffusers", "transformers")  # a component of another library would run code from the model folder
 
 
@@ -74,6 +75,12 @@ class Model:
     def weights_bytes(self) -> int:
         """Size of the weights once loaded in float32, in bytes."""
         return sum(4 * _parameters(self.path / name) for name in self.files if name.suffix == ".safetensors")
+
+    @property
+    def network_parameters(self) -> int:
+        """Number of the parameters of the denoising network, 0 where its weights are not on this machine."""
+        own = [name for name in self.files if name.parts[0] in NETWORKS and name.suffix == ".safetensors"]
+        return sum(_parameters(self.path / name) for name in own)
 
     def resolve_here(self) -> Model:
         """Resolve the same model on the machine this runs on. Raises ModelError if its fingerprint is another there."""

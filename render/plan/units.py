@@ -31,6 +31,10 @@ UNIT_FRAMES = 256  # at most: a few minutes of work
 UNITS_WANTED = 64  # at least, so that many workers share a job and little is lost with one
 UNITS_OF_WORKER = 4  # at least, so that those near the end can be spread
 UNIT_FRAMES_MIN = 8  # where a worker's share is as many
+GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
+GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
+GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
+GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
 BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
 
 
@@ -78,9 +82,11 @@ class Plan:
     fingerprint: dict[str, str]  # what the pixels and the store's content depend on
     targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
     units: int
-    batch_rows: dict[Group, int]  # batch size, counted in network inputs
+    batch_rows: dict[Group, int]  # batch size, counted in network inputs; at most, if `measure_rows`
     unit_frames: dict[Group, int]
     threads: int = 1  # torch's CPU threads of a worker
+    compile: bool = False  # the networks are compiled
+    measure_rows: bool = False  # workers choose the batch size by measurement, `batch_rows` at most
 
     def to_dict(self) -> dict[str, object]:
         """Return the plan as JSON has it: the sizes group by group."""
@@ -108,6 +114,8 @@ class Plan:
             batch_rows={group: one["batch_rows"] for group, one in groups.items()},
             unit_frames={group: one["unit_frames"] for group, one in groups.items()},
             threads=fields["threads"],
+            compile=fields["compile"],
+            measure_rows=fields["measure_rows"],
         )
 
 
@@ -172,13 +180,10 @@ def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
     """Fix batch size and unit size for each group of the job."""
-    rows = {
-        group: _power_of_two(min(limits.batch_rows or _rows(group, limits.gpu), asked))
-        for group, (_, asked) in counts.by_group.items()
-    }
+    rows = {group: _batch_rows(group, asked, limits) for group, (_, asked) in counts.by_group.items()}
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits, rows[group]) for group in rows}
     units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
-    return Plan(fingerprint, targets, units, rows, unit_frames)
+    return Plan(fingerprint, targets, units, rows, unit_frames, measure_rows=limits.gpu and limits.batch_rows is None)
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
@@ -198,15 +203,20 @@ def _cut(stretches: list[Stretch], size: int) -> tuple[int, int]:
     return units + (held > 0), again
 
 
-def _rows(group: Group, gpu: bool) -> int:
-    """Return a batch size that keeps the device busy: a CPU gains little past 16 inputs of 128², a GPU past 32 of 512²."""
+def _batch_rows(group: Group, asked: int, limits: Limits) -> int:
+    """Return the batch size for frames that ask for `asked` network inputs at once: at most as many.
+
+    On a GPU it is the job's, otherwise the most that a worker may choose by measurement. A CPU gains little past 16 inputs
+    of 128².
+    """
     _, width, height = group
-    most, area = (64, 32 * 512**2) if gpu else (16, 16 * 128**2)
-    return max(2, min(most, area // (width * height)))
+    if limits.gpu:
+        return min(limits.batch_rows or GPU_ROWS_MAX, asked)
+    return _power_of_two(min(limits.batch_rows or max(2, min(16, 16 * 128**2 // (width * height))), asked))
 
 
 def _power_of_two(count: int) -> int:
-    """Return the largest up to a number: in other batch sizes the last bits depend on the place in the batch (on a CPU)."""
+    """Return the largest up to a number: a CPU's threads share out a batch in equal parts, of whole rows."""
     return 1 << (count.bit_length() - 1)
 
 
@@ -217,6 +227,8 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits, batch_rows: int) 
     """
     _, width, height = group
     frames, asked = counts.by_group[group]
+    if limits.gpu and not limits.batch_rows:
+        batch_rows = min(batch_rows, max(2, GPU_PIXELS_LIKELY // (width * height)))
     fills, share = -(-batch_rows * frames // asked), -(-frames // limits.workers)
     wanted = max(UNITS_WANTED, UNITS_OF_WORKER * limits.workers)
     by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))

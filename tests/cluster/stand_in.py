@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 from threading import Condition
@@ -119,9 +120,9 @@ class StandIn:
             self.lane = Lane(
                 Network(self.clock),
                 Batch.full(flight.unit.batch_rows),
-                lambda wait, lane=lane: self._next_frame(lane, wait),
+                partial(self._next_frame, lane),
                 self._count,
-                lambda lane=lane: self.feed.is_ending(lane),
+                partial(self.feed.is_ending, lane),
             )
             for (owner, _), _latents in self.lane.run():
                 owner.unfinished -= 1

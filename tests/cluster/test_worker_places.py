@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from instruments import FakeInstruments
 from torch import Tensor
 from workers import MakeWorker, make_unit, render_units, rows_of
 
@@ -14,6 +15,7 @@ from render.core.unit import Frame, Unit
 from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
+from render.engine.tuner import Tuner
 from render.reproduce import render_alone
 from render.store.encode import rendered
 from render.store.ledger import Ledger
@@ -40,8 +42,8 @@ def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
         return output
 
     monkeypatch.setattr(renderer, "_evaluate", err)
-    monkeypatch.setattr(renderer, "_places_differ", True)
-    monkeypatch.setattr(renderer, "_batches", {})
+    measuring = Tuner(renderer.tuner._target, FakeInstruments(), compiles=False)
+    monkeypatch.setattr(renderer, "tuner", measuring)
     return calls
 
 
@@ -76,7 +78,7 @@ def test_unsafe_places_hold_copies(
 ) -> None:
     """Places are measured once for a shape, in calls of copies alone; then no call holds more rows than are safe."""
     hashes(make_worker, tmp_path / "out", [make_unit(0, frames[:4], ROWS), make_unit(1, frames[4:8], ROWS)])
-    assert renderer.batch(64, 64, ROWS).places == (0, 2, 3, 5)
+    assert renderer.tuner.batches(64, 64, ROWS, 1).network.places == (0, 2, 3, 5)
     measured, rest = planted[:3], planted[3:]
     assert measured == [(ROWS, 1)] * 3
     assert {rows for rows, _ in rest} == {ROWS}

@@ -62,16 +62,16 @@ def test_nothing_in_the_loop_waits_for_the_gpu(on_gpu: Renderer, make_recipe: Ma
 def test_images_decoded_beside_other_work_are_the_same(on_gpu: Renderer, make_recipe: MakeRecipe) -> None:
     """Decoded while the GPU still computes the latents and has other work queued behind them."""
     recipes = recipes_of(make_recipe)
-    on_gpu.decoder.rows = 4
+    four = on_gpu.tuner.batches(64, 64, 6, 4).decoder
     quiet = render(on_gpu, recipes, rows=6)
     torch.cuda.synchronize()
-    expected = on_gpu.decode(quiet, tiled=False)
+    expected = on_gpu.decode(quiet, False, four)
     for _ in range(5):
         busy: list[Tensor] = render(on_gpu, recipes, rows=6)
         square = torch.ones(8192, 8192, device="cuda", dtype=torch.bfloat16)
         for _ in range(20):
             square = square @ square
-        for one, other in zip(on_gpu.decode(busy, tiled=False), expected, strict=True):
+        for one, other in zip(on_gpu.decode(busy, False, four), expected, strict=True):
             assert isinstance(one, np.ndarray)
             assert np.array_equal(one, np.asarray(other))
         del busy, square

@@ -16,6 +16,7 @@ from torch import Tensor
 from waits import META, no_waits
 
 import render.engine.decode
+from render.engine.batch import Batch
 from render.engine.decode import Decoder
 from render.engine.renderer import Renderer
 from render.models.families.parts import Autoencoder
@@ -39,9 +40,22 @@ class FakeVae:
         return (self._images(latents),)
 
 
-def made(images: Callable[[Tensor], Tensor], rows: int | None = None) -> tuple[Decoder, FakeVae]:
+class Sized(Decoder):
+    """A decoder of batches of one size."""
+
+    def __init__(self, autoencoder: Autoencoder, device: torch.device, rows: int = 1) -> None:
+        super().__init__(autoencoder, device)
+        self._size = Batch.full(rows)
+
+    def decode(
+        self, latents: Sequence[Tensor], tiled: bool, batch: Batch | None = None
+    ) -> list[NDArray[np.uint8] | ValueError]:
+        return super().decode(latents, tiled, batch or self._size)
+
+
+def made(images: Callable[[Tensor], Tensor], rows: int = 1) -> tuple[Decoder, FakeVae]:
     vae: Any = FakeVae(images)
-    return Decoder(Autoencoder(vae), CPU, rows), vae
+    return Sized(Autoencoder(vae), CPU, rows), vae
 
 
 def grey(latents: Tensor) -> Tensor:
@@ -88,7 +102,7 @@ def test_images_decoded_together_are_those_decoded_alone(renderer: Renderer) -> 
     latents = [torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     channels = renderer._family.autoencoder.latent_shape(96, 64)[1]
     latents = [one.repeat(1, channels // 4, 1, 1) for one in latents]
-    four = Decoder(renderer._family.autoencoder, CPU, rows=4)
+    four = Sized(renderer._family.autoencoder, CPU, rows=4)
     for one, same, near in zip(
         latents, renderer.decode(latents, tiled=False), four.decode(latents, False), strict=True
     ):
@@ -148,8 +162,23 @@ def test_decoding_waits_for_nothing_before_its_copy() -> None:
     assert (images.shape, images.dtype, finite.shape) == ((2, 64, 64, 3), torch.uint8, (2,))
 
 
-def test_images_of_a_cpu_are_decoded_one_by_one(renderer: Renderer) -> None:
-    assert [renderer.decoder.rows_at(side, side, tiled=False) for side in (64, 512)] == [1, 1]
+def test_in_tiles_images_are_decoded_one_by_one() -> None:
+    decoder, vae = made(grey, 4)
+    vae.tiled_decode = vae.decode  # type: ignore[attr-defined]
+    assert only(decoder.decode(latents_of(-1, 1), tiled=True)) == [0, 255]
+    assert vae.batches == [1, 1]
+
+
+def test_unsafe_places_of_the_decoder_hold_copies() -> None:
+    def erring(latents: Tensor) -> Tensor:
+        images = grey(latents).clone()
+        images[1] = 0.5
+        return images
+
+    decoder, vae = made(erring)
+    safe = Batch(3, (0, 2))
+    assert only(decoder.decode(latents_of(-1, 0, 1), tiled=False, batch=safe)) == [0, 128, 255]
+    assert vae.batches == [3, 3]
 
 
 def test_on_a_gpu_decoding_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,13 +226,10 @@ def test_on_a_gpu_decoding_has_a_stream_of_its_own(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: asked.append(f"kept for {stream.name}"))
     vae: Any = FakeVae(lambda latents: asked.append("decode") or grey(latents))  # type: ignore[func-returns-value]
     decoder = Decoder(Autoencoder(vae), torch.device("cuda"))
-    assert [decoder.rows_at(side, side, tiled=False) for side in (64, 512, 1024, 4096)] == [8, 8, 2, 1]
-    assert decoder.rows_at(64, 64, tiled=True) == 1
-    decoder.rows = 2
     known, unknown = latents_of(-1, 1)
     assert decoder.queued(known) is known
     asked.append("more work is queued")
-    assert only(decoder.decode([known, unknown], tiled=False)) == [0, 255]
+    assert only(decoder.decode([known, unknown], False, Batch.full(2))) == [0, 255]
     assert asked == [
         "more work is queued",
         "enter own",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +10,15 @@ import torch
 from renders import render as latents_of
 from torch import Tensor
 
-import render.engine.renderer
+import render.engine.device
+import render.engine.prompts
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
 from render.engine.batch import Batch
 from render.engine.denoise import Row
-from render.engine.renderer import Renderer, choose_dtype
+from render.engine.device import choose_dtype
+from render.engine.prompts import PromptCache
+from render.engine.renderer import Renderer
 from render.engine.threads import use_threads
 from render.models.model import Model
 
@@ -38,7 +40,7 @@ def encoded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return family.encode(prompt, negative)
 
     monkeypatch.setattr(renderer, "_family", Counting())
-    monkeypatch.setattr(renderer, "_embeddings", OrderedDict())
+    monkeypatch.setattr(renderer, "_prompts", PromptCache(Counting().encode, list, torch.device("cpu")))
     return prompts
 
 
@@ -66,10 +68,10 @@ def test_held_embeddings_are_bounded(
     renderer: Renderer, make_recipe: MakeRecipe, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By their bytes; the one not used for longest goes."""
-    monkeypatch.setattr(render.engine.renderer, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
+    monkeypatch.setattr(render.engine.prompts, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
     for text in ("a", "b", "a", "c", "a", "b"):
         next(renderer.start(make_recipe(guidance=1.0, prompt=Prompt(text))))
-    assert len(renderer._embeddings) == 2
+    assert len(renderer._prompts) == 2
     assert encoded == ["a", "b", "c", "b"]
 
 
@@ -102,7 +104,7 @@ def test_the_device_s_threads_are_recorded(renderer: Renderer) -> None:
     ],
 )
 def test_dtype_on_a_cpu(monkeypatch: pytest.MonkeyPatch, dtype: str, flags: str, chosen: torch.dtype) -> None:
-    monkeypatch.setattr(render.engine.renderer, "cpu_has", lambda flag: flag in flags.split())
+    monkeypatch.setattr(render.engine.device, "cpu_has", lambda flag: flag in flags.split())
     assert choose_dtype(torch.device("cpu"), dtype) == chosen
 
 
@@ -150,14 +152,14 @@ def test_the_parts_of_a_batch_are_stacked_once(starter: Model, make_recipe: Make
     renderer = Renderer(starter, "cpu", "float32", threads=parts)
     try:
         rows = [row for seed in range(4) for row in next(renderer.start(make_recipe(noise=Seed(seed))))]
-        first = renderer.run(rows, 8)
+        first = renderer.run(rows, Batch.full(8))
         held = dict(renderer._stacks._stacks)
         assert len(held) == parts
-        assert all(map(torch.equal, renderer.run(rows, 8), first))
+        assert all(map(torch.equal, renderer.run(rows, Batch.full(8)), first))
         assert {key: id(stack) for key, (_, stack) in renderer._stacks._stacks.items()} == {
             key: id(stack) for key, (_, stack) in held.items()
         }
-        renderer.run(rows[::-1], 8)
+        renderer.run(rows[::-1], Batch.full(8))
         assert len(renderer._stacks._stacks) == parts
         assert not set(held) & set(renderer._stacks._stacks)
     finally:

@@ -9,6 +9,7 @@ from torch import Tensor
 from waits import META, no_waits
 
 from render.core.blend import Offset, Prompt, mix
+from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.interpolate import evaluate
 from render.engine.renderer import Renderer
@@ -39,7 +40,7 @@ def test_no_batch_waits_for_the_device(
         for row in rows
     ]
     with no_waits():
-        outputs = renderer.run(rows, 4)
+        outputs = renderer.run(rows, Batch.full(4))
     assert [tuple(output.shape) for output in outputs] == [tuple(rows[0].latents.shape)] * 3
     assert all(output.is_meta for output in outputs)
 

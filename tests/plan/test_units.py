@@ -103,7 +103,7 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     assert [model for model, _ in groupby(unit.model for unit in units)] == list(plan.targets)
     assert units == list(plan_units(lambda: iter(walks), plan))
     for group, rows in plan.batch_rows.items():
-        assert 1 <= rows <= (limits.batch_rows or 64)
+        assert 1 <= rows <= (limits.batch_rows or 128)
         # Counted a leg at a time: one whose guidance passes 1 on the way counts as guided in all its frames.
         most = asked[group] + sum(f.recipe.guidance <= 1 for unit in units for f in unit.frames if unit.group == group)
         assert rows <= most
@@ -153,15 +153,16 @@ def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: i
         (CPU, 128, 16),
         (CPU, 256, 4),
         (CPU, 512, 2),  # never under two: a guided frame's step
-        (GPU, 128, 64),
-        (GPU, 512, 32),
-        (GPU, 1024, 8),
-        (GPU, 8192, 2),
+        (GPU, 128, 128),  # at most: workers measure
+        (GPU, 8192, 128),
+        (replace(GPU, batch_rows=48), 512, 48),
     ],
 )
 def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, side: int, rows: int) -> None:
     walk = Walk("w", (make_keyframe(frames=200), make_keyframe()), side, side)
-    assert plan_for([walk], limits).batch_rows == {("main", side, side): rows}
+    plan = plan_for([walk], limits)
+    assert plan.batch_rows == {("main", side, side): rows}
+    assert plan.measure_rows is (limits is GPU)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +173,9 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
         (6400, 64, CPU, 100),  # 64 units
         (6400, 64, replace(CPU, workers=40), 40),  # four of each worker
         (10, 64, replace(CPU, workers=3), 4),  # each worker's share
-        (256, 512, GPU, 32),
-        (40, 1024, GPU, 8),
+        (256, 512, GPU, 48),  # as many as the batch that a worker is likely to choose
+        (40, 1024, GPU, 12),
+        (256, 512, replace(GPU, batch_rows=96), 96),
         (10**6, 64, CPU, UNIT_FRAMES),
         (10**6, 1024, CPU, 75),  # by bytes: 128 MiB of PNG
         (10**6, 8192, CPU, 1),

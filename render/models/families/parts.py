@@ -50,7 +50,7 @@ def load_pipeline(class_name: str, loading: Loading) -> Any:
     for network in pipeline.components.values():
         if isinstance(network, torch.nn.Module):
             network.requires_grad_(False).eval().to(loading.device)
-    for name in ("unet", "vae"):  # convolutions are faster so
+    for name in ("unet", "vae") if loading.device.type == "cpu" else ():  # convolutions are faster so, on a GPU slower
         if name in pipeline.components:
             getattr(pipeline, name).to(memory_format=torch.channels_last)
     return pipeline
@@ -122,10 +122,15 @@ class Autoencoder:
         """
         import torch
 
-        scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
-        images = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0].float()
+        images = self.decode_values(latents, tiled)
         levels = ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return levels.permute(0, 2, 3, 1).contiguous(), torch.isfinite(images).flatten(1).all(1)
+
+    def decode_values(self, latents: Tensor, tiled: bool) -> Tensor:
+        """Return the decoder's output for latents `[B, C, H, W]`: float32 `[B, 3, height, width]`, about −1 … 1."""
+        scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
+        values: Tensor = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0]
+        return values.float()
 
     def encode(self, pixels: NDArray[np.uint8], noise: Tensor, tiled: bool) -> Tensor:
         """Return a sample of the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`.
