@@ -7,7 +7,7 @@ Run it with nothing beside it on the card. SD 1.5 at 512², SDXL, SD 3 medium an
 bfloat16, made on the card and written to --work (50 GB in all). Every measurement is a process of its own, so that all find
 an empty card. They take turns: each is taken once for every model before any is taken again (--rounds). Each result is
 written to WORK/results.json as it comes. A call ends when its budget of seconds is spent, and the next one goes on; what
-fails is noted, and tried again with --again. One H200 takes about 40 minutes for one round, most of it to compile.
+fails is noted, and tried again with --again. One round is estimated at 40 minutes of an H200.
 
 --tiny takes small models on the CPU, and leaves out what compiles.
 """
