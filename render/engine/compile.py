@@ -36,7 +36,9 @@ class CompiledParts:
         for module in self._modules:
             module.compile(**settings)
         self._calls: list[Callable[..., Any] | None] = [module._compiled_call_impl for module in self._modules]
-        pipeline.vae.decode = torch.compile(pipeline.vae.decode, **settings)
+        decode: Callable[..., Any] = torch.compile(pipeline.vae.decode, **settings)
+        # Latents may come in any layout in memory, and each would be compiled for.
+        pipeline.vae.decode = lambda latents, **options: decode(latents.contiguous(), **options)
 
     @contextmanager
     def eager(self) -> Iterator[None]:

@@ -202,8 +202,9 @@ class Renderer:
 
     @torch.inference_mode()
     def _evaluate(self, rows: Sequence[Row]) -> Tensor:
+        latents = torch.cat([row.latents for row in rows]).to(self._dtype)
         output = self._family.evaluate(
-            torch.cat([row.latents for row in rows]).to(self._dtype),
+            latents.contiguous() if self.compiles else latents,  # each layout in memory would be compiled for
             copy_to(torch.stack([row.timestep.to(torch.float32) for row in rows]), self._device),
             self._stacks.stacked(rows),
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import diffusers
 import torch
@@ -185,6 +186,12 @@ def network_compiled(setting: Setting) -> Numbers:
     return network(setting, compiles=True)
 
 
+def network_compiled_with(setting: Setting, options: dict[str, bool]) -> Numbers:
+    """Measure the compiled network with other options of the compiler than ours, each a switch alone."""
+    with patch("render.engine.compile.compile_options", lambda device: options):
+        return network(setting, compiles=True)
+
+
 def layout(setting: Setting) -> Numbers:
     """Measure the eager network with convolutions in channels_last and otherwise, at the batch size chosen."""
     case, renderer = setting.case, setting.renderer()
@@ -296,4 +303,6 @@ STEPS: dict[str, Callable[[Setting], Numbers]] = {  # in the order in which they
     "stock, one at a time": stock_one,
     "stock, compiled, best batch": stock_compiled,
     "layout": layout,
+    "compiled with layout optimization": lambda setting: network_compiled_with(setting, {"deterministic": True}),
+    "compiled by timing": lambda setting: network_compiled_with(setting, {"layout_optimization": False}),
 }
