@@ -37,7 +37,7 @@ def test_the_recipe_says_whether_to_decode_in_tiles(
 ) -> None:
     tiles: list[bool] = []
 
-    def decode(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8]]:
+    def decode(latents: Sequence[Tensor], tiled: bool, batch: Batch) -> list[NDArray[np.uint8]]:
         tiles.extend(tiled for _ in latents)
         return [np.zeros((64, 64, 3), np.uint8) for _ in latents]
 
@@ -154,7 +154,7 @@ def test_blank_images_are_counted(
     almost = pictures[0].copy()
     almost[63, 63, 2] = 1
     queue = iter([*pictures, almost])
-    monkeypatch.setattr(renderer, "decode", lambda latents, tiled: [next(queue) for _ in latents])
+    monkeypatch.setattr(renderer, "decode", lambda latents, tiled, batch: [next(queue) for _ in latents])
     unguided = [replace(frame, recipe=replace(frame.recipe, guidance=1.0, steps=2)) for frame in frames[:3]]
     (receipt,) = render_units(make_worker(), [make_unit(0, unguided)])
     assert receipt.blank == (0, 1)

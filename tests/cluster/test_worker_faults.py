@@ -61,9 +61,9 @@ def test_a_frame_that_does_not_decode_is_quarantined(
 
     tries: list[bool] = []
 
-    def watched(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+    def watched(latents: Sequence[Tensor], tiled: bool, batch: Batch) -> list[NDArray[np.uint8] | ValueError]:
         tries.extend(bool(torch.isfinite(one).all()) for one in latents)
-        return decode(latents, tiled)
+        return decode(latents, tiled, batch)
 
     monkeypatch.setattr(renderer, "run", spoil)
     monkeypatch.setattr(renderer, "decode", watched)
@@ -84,12 +84,12 @@ def test_no_memory_to_decode_is_no_frame_s_fault(
     worker, tries = make_worker(), Counter[int]()
     enough = 2
 
-    def scarce(latents: Sequence[Tensor], tiled: bool) -> list[NDArray[np.uint8] | ValueError]:
+    def scarce(latents: Sequence[Tensor], tiled: bool, batch: Batch) -> list[NDArray[np.uint8] | ValueError]:
         tries[id(latents[0])] += 1
         if tries[id(latents[0])] < enough:
             raise torch.OutOfMemoryError("CUDA out of memory")
         before = len(batches)
-        pixels = decode(latents, tiled)
+        pixels = decode(latents, tiled, batch)
         assert len(batches) == before
         return pixels
 

@@ -26,9 +26,18 @@ ROWS = 6
 UNSAFE = (1, 4)
 
 
+class Ticking(FakeInstruments):
+    """Instruments to whose clock every call takes equally long."""
+
+    def clock_s(self) -> float:
+        self.now_s += 0.001
+        return self.now_s
+
+
 @pytest.fixture
-def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[int, int]]:
     """The renderer's network with UNSAFE places, and its places measured as on a GPU; (rows, other inputs) of its calls."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calls: list[tuple[int, int]] = []
     evaluate = renderer._evaluate
 
@@ -42,7 +51,7 @@ def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
         return output
 
     monkeypatch.setattr(renderer, "_evaluate", err)
-    measuring = Tuner(renderer.tuner._target, FakeInstruments(), compiles=False)
+    measuring = Tuner(renderer.tuner._target, Ticking(), compiles=False)
     monkeypatch.setattr(renderer, "tuner", measuring)
     return calls
 
@@ -79,8 +88,8 @@ def test_unsafe_places_hold_copies(
     """Places are measured once for a shape, in calls of copies alone; then no call holds more rows than are safe."""
     hashes(make_worker, tmp_path / "out", [make_unit(0, frames[:4], ROWS), make_unit(1, frames[4:8], ROWS)])
     assert renderer.tuner.batches(64, 64, ROWS, 1).network.places == (0, 2, 3, 5)
-    measured, rest = planted[:3], planted[3:]
-    assert measured == [(ROWS, 1)] * 3
+    measured, rest = planted[:7], planted[7:]
+    assert measured == [(ROWS, 1)] * 7  # one to warm up, three for time and memory, three for the places
     assert {rows for rows, _ in rest} == {ROWS}
     assert max(others for _, others in rest) == 4
 
