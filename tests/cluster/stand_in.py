@@ -177,6 +177,12 @@ class Outcome:
     padding: int
     units: int  # committed
     frames: int
+    batch_rows: int
+
+    @property
+    def full_s(self) -> float:
+        """Seconds that the rows take on one worker, all batches full."""
+        return self.rows / self.batch_rows * BATCH_S
 
     @property
     def fill(self) -> float:
@@ -216,6 +222,7 @@ def run_stand_ins(walks: list[Walk], workers: int, batch_rows: int, ledger: Ledg
         padding=sum(stand_in.meter.padding for stand_in in crew),
         units=len(receipts),
         frames=sum(receipt.frames for receipt in receipts),
+        batch_rows=batch_rows,
     )
 
 
