@@ -103,14 +103,14 @@ def render_alone(renderer: Renderer, recipe: Recipe, rows: int, decode_rows: int
     from render.engine import pack_rows
 
     frames = iter([(recipe, renderer.start(recipe))])
-    batch = renderer.tuner.batches(recipe.width, recipe.height, rows, decode_rows).network
-    run = partial(renderer.run, batch=batch)
-    ((_, latents),) = pack_rows(lambda _wait: next(frames, None), run, batch.capacity)
+    batches = renderer.tuner.batches(recipe.width, recipe.height, rows, decode_rows)
+    run = partial(renderer.run, batch=batches.network)
+    ((_, latents),) = pack_rows(lambda _wait: next(frames, None), run, batches.network.capacity)
     if isinstance(latents, (OSError, ValueError)):  # a start image that is not there, or another one
         raise StoreError(f"required what frame {recipe.key} was made of, got {latents}") from latents
     if isinstance(latents, Exception):
         raise latents
-    (pixels,) = renderer.decode([latents], recipe.tiled)
+    (pixels,) = renderer.decode([latents], recipe.tiled, batches.decoder)
     if isinstance(pixels, ValueError):
         raise pixels
     return pixels

@@ -15,8 +15,10 @@ class FakeInstruments:
     held: int = 0  # bytes, at all times
     most: int = 0  # bytes held since `begin`
     room: int = 1000
+    tick_s: float = 0.0  # that passes by itself from one look at the clock to the next
 
     def clock_s(self) -> float:
+        self.now_s += self.tick_s
         return self.now_s
 
     def begin(self) -> None:

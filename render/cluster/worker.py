@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import torch
 
@@ -25,11 +27,13 @@ from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
 from render.cluster.meter import Meter
 from render.cluster.progress import Progress
 from render.core import ModelError, Receipt, Recipe, Unit
-from render.engine import Renderer, use_threads
+from render.engine import Batches, Renderer, use_threads
 from render.models import Model
 from render.store import Ledger, Origin, shard_schema, write_shard
 
 __all__ = ["Setup", "Worker"]
+
+Found = TypeVar("Found")
 
 STAGE_S = 1800.0  # time that measuring or compiling may take beyond the deadline
 ENCODERS_MAX = 4  # threads that encode images: PNG takes 25 ms at 512x512 pixels, 106 ms at 1024x1024
@@ -206,18 +210,16 @@ class Worker:
         """Fix the batch sizes of a unit, as they were chosen for all units of its group; smaller where memory ends."""
         if flight.has_sizes:
             return
-        unit, renderer = flight.unit, self._renderer
-        rows = unit.batch_rows
-        while True:
-            try:
-                sizes = self._book.choose(renderer, unit.group, rows, fixed=not self._setup.measure_rows)
-                batches = self._book.batches(renderer, unit.group, sizes.rows)
-                break
-            except OUT_OF_MEMORY:
-                rows = _half(rows, unit)
-            torch.cuda.empty_cache()
-        flight.unit = replace(unit, batch_rows=sizes.rows, decode_rows=sizes.decode_rows, exact=batches.exact)
+        unit, fixed = flight.unit, not self._setup.measure_rows
+        choose = partial(self._book.choose, self._renderer, unit.group, fixed=fixed)
+        sizes = _where_memory_lasts(choose, unit.batch_rows, unit)
+        batches = self._batches(sizes.rows, unit)  # on a card with less memory than that of the worker that chose
+        flight.unit = replace(unit, batch_rows=batches.network.rows, decode_rows=sizes.decode_rows, exact=batches.exact)
         flight.has_sizes = True
+
+    def _batches(self, rows: int, unit: Unit) -> Batches:
+        """Return batches for the frames of a unit with `rows` network inputs, or as many as memory lasts for."""
+        return _where_memory_lasts(partial(self._book.batches, self._renderer, unit.group), rows, unit)
 
     def _begin(self, flight: UnitInFlight) -> None:
         self._fix_sizes(flight)
@@ -229,13 +231,12 @@ class Worker:
         self._finisher.drain()
         restarted = [flight for flight in self._started_units if flight.unfinished]
         unit = restarted[0].unit
-        batch_rows = _half(unit.batch_rows, unit)
         torch.cuda.empty_cache()
-        exact = self._book.batches(self._renderer, unit.group, batch_rows).exact
+        batches = self._batches(_half(unit.batch_rows, unit), unit)
         self._feed.drop()
         self._started_units.clear()
         for flight in restarted:
-            flight.unit = replace(flight.unit, batch_rows=batch_rows, exact=exact)
+            flight.unit = replace(flight.unit, batch_rows=batches.network.rows, exact=batches.exact)
             self._begin(flight)
 
     # Called by the finisher's threads.
@@ -260,6 +261,15 @@ class Worker:
 
 def _recipes(units: Iterable[Unit]) -> Iterator[Recipe]:
     return (frame.recipe for unit in units for frame in unit.frames)
+
+
+def _where_memory_lasts(call: Callable[[int], Found], rows: int, unit: Unit) -> Found:
+    """Return `call(rows)`, or that of half as many as often as it runs out of memory. Raises MemoryError at 1."""
+    while True:
+        with suppress(*OUT_OF_MEMORY):
+            return call(rows)
+        rows = _half(rows, unit)
+        torch.cuda.empty_cache()
 
 
 def _half(batch_rows: int, unit: Unit) -> int:

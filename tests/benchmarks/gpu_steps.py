@@ -164,7 +164,7 @@ def network(setting: Setting, compiles: bool = False) -> Numbers:
     call_s = seconds_of(lambda: renderer.run(rows, batches.network))
     decode_s = seconds_of(lambda: renderer._decode_rows(samples[:1] * sizes.decode_rows)) / batches.decoder.capacity
     with renderer.tuner._target.eager(), FlopCounterMode(display=False) as flops:
-        renderer._evaluate(samples[:1])
+        renderer._evaluate_batch(samples[:1])
     return {
         "rows": sizes.rows,
         "safe": batches.network.capacity,
@@ -202,7 +202,7 @@ def layout(setting: Setting) -> Numbers:
         for part in ("unet", "vae"):
             if part in renderer._family.pipeline.components:
                 getattr(renderer._family.pipeline, part).to(memory_format=memory_format)
-        found[f"{name}_ms"] = 1e3 * seconds_of(lambda: renderer._evaluate(samples[:1] * sizes.rows))
+        found[f"{name}_ms"] = 1e3 * seconds_of(lambda: renderer._evaluate_batch(samples[:1] * sizes.rows))
         found[f"{name}_decode_ms"] = 1e3 * seconds_of(lambda: renderer._decode_rows(samples[:1]))
     return {"rows": sizes.rows, **found}
 

@@ -84,9 +84,9 @@ def test_a_suspect_goes_out_alone(ledger: Ledger) -> None:
     assert hand is not None
     hand.give(load)
     other = hands[1 - hands.index(hand)]
-    assert give_all(dispatcher, hands) == ["00001", "00002"]
+    give_all(dispatcher, hands)
     assert set(hand.units) == {"00000"}
-    assert set(other.units) == {"00001", "00002"}
+    assert sum(len(unit.frames) for unit in other.units.values()) == 6  # all others, in parts
 
 
 def test_a_frame_that_kills_is_found(ledger: Ledger) -> None:
@@ -102,14 +102,14 @@ def test_a_frame_that_kills_is_found(ledger: Ledger) -> None:
 def test_the_last_units_are_shared_out(ledger: Ledger) -> None:
     """Two workers, one with work in hand: the other gets as much more, and large units are split."""
     busy, idle = Hand("main"), Hand("main")
-    busy.give(Load(units(16)[0]))
-    busy.take_report(Progress(units=1, capacity=4, unstarted=0, left=160))
-    last = [Unit(f"0000{n}", 9, unit.frames, 4) for n, unit in enumerate(units(16, 16), 1)]
+    busy.give(Load(units(8)[0]))
+    busy.take_report(Progress(units=1, capacity=4, unstarted=0, left=30))
+    last = [Unit(f"0000{n}", 9, unit.frames, 4) for n, unit in enumerate(units(4, 3), 1)]
     dispatcher = Dispatcher(iter(last), ledger, 2)
     give_all(dispatcher, [busy, idle])
     assert dispatcher.is_empty
-    assert abs(busy.left - idle.left) <= 40  # of 480: a frame takes 10
-    assert sum(len(unit.frames) for hand in (busy, idle) for unit in hand.units.values()) == 48
+    assert (busy.left, idle.left) == (50, 50)  # a frame takes 10
+    assert sum(len(unit.frames) for hand in (busy, idle) for unit in hand.units.values()) == 8 + 4 + 3
 
 
 def test_one_worker_s_units_stay_whole(ledger: Ledger) -> None:

@@ -11,8 +11,9 @@ from instruments import FakeInstruments
 from torch import Tensor
 from workers import MakeWorker, make_unit, render_units, rows_of
 
-from render.core.unit import Frame, Unit
-from render.engine.batch import Batch
+from render.cluster.batch_book import BatchBook
+from render.core.unit import Frame, Group, Unit
+from render.engine.batch import Batch, Batches
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.engine.tuner import Tuner
@@ -22,22 +23,14 @@ from render.store.ledger import Ledger
 
 pytest_plugins = ["workers"]
 pytestmark = pytest.mark.slow
-ROWS = 6
+ROWS = 12
+DECODE_ROWS = 2  # that are chosen beside 12 rows, where more images take no more time
 UNSAFE = (1, 4)
 
 
-class Ticking(FakeInstruments):
-    """Instruments to whose clock every call takes equally long."""
-
-    def clock_s(self) -> float:
-        self.now_s += 0.001
-        return self.now_s
-
-
 @pytest.fixture
-def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[int, int]]:
+def planted(renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The renderer's network with UNSAFE places, and its places measured as on a GPU; (rows, other inputs) of its calls."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calls: list[tuple[int, int]] = []
     evaluate = renderer._evaluate
 
@@ -51,7 +44,8 @@ def planted(renderer: Renderer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         return output
 
     monkeypatch.setattr(renderer, "_evaluate", err)
-    measuring = Tuner(renderer.tuner._target, Ticking(), compiles=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    measuring = Tuner(renderer.tuner._target, FakeInstruments(tick_s=1.0), compiles=False)
     monkeypatch.setattr(renderer, "tuner", measuring)
     return calls
 
@@ -61,7 +55,9 @@ def hashes(make_worker: MakeWorker, out: Path, units: Sequence[Unit]) -> dict[tu
     ledger.create()
     receipts = render_units(make_worker(out=out), units)
     assert {receipt.batch_rows for receipt in receipts} == {ROWS}
-    return {(row["walk"], row["frame"]): row["sha256"] for receipt in receipts for row in rows_of(ledger, receipt)}
+    rows = [row for receipt in receipts for row in rows_of(ledger, receipt)]
+    assert {(row["decode_rows"], row["exact"]) for row in rows} == {(DECODE_ROWS, True)}
+    return {(row["walk"], row["frame"]): row["sha256"] for row in rows}
 
 
 def test_bits_hold_in_any_company(
@@ -78,7 +74,7 @@ def test_bits_hold_in_any_company(
     apart = [make_unit(number, [frame], ROWS) for number, frame in enumerate(reversed(same))]
     assert hashes(make_worker, tmp_path / "apart", apart) == whole
     for frame in same:
-        alone = rendered(render_alone(renderer, frame.recipe, ROWS), "png")
+        alone = rendered(render_alone(renderer, frame.recipe, ROWS, DECODE_ROWS), "png")
         assert alone.sha256 == whole[frame.walk, frame.index]
 
 
@@ -86,12 +82,33 @@ def test_unsafe_places_hold_copies(
     renderer: Renderer, make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], planted: list[tuple[int, int]]
 ) -> None:
     """Places are measured once for a shape, in calls of copies alone; then no call holds more rows than are safe."""
-    hashes(make_worker, tmp_path / "out", [make_unit(0, frames[:4], ROWS), make_unit(1, frames[4:8], ROWS)])
-    assert renderer.tuner.batches(64, 64, ROWS, 1).network.places == (0, 2, 3, 5)
+    hashes(make_worker, tmp_path / "out", [make_unit(0, frames[:8], ROWS)])
+    assert renderer.tuner.batches(64, 64, ROWS, DECODE_ROWS).network.places == (0, 2, 3, 5, 6, 7, 8, 9, 10, 11)
     measured, rest = planted[:7], planted[7:]
-    assert measured == [(ROWS, 1)] * 7  # one to warm up, three for time and memory, three for the places
+    assert measured == [(ROWS, 1)] * 7  # time and memory in four calls, the places in three
     assert {rows for rows, _ in rest} == {ROWS}
-    assert max(others for _, others in rest) == 4
+    assert max(others for _, others in rest) == 10
+
+
+def test_less_memory_than_the_worker_that_chose_had(
+    make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sizes are recorded, and this card has no room to measure their places: half of them, and half again."""
+    asked: list[int] = []
+    batches = BatchBook.batches
+
+    def short(book: BatchBook, renderer: Renderer, group: Group, rows: int) -> Batches:
+        asked.append(rows)
+        if rows > 2:
+            raise torch.OutOfMemoryError
+        return batches(book, renderer, group, rows)
+
+    monkeypatch.setattr(BatchBook, "batches", short)
+    ledger = Ledger(tmp_path / "out")
+    ledger.create()
+    (receipt,) = render_units(make_worker(out=ledger.folder.out), [make_unit(0, frames[:4], 8)])
+    assert (receipt.frames, receipt.batch_rows) == (4, 2)
+    assert asked[:3] == [8, 4, 2]
 
 
 def test_the_planted_places_would_show(renderer: Renderer, frames: list[Frame], planted: list[tuple[int, int]]) -> None:
