@@ -125,6 +125,8 @@ def _ending(summary: Summary) -> str:
         f"dataset    {_short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
         f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
     ]
+    if summary.seconds:
+        lines.append(f"batches    {summary.fill:.1%} full, {summary.waiting_s:,.0f} s without a frame to render")
     if summary.blank:
         lines.append(f"blank      {summary.blank} images are of a single colour")
     if summary.quarantined:

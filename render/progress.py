@@ -62,6 +62,10 @@ class _Lines:
     def batches(self, rows: int, padding: int) -> None:
         self._fill.add(rows, padding)
 
+    def stage(self, text: str) -> None:
+        if text:
+            print(text, file=sys.stderr, flush=True)
+
     def lost(self, reason: str) -> None:
         print(LOST.format(reason), file=sys.stderr, flush=True)
 
@@ -105,6 +109,9 @@ class _Bars:
 
     def batches(self, rows: int, padding: int) -> None:
         self._fill.add(rows, padding)
+
+    def stage(self, text: str) -> None:
+        self._bars.update(self._frames, description=text or "frames")
 
     def lost(self, reason: str) -> None:
         self._bars.console.print(LOST.format(reason), markup=False)

@@ -31,7 +31,7 @@ from render.starter import PIPELINE
 
 if TYPE_CHECKING:
     from render.cluster import Setup
-    from render.cluster.driver import Listener
+    from render.cluster.progress import Listener
     from render.job import Workforce
 
 MANIFEST = """\

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
@@ -27,31 +27,18 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from render.cluster.dispatch import DEATHS_MAX, Dispatcher, Hand
 from render.cluster.local_ray import start_local_ray
-from render.cluster.progress import Progress
+from render.cluster.progress import Listener, Progress
 from render.cluster.signals import sigterm_kept
 from render.cluster.worker import Setup, Worker
 from render.core import ModelError, Receipt, RunError, StoreError, Unit
 from render.job import Workforce
 from render.store import Failure, Ledger, write_quarantine
 
-__all__ = ["Cluster", "Listener"]
+__all__ = ["Cluster"]
 
 FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
 REPORT_S = 0.5  # a worker reports as often, and at once when it wants more frames
 LOOK_S = 0.02  # time between two looks at whether it wants more
-
-
-class Listener(Protocol):
-    """Receiver of the workers' progress and losses."""
-
-    def frames(self, count: int) -> None:
-        """Note that `count` more frames are finished."""
-
-    def batches(self, rows: int, padding: int) -> None:
-        """Note batches of `rows` network inputs and `padding` places without one."""
-
-    def lost(self, reason: str) -> None:
-        """Note that a worker died or made no progress; its units will be rendered again."""
 
 
 class _Actor:
@@ -106,6 +93,7 @@ class Cluster:
         self._failed_starts = 0  # in a row
         self._is_full = False  # some workers found no free CPUs or GPUs
         self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
+        self._stage = ""  # of some worker
         self._ray_folder: str | None = None
         self._owns_ray = False
 
@@ -287,6 +275,10 @@ class Cluster:
             listener.frames(report.frames - before.frames)
             listener.batches(report.rows - before.rows, report.padding - before.padding)
             worker.hand.take_report(report)
+        stage = next((worker.hand.report.stage for worker in self._workers if worker.hand.report.stage), "")
+        if stage != self._stage:
+            self._stage = stage
+            listener.stage(stage)
 
 
 def _last_line(error: object) -> str:

@@ -1,10 +1,11 @@
-"""The report of a worker to the driver. Standard library only."""
+"""The report of a worker to the driver, and who is told of it. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["AHEAD_BATCHES", "Progress"]
+__all__ = ["AHEAD_BATCHES", "Listener", "Progress"]
 
 AHEAD_BATCHES = 2  # batches that the frames fill which a worker holds and has not started
 
@@ -29,3 +30,19 @@ class Progress:
     def wants_more(self) -> bool:
         """True while the frames that are not started fill too few batches."""
         return self.unstarted < max(1, AHEAD_BATCHES * self.capacity)
+
+
+class Listener(Protocol):
+    """Receiver of the workers' progress and losses."""
+
+    def frames(self, count: int) -> None:
+        """Note that `count` more frames are finished."""
+
+    def batches(self, rows: int, padding: int) -> None:
+        """Note batches of `rows` network inputs and `padding` places without one."""
+
+    def stage(self, text: str) -> None:
+        """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
+
+    def lost(self, reason: str) -> None:
+        """Note that a worker died or made no progress; its units will be rendered again."""
