@@ -220,7 +220,7 @@ def _sheets(options: Any) -> int:
 def _add_expand(commands: Any) -> None:
     expand = _command(commands, "expand", _expand, "expand prompt templates such as {red|blue} car to a manifest")
     expand.add_argument(
-        "templates", metavar="TEMPLATES", type=Path, help=".csv or .parquet with a column template, or .txt"
+        "templates", metavar="TEMPLATES", type=Path, help="a table with a column template, .txt, or keyframes in .json"
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
@@ -228,12 +228,13 @@ def _add_expand(commands: Any) -> None:
     expand.add_argument("--seed", type=int, default=0, help="of the random prompts (default: 0)")
     expand.add_argument("--limit", type=int, default=10_000, help="combinatorial prompts a template (default: 10000)")
     expand.add_argument("--wildcards", type=Path, help="folder of wildcard files: __name__ is name.txt")
+    expand.add_argument("--styles", type=Path, help="style file (name, prompt, negative_prompt) for every template")
 
 
 def _expand(options: Any) -> int:
     from render.templates import Expansion, expand_templates
 
-    how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards)
+    how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
     count = expand_templates(options.templates, options.output, how)
     print(f"{count:,} prompts in {_short(options.output)}")
     return DONE

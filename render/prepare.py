@@ -13,11 +13,20 @@ from render.core import (
     GIF_FPS_MAX,
     MAIN,
     PIXELS_VERSION,
+    JobError,
     ModelError,
     Target,
 )
 from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
-from render.manifest import Defaults, Manifest, ModelRules, SizeRule, read_manifest
+from render.manifest import (
+    Defaults,
+    Manifest,
+    ModelRules,
+    SizeRule,
+    check_weights,
+    literal_signs,
+    read_manifest,
+)
 from render.models import Changes, Model, SamplingDefaults, resolve_model
 from render.plan import (
     BYTES_PER_PIXEL,
@@ -66,11 +75,17 @@ def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> 
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
     manifest = read_manifest(job.manifest, _defaults(job), rules, job.sweep)
+    _check_syntax(job, known, manifest)
     models = resolve_models(job, manifest.models, weights)
     for model in models.values() if check_files else ():
         model.check_files()
     targets = {
-        name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
+        name: Target(
+            model.fingerprint if weights else "",
+            model.facts.guidance_embeds,
+            job.all_models[name].tile_above,
+            job.sampling.prompt_syntax,
+        )
         for name, model in models.items()
     }
     counts = count_walks(manifest.walks(), targets)
@@ -89,8 +104,20 @@ def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> 
         workforce=workforce,
         plan=plan,
         compile_reason=decision.reason,
-        warnings=(*filter(None, [decision.warning]), *_warnings(models, manifest)),
+        warnings=(*filter(None, [decision.warning]), *_warnings(job, models, manifest)),
     )
+
+
+def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:
+    """Raise JobError for weights with a model that has none, or ManifestError for weights that are too large."""
+    if job.sampling.prompt_syntax != "weighted":
+        return
+    for name in manifest.models:
+        if not models[name].facts.weighted:
+            which = "the model" if name == MAIN else f"model {name!r}"
+            required = f"plain with {which} (weighted is for Stable Diffusion 1.x and 2.x and SDXL)"
+            raise JobError(f"key 'sampling.prompt_syntax': required {required}, got weighted")
+    check_weights(manifest, str(job.manifest))
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:
@@ -159,15 +186,17 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
     }
 
 
-def _warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
+def _warnings(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
     """Yield warnings, at most WARNINGS_MAX lines."""
-    found = _all_warnings(models, manifest)
+    found = _all_warnings(job, models, manifest)
     yield from islice(found, WARNINGS_MAX)
     if more := sum(1 for _ in found):
         yield f"… and {more} more warnings"
 
 
-def _all_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
+def _all_warnings(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
+    weighted = job.sampling.prompt_syntax == "weighted"
+    yield from literal_signs(manifest, job.sampling.prompt_syntax)
     walks = manifest.walks()
     while chunk := list(islice(walks, CHUNK)):
         texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
@@ -183,7 +212,7 @@ def _all_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]
             if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):
                 where = manifest.where(walk.start.row)
                 yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
-        for name, own in texts.items():
+        for name, own in texts.items() if not weighted else ():  # weighted prompts are read in several windows
             for text, lost in models[name].lost_words(own):
                 where = manifest.where(own[text])
                 yield f"{where}: prompt over the model's token limit; it will not see: {lost!r}"

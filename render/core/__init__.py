@@ -31,6 +31,7 @@ from render.core.vocabulary import (
     STEPS_MAX,
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
+from render.core.weights import SYNTAXES, WeightedText, parse_weights
 
 __all__ = [
     "COLUMNS",
@@ -49,6 +50,7 @@ __all__ = [
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
+    "SYNTAXES",
     "Blend",
     "CellType",
     "Choice",
@@ -76,6 +78,7 @@ __all__ = [
     "Target",
     "Unit",
     "Walk",
+    "WeightedText",
     "canonical_json",
     "column_names",
     "cpu_has",
@@ -85,6 +88,7 @@ __all__ = [
     "file_sha256",
     "leaves",
     "mix",
+    "parse_weights",
     "partial",
     "publish",
     "replacing",

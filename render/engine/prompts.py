@@ -22,14 +22,14 @@ EMBEDDINGS_BYTES = 2**30  # held on the device; a prompt takes 0.3 MB (SDXL, bfl
 SPILLED_BYTES = 4 * 2**30  # held in the CPU's memory, of prompts that have no room on a GPU
 FATAL = (torch.OutOfMemoryError, MemoryError, torch.AcceleratorError)
 
-PromptKey: TypeAlias = tuple[str, bool]  # text, and "is a negative prompt", which some pipelines encode in another way
+PromptKey: TypeAlias = tuple[str, bool, str]  # text, "is a negative prompt" (some encode it otherwise), syntax
 
 
 class PromptCache:
     """Embeddings of the prompts used last."""
 
     def __init__(
-        self, encode: Callable[[str, bool], Conditioning], encoders: Callable[[], list[Any]], device: torch.device
+        self, encode: Callable[[str, bool, str], Conditioning], encoders: Callable[[], list[Any]], device: torch.device
     ) -> None:
         """`encode` makes the embeddings of a prompt with the `encoders`, which have to be on `device` for that."""
         self._encode, self._encoders, self._device = encode, encoders, device

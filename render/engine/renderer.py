@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ from render.engine.sharing import sampled_recipes, shared_results, without_clean
 from render.engine.stacking import ConditioningStacks
 from render.engine.threads import RowThreads, use_threads
 from render.engine.tuner import CudaInstruments, Tunable, Tuner
+from render.engine.windows import equal_lengths, run_by_shape
 from render.media import read_image
-from render.models import Conditioning, Family, Loading, Model, copy_to, load_family, text_encoders
+from render.models import Conditioning, Family, Loading, Model, copy_to, encode_prompt, load_family, text_encoders
 
 __all__ = ["Renderer"]
 
@@ -80,7 +82,9 @@ class Renderer:
             eager=compiled.eager if compiled else nullcontext,
         )
         self.tuner = Tuner(tunable, CudaInstruments(self._device) if device == "cuda" else None, compiles)
-        self._prompts = PromptCache(self._family.encode, lambda: text_encoders(self._family.pipeline), self._device)
+        self._prompts = PromptCache(
+            partial(encode_prompt, self._family), lambda: text_encoders(self._family.pipeline), self._device
+        )
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
         self._stacks = ConditioningStacks()
@@ -169,8 +173,9 @@ class Renderer:
 
     def _guidance_pair(self, recipe: Recipe) -> tuple[Conditioning, Conditioning]:
         """Return the conditioning of the prompt and that of the negative prompt ({} without guidance)."""
-        positive = self._condition(recipe.prompt, negative=False)
-        negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
+        positive = self._condition(recipe.prompt, False, recipe.prompt_syntax)
+        negative = self._condition(recipe.negative_prompt, True, recipe.prompt_syntax) if recipe.guided else {}
+        positive, negative = equal_lengths([positive, negative])
         if recipe.embedded_guidance is not None:
             guidance = torch.tensor(
                 recipe.embedded_guidance, dtype=torch.float32
@@ -183,8 +188,11 @@ class Renderer:
         """Return the network's float32 output `[1, C, H, W]` for each of 1 … `batch.capacity` rows.
 
         The rows lie at the batch's safe places, and copies of the last row at all others, so that the network sees one
-        batch size.
+        batch size. Rows of another number of tokens are a batch of their own.
         """
+        return run_by_shape(rows, lambda own: self._run(own, batch))
+
+    def _run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         return batch.take(torch.split(self._evaluate_batch(batch.fill(rows)), 1), len(rows))
 
     def _evaluate_batch(self, rows: Sequence[Row]) -> Tensor:
@@ -194,7 +202,9 @@ class Renderer:
     @torch.inference_mode()
     def _sample_rows(self, width: int, height: int) -> list[Row]:
         shape = self._family.autoencoder.latent_shape(width, height)
-        return sample_rows(shape, self._device, lambda text: self._prompts.get((text, False)), self._guidance_embeds)
+        return sample_rows(
+            shape, self._device, lambda text: self._prompts.get((text, False, "plain")), self._guidance_embeds
+        )
 
     @torch.inference_mode()
     def _decode_rows(self, rows: Sequence[Row]) -> Tensor:
@@ -216,9 +226,10 @@ class Renderer:
         """Return the images of final latents of one shape, or what is wrong with each: see `Decoder.decode`."""
         return self.decoder.decode(latents, tiled, batch)
 
-    def _condition(self, blend: Blend, negative: bool) -> Conditioning:
+    def _condition(self, blend: Blend, negative: bool, syntax: str) -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
-        ends = {leaf: self._prompts.get(_prompt_key(leaf, negative)) for leaf in leaves(blend)}
+        ends = {leaf: self._prompts.get(_prompt_key(leaf, negative, syntax)) for leaf in leaves(blend)}
+        ends = dict(zip(ends, equal_lengths([*ends.values()]), strict=True))
         names = next(iter(ends.values()))
 
         def at(name: str) -> Tensor:
@@ -239,14 +250,15 @@ class Renderer:
 def _prompts_of(recipes: Iterable[Recipe]) -> Iterator[PromptKey]:
     """Yield the prompts of recipes, and the negative ones of guided recipes."""
     for recipe in recipes:
-        yield from (_prompt_key(leaf, False) for leaf in leaves(recipe.prompt))
-        yield from (_prompt_key(leaf, True) for leaf in (leaves(recipe.negative_prompt) if recipe.guided else ()))
+        syntax, negatives = recipe.prompt_syntax, leaves(recipe.negative_prompt) if recipe.guided else ()
+        yield from (_prompt_key(leaf, False, syntax) for leaf in leaves(recipe.prompt))
+        yield from (_prompt_key(leaf, True, syntax) for leaf in negatives)
 
 
-def _prompt_key(leaf: Leaf, negative: bool) -> PromptKey:
+def _prompt_key(leaf: Leaf, negative: bool, syntax: str) -> PromptKey:
     if not isinstance(leaf, Prompt):
         raise TypeError(f"prompt: required prompts, got {leaf}")
-    return leaf.text, negative
+    return leaf.text, negative, syntax
 
 
 def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from render.manifest.problems import Problems, show
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
 from render.manifest.stored import Manifest, read_stored
+from render.manifest.syntax import check_weights, literal_signs
 from render.manifest.table import RawTable, is_text, read_table
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "Problems",
     "RawTable",
     "SizeRule",
+    "check_weights",
     "is_text",
+    "literal_signs",
     "read_manifest",
     "read_stored",
     "read_table",

@@ -42,7 +42,7 @@ class Setting:
         self.encoder = Encoder(self.events)
         self.cache = PromptCache(self.encode, lambda: [self.encoder], torch.device("meta"))
 
-    def encode(self, text: str, negative: bool) -> dict[str, Tensor]:
+    def encode(self, text: str, negative: bool, syntax: str) -> dict[str, Tensor]:
         assert self.encoder.device.type == "meta", "encoded while the encoder was away"
         if text == "bad":
             raise ValueError("bad prompt")
@@ -64,14 +64,14 @@ def setting(monkeypatch: pytest.MonkeyPatch) -> Setting:
 
 
 def keys(*texts: str) -> list[PromptKey]:
-    return [(text, False) for text in texts]
+    return [(text, False, "plain") for text in texts]
 
 
 def test_units_with_the_same_prompts_move_nothing(setting: Setting) -> None:
     for _ in range(5):
         setting.cache.hold(keys("a", "b", "a"))
     for text in "abba":
-        setting.cache.get((text, False))
+        setting.cache.get((text, False, "plain"))
     assert setting.events == ["a", "b", "out"]
 
 
@@ -107,9 +107,9 @@ def test_memory_that_is_short_only_later(setting: Setting) -> None:
     assert setting.events == ["a", "b", "out"]
 
 
-def test_a_negative_prompt_is_another_prompt(setting: Setting) -> None:
-    setting.cache.hold([("a", False), ("a", True)])
-    assert setting.events == ["a", "a", "out"]
+def test_a_negative_prompt_is_another_prompt_and_so_is_one_with_weights(setting: Setting) -> None:
+    setting.cache.hold([("a", False, "plain"), ("a", True, "plain"), ("a", True, "weighted")])
+    assert setting.events == ["a", "a", "a", "out"]
 
 
 def test_more_prompts_than_the_device_holds_are_kept_on_the_cpu(
@@ -120,7 +120,7 @@ def test_more_prompts_than_the_device_holds_are_kept_on_the_cpu(
     setting.cache.hold(keys(*"abcdef"))
     assert len(setting.cache) == 2
     for text in "abcdef":
-        assert setting.cache.get((text, False))["embeddings"].is_meta
+        assert setting.cache.get((text, False, "plain"))["embeddings"].is_meta
     assert setting.events == [*"abcdef", "out"]
     assert len(setting.cache) == 2
 
@@ -142,13 +142,13 @@ def test_a_prompt_that_fails_is_its_frames_error(setting: Setting) -> None:
     setting.cache.hold(keys("a", "bad", "b"))
     assert setting.events == ["a", "b", "out"]
     with pytest.raises(ValueError, match="bad prompt"):
-        setting.cache.get(("bad", False))
+        setting.cache.get(("bad", False, "plain"))
     assert setting.events == ["a", "b", "out", "in", "out"]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_out_of_memory_is_no_prompt_s_error(setting: Setting, error: type[Exception]) -> None:
-    def encode(text: str, negative: bool) -> dict[str, Tensor]:
+    def encode(text: str, negative: bool, syntax: str) -> dict[str, Tensor]:
         raise error
 
     cache = PromptCache(encode, lambda: [setting.encoder], torch.device("meta"))
@@ -164,7 +164,8 @@ def test_the_renderer_asks_for_what_its_recipes_need(
     walk = mix("slerp", Prompt("a"), Prompt("b"), 0.5)
     unit = [make_recipe(prompt=walk, negative_prompt=Prompt("n")), make_recipe(prompt=Prompt("c"), guidance=1.0)]
     renderer.prepare(unit, [make_recipe(prompt=Prompt("d"), negative_prompt=Prompt("m"))])
-    assert asked == [[("a", False), ("b", False), ("n", True), ("c", False)], [("d", False), ("m", True)]]
+    own = [("a", False, "plain"), ("b", False, "plain"), ("n", True, "plain"), ("c", False, "plain")]
+    assert asked == [own, [("d", False, "plain"), ("m", True, "plain")]]
 
 
 @pytest.mark.parametrize(

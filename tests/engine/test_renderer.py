@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from render.engine.prompts import PromptCache
 from render.engine.renderer import Renderer
 from render.engine.threads import use_threads
 from render.models.model import Model
+from render.models.weighted import encode_prompt
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -40,7 +42,8 @@ def encoded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return family.encode(prompt, negative)
 
     monkeypatch.setattr(renderer, "_family", Counting())
-    monkeypatch.setattr(renderer, "_prompts", PromptCache(Counting().encode, list, torch.device("cpu")))
+    encode = partial(encode_prompt, Counting())
+    monkeypatch.setattr(renderer, "_prompts", PromptCache(encode, list, torch.device("cpu")))
     return prompts
 
 

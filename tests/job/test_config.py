@@ -103,6 +103,10 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("workers: {batch_rows: 48}", ["key 'workers.batch_rows'", "a power of two on a CPU", "got 48"]),
         ("workers: {compile: maybe}", ["key 'workers.compile'", "one of auto, on, off", "got 'maybe'"]),
         ("workers: {compile: 1}", ["key 'workers.compile'", "one of auto, on, off"]),
+        (
+            "sampling: {prompt_syntax: compel}",
+            ["key 'sampling.prompt_syntax'", "one of plain, weighted", "got 'compel'"],
+        ),
         ("workers: {device: gpu}", ["key 'workers.device'", "one of auto, cpu, cuda"]),
         ("model: {dtype: float32}", ["key 'model.dtype'", "required a known key"]),
         ("model: {clip_skip: 0}", ["key 'model.clip_skip'", "from 1 to 100", "got 0"]),
