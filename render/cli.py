@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--check-model",
         action="store_true",
-        help="look at the models' weights as well, which a hub model is then given",
+        help="read every byte of the models' weights as well, which a hub model is then given",
     )
     animate = _command(commands, "animate", _animate, "write the animations of a store anew")
     sheets = _command(commands, "sheets", _sheets, "write the contact sheets of a store anew")
@@ -128,6 +128,8 @@ def _ending(summary: Summary) -> str:
         f"dataset    {_short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
         f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
     ]
+    if summary.seconds:
+        lines.append(f"batches    {summary.fill:.1%} full, {summary.waiting_s:,.0f} s without a frame to render")
     if summary.blank:
         lines.append(f"blank      {summary.blank} images are of a single colour")
     if summary.quarantined:
@@ -167,6 +169,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "network_evaluations": counts.evaluations,
         "expected_bytes": prepared.expected_bytes,
         "batch_rows": {show_group(group): rows for group, rows in plan.batch_rows.items()},
+        "compile": {"on": plan.compile, "reason": prepared.compile_reason},
         "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
         "labels": [
             {"name": name, "type": kind, "example": None if value is None else str(value)}
@@ -179,7 +182,8 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
 def _table(prepared: Prepared) -> str:
     facts = _facts(prepared)
     count = "as many as fit" if facts["workers"]["count"] is None else facts["workers"]["count"]
-    sizes = ", ".join(f"{size} (batches of {rows})" for size, rows in facts["batch_rows"].items())
+    most = "at most " if prepared.plan.measure_rows else ""
+    sizes = ", ".join(f"{size} (batches of {most}{rows})" for size, rows in facts["batch_rows"].items())
     lines = [
         f"manifest   {_short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
         f"output     {_short(prepared.job.output)}",
@@ -190,6 +194,7 @@ def _table(prepared: Prepared) -> str:
         f"work       {facts['network_evaluations']:,} network evaluations, {facts['pixels'] / 1e6:,.1f} megapixels",
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
+        f"compile    {'yes' if facts['compile']['on'] else 'no'}: {facts['compile']['reason']}",
     ]
     labels = [_label(*label) for label in prepared.manifest.labels]
     return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
@@ -261,4 +266,9 @@ def _reproduce(options: Any) -> int:
     print(f"{found.walk} {found.frame}: {'the same bits' if found.same else 'other bits'}")
     if not found.same:
         print(f"stored  {found.sha256}  on {found.device}\nnow     {found.sha256_now}  on {found.device_now}")
-    return DONE if found.same else FAILED
+    if not found.exact and not found.same:
+        verdict = "the same picture" if found.agrees else "another picture"
+        print(
+            f"its bits depend on its place in a batch; by PSNR, {found.psnr_db:.1f} dB, it is {verdict} (20 dB required)"
+        )
+    return DONE if found.agrees else FAILED

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
     GIF_FPS_MAX,
@@ -52,6 +53,7 @@ class Prepared:
     counts: Counts
     workforce: Workforce
     plan: Plan
+    compile_reason: str  # why the plan compiles the networks, or does not
     warnings: tuple[str, ...]
 
     @property
@@ -60,12 +62,14 @@ class Prepared:
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
-def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None) -> Prepared:
+def prepare(
+    job: JobConfig, weights: bool = True, check_files: bool = False, table: TableLike | None = None
+) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
-    `weights` asks for the weights of the models in use to be there, and fingerprints them. `table` is the manifest where
-    it is in memory, and no file. Raises JobError, ModelError
-    or ManifestError.
+    `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
+    them is read, else known digests are used. `table` is the manifest where it is in memory, and no file. Raises JobError,
+    ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
@@ -73,7 +77,36 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
     manifest = read_manifest(job.manifest if table is None else table, _defaults(job), rules, job.sweep, naming)
     _check_syntax(job, known, manifest)
     models = resolve_models(job, manifest.models, weights)
-    targets = {
+    for model in models.values() if check_files else ():
+        model.check_files()
+    targets = _targets(job, models, weights)
+    found = Warnings()
+    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    counts = count_alike(watched(manifest, found), targets)
+    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
+        found.add(*text_warnings(models, manifest))
+    workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
+    plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
+    counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
+    workforce = choose_workforce(job, largest_bytes(models), plan.units)
+    decision = decide_compile(job, models, counts, workforce)
+    plan = replace(plan, threads=workforce.threads, compile=decision.on)
+    return Prepared(
+        job=job,
+        models=models,
+        manifest=manifest,
+        counts=counts,
+        workforce=workforce,
+        plan=plan,
+        compile_reason=decision.reason,
+        warnings=(*filter(None, [decision.warning]), *found.lines),
+    )
+
+
+def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[str, Target]:
+    """Return the facts about the models that recipes depend on; without weights they have no fingerprints."""
+    return {
         name: Target(
             model.fingerprint if weights else "",
             model.facts.guidance_embeds,
@@ -82,25 +115,6 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
         )
         for name, model in models.items()
     }
-    found = Warnings()
-    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
-    counts = count_alike(watched(manifest, found), targets)
-    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
-        found.add(*text_warnings(models, manifest))
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
-    plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
-    counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
-    workforce = choose_workforce(job, largest_bytes(models), plan.units)
-    plan = replace(plan, threads=workforce.threads)
-    return Prepared(
-        job=job,
-        models=models,
-        manifest=manifest,
-        counts=counts,
-        workforce=workforce,
-        plan=plan,
-        warnings=found.lines,
-    )
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from render.compiling import check_toolchain
 from render.core import MAIN, StoreError, replacing, write_atomically
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
 from render.manifest import Manifest, read_stored
@@ -41,6 +42,8 @@ def record_or_resume(prepared: Prepared) -> Prepared:
         )
     like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
     workforce = choose_workforce(like_then, largest_bytes(prepared.models), recorded.units)
+    if recorded.compile:
+        check_toolchain(job, workforce)
     return replace(prepared, plan=recorded, workforce=workforce)
 
 
@@ -99,10 +102,14 @@ def _differences(recorded: Plan, prepared: Prepared) -> Iterator[str]:
         if before.tile_above != target.tile_above:
             key = "model" if name == MAIN else f"models.{name}"
             yield f"{key}.tile_above: {before.tile_above} then, {target.tile_above} now"
-    for name, asked, then, wanted in (
+    compile_asked = None if job.workers.compile == "auto" else job.workers.compile
+    compile_then, compile_now = ("on" if plan.compile else "off" for plan in (recorded, now))
+    choices: tuple[tuple[str, object, object, object], ...] = (
         ("workers.batch_rows", job.workers.batch_rows, recorded.batch_rows, now.batch_rows),
+        ("workers.compile", compile_asked, compile_then, compile_now),
         ("workers.cpus", job.workers.cpus, recorded.threads, now.threads),
         ("store.unit_frames", job.store.unit_frames, recorded.unit_frames, now.unit_frames),
-    ):
+    )
+    for name, asked, then, wanted in choices:
         if asked is not None and then != wanted:
             yield f"{name}: {then} then, {wanted} now"

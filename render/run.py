@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from render.card import write_card
-from render.core import JobError, RunError, Unit, expand_home
+from render.core import JobError, Receipt, RunError, Unit, expand_home
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
 from render.output import UNWRITABLE, animation_files, write_file, write_sheets
@@ -33,6 +33,12 @@ class Report(Protocol):
     def frames(self, count: int) -> None:
         """Note that `count` more frames are finished."""
 
+    def batches(self, rows: int, padding: int) -> None:
+        """Note that batches with `rows` network inputs were computed, and with `padding` places that held copies."""
+
+    def stage(self, text: str) -> None:
+        """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
+
     def lost(self, reason: str) -> None:
         """Note that a worker died or made no progress; its units are rendered again."""
 
@@ -48,6 +54,8 @@ class Silent:
 
     def begin(self, prepared: Prepared, frames_done: int) -> None: ...
     def frames(self, count: int) -> None: ...
+    def batches(self, rows: int, padding: int) -> None: ...
+    def stage(self, text: str) -> None: ...
     def lost(self, reason: str) -> None: ...
     def animating(self, total: int) -> None: ...
     def animation(self, path: Path) -> None: ...
@@ -64,15 +72,18 @@ class Summary:
     animations: tuple[Path, ...]
     sheets: tuple[Path, ...]
     seconds: float  # of rendering, from the first unit handed out to the last one committed
+    fill: float  # share of the places in the network's batches that held an input, 0 … 1; the others held copies
+    waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
 
 
 def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
-    `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
+    `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
+    files are enough.
     """
-    return _prepare(target, overrides, check_model)
+    return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
 def run_job(target: str | Path | TableLike, *overrides: str, report: Report | None = None) -> Summary:
@@ -104,7 +115,14 @@ def run_job(target: str | Path | TableLike, *overrides: str, report: Report | No
         animations=animations,
         sheets=sheets,
         seconds=seconds,
+        fill=_fill(receipts),
+        waiting_s=sum(receipt.waiting_s for receipt in receipts),
     )
+
+
+def _fill(receipts: Sequence[Receipt]) -> float:
+    rows = sum(receipt.rows for receipt in receipts)
+    return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
@@ -123,14 +141,16 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
         return _animate(out, stored_manifest(out), job, report, failed)
 
 
-def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool) -> Prepared:
+def _prepare(
+    target: str | Path | TableLike, overrides: Sequence[str], weights: bool, check_files: bool = False
+) -> Prepared:
     if isinstance(target, str | Path):
-        return prepare(load_job(expand_home(target), overrides), weights)
+        return prepare(load_job(expand_home(target), overrides), weights, check_files)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
-    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target)
+    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, check_files, target)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
@@ -155,6 +175,8 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
         dtype=job.workers.dtype,
         threads=prepared.plan.threads,
         media=job.media_root,
+        compiles=prepared.plan.compile,
+        measure_rows=prepared.plan.measure_rows,
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):
