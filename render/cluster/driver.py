@@ -259,13 +259,17 @@ class Cluster:
 
     def _take_reports(self, listener: Listener) -> None:
         now = time.monotonic()
-        for worker in self._workers:
+        for worker in list(self._workers):
             if worker.poll is None or not ray.wait([worker.poll], timeout=0)[0]:
                 continue
             poll, worker.poll = worker.poll, None
             try:
                 report: Progress = ray.get(poll)
-            except RayError:  # its units end with the same error, which _collect handles
+            except RayError as error:
+                if not worker.refs:  # else its units end with the same error, which _collect handles
+                    self._workers.remove(worker)  # to ask it again would fail at once, again and again
+                    ray.kill(worker.actor)
+                    listener.lost(_last_line(error))
                 continue
             if not worker.started:
                 worker.started, self._failed_starts, worker.progress_s = True, 0, now
