@@ -75,8 +75,13 @@ class Hand:
 
     @property
     def left(self) -> int:
-        """Estimate of the network inputs that the worker's frames still need."""
-        return self.report.left + sum(load.evaluations for load in self._unreported)
+        """Estimate of the network inputs that the worker's frames still need: no more than its units take in all.
+
+        The report may be older than the last commits. Were they counted as work, an idle worker would get tiny units.
+        """
+        unreported = [load for load in self._unreported if load.unit.id in self.units]
+        held = sum(unit.evaluations for unit in self.units.values())
+        return min(held, self.report.left + sum(load.evaluations for load in unreported))
 
     @property
     def wants_more(self) -> bool:
