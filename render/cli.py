@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
-TARGET = "a job (.yaml), or a manifest (.csv, .parquet or a folder of CSV files) that is rendered with defaults"
+TARGET = "a job (.yaml), or a manifest (.csv, .parquet, a folder of CSV files, OUT/data) that is rendered with defaults"
 EXAMPLES = {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
@@ -228,9 +228,14 @@ def _sheets(options: Any) -> int:
 
 
 def _add_expand(commands: Any) -> None:
-    expand = _command(commands, "expand", _expand, "expand prompt templates such as {red|blue} car to a manifest")
+    expand = _command(
+        commands,
+        "expand",
+        _expand,
+        "expand prompt templates such as {red|blue} car to a manifest, or write the frames of a store as one",
+    )
     expand.add_argument(
-        "templates", metavar="TEMPLATES", type=Path, help=".csv or .parquet with a column template, or .txt"
+        "templates", metavar="TEMPLATES", type=Path, help=".csv or .parquet with a column template, .txt, or OUT"
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
@@ -244,9 +249,13 @@ def _expand(options: Any) -> int:
     from render.templates import Expansion, expand_templates
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards)
-    count = expand_templates(options.templates, options.output, how)
+    count = expand_templates(options.templates, options.output, how, _warn)
     print(f"{count:,} prompts in {_short(options.output)}")
     return DONE
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _reproduce(options: Any) -> int:

@@ -24,6 +24,7 @@ from render.manifest.problems import Problems, show
 from render.manifest.prompt_lines import read_prompt_lines
 from render.manifest.raw import RawTable, is_text
 from render.manifest.separated import read_separated
+from render.manifest.store_rows import as_manifest, is_of_store, shards_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ class TableLike(Protocol):
 def read_table(source: Path | TableLike, problems: Problems, ignored: Collection[str] = ()) -> RawTable:
     """Return the columns of a file, of a folder of CSV files or of a table in memory. Raises ManifestError without rows.
 
+    A store's shards, one or a folder of them, come as the manifest of their frames.
     The columns with an `ignored` name are left out ("" stands for those without a name), and so are indices.
     """
     if not isinstance(source, Path):
@@ -60,6 +62,7 @@ def read_table(source: Path | TableLike, problems: Problems, ignored: Collection
         table = _from_folder(source, problems, ignored)
     else:
         table = without_indices(_from_file(source, problems), ignored, problems)
+    table = as_manifest(table, problems)
     if not len(table.rows):
         problems.raise_any()
         problems.fatal("at least one row below the header", "none")
@@ -86,7 +89,7 @@ def _from_folder(folder: Path, problems: Problems, ignored: Collection[str]) -> 
     inside = sorted(folder.iterdir())
     files, tables, before = [path for path in inside if table_ending(path) in IN_FOLDER], [], 0
     if not files:
-        problems.fatal("a folder with .csv files", "none in it")
+        return _from_shards(folder, problems)
     for path in inside:
         if table_ending(path) in (".jsonl", ".ndjson", ".parquet"):
             problems.warn(f"{path.name} is not read: of a folder, only the files {' and '.join(IN_FOLDER)} are")
@@ -109,6 +112,19 @@ def _from_folder(folder: Path, problems: Problems, ignored: Collection[str]) -> 
         separators=frozenset().union(*(table.separators for table in tables)),
         comma_rows=np.concatenate([table.comma_rows for table in tables]),
     )
+
+
+def _from_shards(folder: Path, problems: Problems) -> RawTable:
+    """Return the rows of all shards of a store, as they come, without the pictures."""
+    tables = [from_parquet(path, problems) for path in shards_in(folder, problems)]
+    if not tables or not all(is_of_store(table.columns) for table in tables):
+        problems.fatal("a folder with .csv files, or with a store's shards", "none in it")
+    names = list(tables[0].columns)
+    for table in tables:
+        if list(table.columns) != names:
+            problems.fatal("shards of one store", f"other columns in some: {show(list(table.columns))}")
+    columns = {name: pa.chunked_array([c for t in tables for c in t.columns[name].chunks]) for name in names}
+    return RawTable(columns, np.arange(1, sum(len(table.rows) for table in tables) + 1))
 
 
 def _from_file(path: Path, problems: Problems) -> RawTable:

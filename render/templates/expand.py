@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -54,19 +55,29 @@ class Expansion:
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
 
 
-def expand_templates(source: str | Path, target: str | Path, expansion: Expansion) -> int:
+def expand_templates(
+    source: str | Path, target: str | Path, expansion: Expansion, warn: Callable[[str], object] = str
+) -> int:
     """Write a manifest with the prompts of all templates, and return their number.
 
     The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
-    lines and lines that begin with # are skipped. The other columns are copied. Raises ManifestError with every bad row,
-    and JobError for a target that can't be written.
+    lines and lines that begin with # are skipped. The other columns are copied. Of the output folder of a run the
+    manifest has the stored frames, with their own prompts. `warn` is called with what is left out. Raises ManifestError
+    with every bad row, and JobError for a target that can't be written.
     """
     source, target = expand_home(source), expand_home(target)
+    source = source / "data" if (source / ".run").is_dir() else source
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
     problems = Problems(str(source))
     raw = _read_text(source, problems) if source.suffix.lower() == ".txt" else read_table(source, problems)
+    for text in problems.warnings:
+        warn(text)
+    if raw.of_store:
+        problems.raise_any()
+        _write(pa.table(raw.columns), target)
+        return len(raw.rows)
     prompts, positions = _expand(raw, _templates(raw, problems), expansion, problems)
     problems.raise_any()
     indices = pa.array(positions, pa.int64())
