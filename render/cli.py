@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"render {version('nightrender')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "render a job, or what is left of it")
+    run.add_argument(
+        "--extend",
+        action="store_true",
+        help="add rows that the manifest has at its end, or a further table, to the output",
+    )
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
     plan.add_argument(
@@ -110,7 +115,7 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 def _run(options: Any) -> int:
     report = make_report()
     try:
-        summary = run_job(options.target, *options.overrides, report=report)
+        summary = run_job(options.target, *options.overrides, report=report, extend=options.extend)
     finally:
         report.close()
     print(_ending(summary))

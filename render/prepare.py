@@ -31,7 +31,7 @@ from render.plan import (
     steps_of,
 )
 
-__all__ = ["Prepared", "largest_bytes", "prepare", "resolve_models"]
+__all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
 
 WARNINGS_MAX = 20
 TEXT_MAX = 120  # signs of a text in a warning
@@ -56,17 +56,18 @@ class Prepared:
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
-def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None) -> Prepared:
+def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None, rows_before: int = 0) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
-    `weights` asks for the weights of the models in use to be there, and fingerprints them. `table` is the manifest where
-    it is in memory, and no file. Raises JobError, ModelError
-    or ManifestError.
+    `weights` asks for the weights of the models in use to be there, and fingerprints them. `table` is the manifest if that
+    is in memory, and no file. Its rows are numbered as if `rows_before` others stood before them. Raises JobError,
+    ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
     naming = Naming(job.labels, job.columns)
-    manifest = read_manifest(job.manifest if table is None else table, _defaults(job), rules, job.sweep, naming)
+    source = job.manifest if table is None else table
+    manifest = read_manifest(source, _defaults(job), rules, job.sweep, naming, rows_before)
     models = resolve_models(job, manifest.models, weights)
     targets = {
         name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
@@ -76,11 +77,10 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
     found.add(*manifest.warnings, *_hive_warnings(job))
     counts = count_alike(_watched(manifest, found), targets)
     found.add(*_text_warnings(models, manifest))
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
-    plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
+    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets))
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
-    plan = replace(plan, threads=workforce.threads)
+    plan = replace(plan, threads=workforce.threads, rows=manifest.row_count)
     return Prepared(
         job=job,
         models=models,
@@ -90,6 +90,12 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
         plan=plan,
         warnings=found.lines,
     )
+
+
+def plan_counts(job: JobConfig, counts: Counts, targets: dict[str, Target], fingerprint: dict[str, str]) -> Plan:
+    """Fix batch sizes and units for counted walks, within the limits that the job and this machine set."""
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
+    return make_plan(counts, limits, fingerprint, targets)
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from render.card import write_card
 from render.core import JobError, RunError, Unit, expand_home
+from render.extend import Asked
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
 from render.output import UNWRITABLE, animation_files, write_file, write_sheets
@@ -75,16 +77,20 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     return _prepare(target, overrides, check_model)
 
 
-def run_job(target: str | Path | TableLike, *overrides: str, report: Report | None = None) -> Summary:
+def run_job(
+    target: str | Path | TableLike, *overrides: str, report: Report | None = None, extend: bool = False
+) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB. The
-    same table resumes it. `overrides` are `key=value` strings as on the command line. Raises InputError for bad input,
+    same table resumes it. `overrides` are `key=value` strings as on the command line. With `extend`, rows that follow
+    those of the output, or a further table, are added to it; what is there stays as it is. Raises InputError for bad input,
     before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that could not
     be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = record_or_resume(_prepare(target, overrides, weights=True))
+    asked = Asked(extend, _extending(target, overrides), partial(_prepare, target, overrides, True))
+    prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
@@ -123,13 +129,20 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
         return _animate(out, stored_manifest(out), job, report, failed)
 
 
-def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool) -> Prepared:
+def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
+    """Return the command that adds the rows of a target to its output."""
     if isinstance(target, str | Path):
-        return prepare(load_job(expand_home(target), overrides), weights)
+        return shlex.join(["render", "run", str(target), *overrides, "--extend"])
+    return "run_job(…, extend=True)"
+
+
+def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool, rows_before: int = 0) -> Prepared:
+    if isinstance(target, str | Path):
+        return prepare(load_job(expand_home(target), overrides), weights, rows_before=rows_before)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         raise JobError(f"target: required {required}, got {type(target).__name__}")
-    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target)
+    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target, rows_before)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

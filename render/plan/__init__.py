@@ -15,6 +15,7 @@ from render.plan.motions.motion import prompt_of
 from render.plan.units import (
     BYTES_PER_PIXEL,
     Counts,
+    Extension,
     Limits,
     Plan,
     count_alike,
@@ -28,6 +29,7 @@ __all__ = [
     "BYTES_PER_PIXEL",
     "MOTIONS",
     "Counts",
+    "Extension",
     "Limits",
     "Plan",
     "closes",

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +16,7 @@ from render.plan.motions import frames_of, legs
 
 __all__ = [
     "Counts",
+    "Extension",
     "Limits",
     "Plan",
     "Stretch",
@@ -70,6 +71,18 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """The plan of rows that were added to a begun output; their units follow those before, with sizes of their own."""
+
+    after_row: int  # the row of the manifest that they begin behind
+    rows: int  # of the manifest's table; under a sweep each counts once for every point
+    units: int
+    batch_rows: dict[Group, int]
+    unit_frames: dict[Group, int]
+    table: str = ""  # path of the further table that they are of; "" for more rows of the table before
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The choices that are fixed before the first frame; with the manifest they give every unit. `to_dict` suits JSON."""
 
@@ -79,34 +92,51 @@ class Plan:
     batch_rows: dict[Group, int]  # batch size, counted in network inputs
     unit_frames: dict[Group, int]
     threads: int = 1  # torch's CPU threads of a worker
+    rows: int = 0  # of the manifest's table, without those of extensions
+    extensions: tuple[Extension, ...] = ()  # in their order
+
+    @property
+    def all_units(self) -> int:
+        """Number of units, those of extensions included."""
+        return self.units + sum(part.units for part in self.extensions)
+
+    @property
+    def all_rows(self) -> int:
+        """Number of the manifest's rows, those of extensions included."""
+        return self.rows + sum(part.rows for part in self.extensions)
 
     def to_dict(self) -> dict[str, object]:
         """Return the plan as JSON has it: the sizes group by group."""
-        groups = [
-            {
-                "model": model,
-                "width": width,
-                "height": height,
-                "batch_rows": rows,
-                "unit_frames": self.unit_frames[model, width, height],
-            }
-            for (model, width, height), rows in self.batch_rows.items()
-        ]
-        fields = {name: value for name, value in asdict(self).items() if name not in ("batch_rows", "unit_frames")}
-        return {**fields, "groups": groups}
+        return {**_to_json(self), "extensions": [_to_json(part) for part in self.extensions]}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
         """Return the plan of `to_dict`. Raises KeyError or TypeError for another version's."""
-        groups = {(one["model"], one["width"], one["height"]): one for one in fields["groups"]}
-        return cls(
-            fingerprint=fields["fingerprint"],
-            targets={name: Target(**target) for name, target in fields["targets"].items()},
-            units=fields["units"],
-            batch_rows={group: one["batch_rows"] for group, one in groups.items()},
-            unit_frames={group: one["unit_frames"] for group, one in groups.items()},
-            threads=fields["threads"],
-        )
+        targets = {name: Target(**target) for name, target in fields["targets"].items()}
+        extensions = tuple(Extension(**_from_json(part)) for part in fields["extensions"])
+        return cls(**{**_from_json(fields), "targets": targets, "extensions": extensions})
+
+
+def _to_json(part: Plan | Extension) -> dict[str, Any]:
+    """Return the fields with a list of groups in place of the two mappings by group."""
+    groups = [
+        {
+            "model": model,
+            "width": width,
+            "height": height,
+            "batch_rows": rows,
+            "unit_frames": part.unit_frames[model, width, height],
+        }
+        for (model, width, height), rows in part.batch_rows.items()
+    ]
+    fields = {name: value for name, value in asdict(part).items() if name not in ("batch_rows", "unit_frames")}
+    return {**fields, "groups": groups}
+
+
+def _from_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    groups = {(one["model"], one["width"], one["height"]): one for one in fields["groups"]}
+    sizes = {name: {group: one[name] for group, one in groups.items()} for name in ("batch_rows", "unit_frames")}
+    return {**{name: value for name, value in fields.items() if name != "groups"}, **sizes}
 
 
 def show_group(group: Group) -> str:
@@ -232,14 +262,26 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
 def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit]:
     """Yield every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
 
-    `walks` gives the walks once for every model: nothing but the units begun is held.
+    `walks` gives the walks once for every model, and again for every extension, whose units follow: nothing but the units
+    begun is held.
     """
-    number = 0
-    for model, target in plan.targets.items():
-        own = (walk for walk in walks() if walk.model == model)
-        for group, frames in _batches(own, target, plan.unit_frames):
-            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.batch_rows[group], model)
-            number += 1
+    parts: tuple[Plan | Extension, ...] = plan, *plan.extensions
+    number = total = 0
+    ends = *(part.after_row for part in plan.extensions), None
+    for part, end in zip(parts, ends, strict=True):
+        begin = part.after_row if isinstance(part, Extension) else 0
+        total += part.units
+        for model, target in plan.targets.items():
+            own = (walk for walk in _between(walks(), begin, end) if walk.model == model)
+            for group, frames in _batches(own, target, part.unit_frames):
+                yield Unit(f"{number:05d}", total, tuple(frames), part.batch_rows[group], model)
+                number += 1
+
+
+def _between(walks: Iterable[Walk], begin: int, end: int | None) -> Iterator[Walk]:
+    """Yield the walks of the rows after `begin`, up to `end`; walks come in the order of their rows."""
+    later = dropwhile(lambda walk: walk.start.row <= begin, walks)
+    return later if end is None else takewhile(lambda walk: walk.start.row <= end, later)
 
 
 def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:
