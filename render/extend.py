@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.core import StoreError, Target
+from render.core import Group, StoreError, Target
 from render.job import JobConfig, choose_workforce
 from render.manifest import Manifest, append_rows, compare_manifests, same_rows
 from render.plan import Extension, Plan, count_alike
@@ -62,33 +62,26 @@ def find_addition(prepared: Prepared, asked: Asked, record: Record, differing: l
     that nobody asked to add.
     """
     tables = list(_tables(record))
-    last = record.manifest.select("source_row")["source_row"][-1].as_py()
     for table in tables:
         now = asked.prepare(table.before) if table.before else prepared
-        then = record.manifest.part(table.start, table.stop)
-        if not _begins(then, now.manifest):
-            continue
-        more = now.manifest.part(then.row_count)
-        if not more.row_count:
-            return None
-        _check_growth(record, table is tables[-1], then, more)
-        if not asked.extend:
-            way = f"Rows may be added, never changed. This adds them: {asked.command}"
-            raise refusal(
-                record.out, differing + _manifest_lines(then, now.manifest), OTHER_OUTPUT if differing else way
-            )
-        return Addition(now, more, "")
+        if _begins(record.manifest.part(table.start, table.stop), now.manifest):
+            more = now.manifest.part(table.stop - table.start)
+            if not more.row_count:
+                return None
+            _check_growth(record, table, more, is_last=table is tables[-1])
+            if not asked.extend:
+                way = f"Rows may be added, never changed. This adds them: {asked.command}"
+                raise refusal(record.out, differing + _lines(record, table, now), OTHER_OUTPUT if differing else way)
+            return Addition(now, more, "")
     alike = [table for table in tables if _is_of(table, prepared, record.manifest)]
     if alike or not asked.extend:
-        table = (alike or tables)[0]
+        table, way = (alike or tables)[0], OTHER_OUTPUT
         now = asked.prepare(table.before) if table.before else prepared
-        then = record.manifest.part(table.start, table.stop)
-        way = OTHER_OUTPUT
         if not alike and not differing:
             way = f"Give it another output=FOLDER. As a further table, this adds it: {asked.command}"
-        raise refusal(record.out, differing + _manifest_lines(then, now.manifest), way)
-    more_of = asked.prepare(last)
-    return Addition(more_of, more_of.manifest, str(prepared.job.manifest))
+        raise refusal(record.out, differing + _lines(record, table, now), way)
+    now = asked.prepare(record.manifest.last_row)
+    return Addition(now, now.manifest, str(prepared.job.manifest))
 
 
 def _tables(record: Record) -> Iterator[_Table]:
@@ -118,23 +111,25 @@ def _is_of(table: _Table, prepared: Prepared, manifest: Manifest) -> bool:
     return same_file or bool(same_rows(manifest.part(table.start, table.stop), prepared.manifest).any())
 
 
-def _check_growth(record: Record, is_last: bool, then: Manifest, more: Manifest) -> None:
+def _check_growth(record: Record, table: _Table, more: Manifest, is_last: bool) -> None:
     """Raise StoreError for new rows that can't follow a table: another one does, or its last walk would grow."""
     first = more.select("walk", "source_row").slice(0, 1).to_pylist()[0]
-    where = f"{record.out}: row {first['source_row']}"
+    where = f"{record.out}: row {first['source_row'] - table.before}"
     if not is_last:
         required = "no more rows in a table that another one was added after"
         raise StoreError(f"{where}: required {required}, got some (put them into a table of their own)")
-    last = then.select("walk")["walk"][-1].as_py()
+    last = record.manifest.select("walk")["walk"][table.stop - 1].as_py()
     if last is not None and first["walk"] == last:
         required = "a walk of another name: rows may be added, never changed"
         raise StoreError(f"{where}: required {required}, got another keyframe of {last!r}")
 
 
-def _manifest_lines(then: Manifest, now: Manifest) -> list[str]:
-    """Return what differs in two manifests, as lines of a refusal."""
-    found = [line for difference in compare_manifests(then, now) for line in difference.splitlines()]
-    return [f"manifest: {line}" for line in found or ["the same rows under other numbers (blank lines between them?)"]]
+def _lines(record: Record, table: _Table, now: Prepared) -> list[str]:
+    """Return what differs between a recorded table and the job's, as lines of a refusal; rows have its own numbers."""
+    then = record.manifest.part(table.start, table.stop)
+    found = compare_manifests(then.after(-table.before), now.manifest.after(-table.before))
+    told = [line for difference in found for line in difference.splitlines()]
+    return [f"manifest: {line}" for line in told or ["the same rows under other numbers (blank lines between them?)"]]
 
 
 def refusal(out: Path, differing: list[str], way: str = OTHER_OUTPUT) -> StoreError:
@@ -175,11 +170,13 @@ def extended(record: Record, addition: Addition) -> Record:
     names = {f"model {name}" for name in new} | {"model"}
     fingerprint = {n: v for n, v in addition.prepared.plan.fingerprint.items() if n in names}
     part = plan_counts(job, count_alike(more.alike(), new), new, {})
+    # Never smaller batches than those before: the few frames of an extension get the pixels that they had among many.
+    rows = {group: max(rows, _batch_rows(record.plan, group)) for group, rows in part.batch_rows.items()}
     extension = Extension(
-        after_row=record.manifest.select("source_row")["source_row"][-1].as_py(),
+        after_row=record.manifest.last_row,
         rows=more.row_count,
         units=part.units,
-        batch_rows=part.batch_rows,
+        batch_rows=rows,
         unit_frames=part.unit_frames,
         table=addition.table,
     )
@@ -191,6 +188,12 @@ def extended(record: Record, addition: Addition) -> Record:
     )
     models = {**record.job.models, **job.models}
     return replace(record, job=replace(record.job, models=models), plan=plan, manifest=manifest)
+
+
+def _batch_rows(plan: Plan, group: Group) -> int:
+    """Return the largest batch size that a group of an output has so far, 0 for a new group."""
+    sizes = [plan.batch_rows, *(part.batch_rows for part in plan.extensions)]
+    return max(size.get(group, 0) for size in sizes)
 
 
 def _faults(record: Record, addition: Addition) -> Iterator[str]:

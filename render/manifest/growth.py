@@ -20,8 +20,8 @@ __all__ = ["append_rows", "compare_manifests", "same_rows"]
 
 OWN = column_names(stored=True)
 COUNTED = ("source_row", "seed")  # that follow from the row's number, where a still has no seed of its own
-CELLS = 3  # of a column that are reported in full
-COLUMNS = 8  # that are reported
+CELLS = 2  # of a column that are reported in full
+COLUMNS = 5  # that are reported
 
 
 def compare_manifests(then: Manifest, now: Manifest) -> list[str]:
@@ -79,15 +79,20 @@ def _labels(a: Any, b: Any, lacking: bool = True) -> Iterator[str]:
         if name not in a.column_names:
             yield f"label {name!r}: not there then, there now"
         elif _fit(b[name], a[name].type) is None:
-            yield f"label {name!r}: {a[name].type} then, {b[name].type} now"
+            yield f"label {name!r}: {_named(a[name].type)} then, {_named(b[name].type)} now"
+
+
+def _named(kind: Any) -> str:
+    return "string" if is_text(kind) else str(kind)
 
 
 def _fit(column: Any, kind: Any) -> Any:
     """Return a column with another type that holds its values as they are; None where it can't."""
-    whole = pa.types.is_integer(column.type) and (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind)
-    )
-    if column.type != kind and not (whole or pa.types.is_null(column.type) or (is_text(column.type) and is_text(kind))):
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column), kind)])
+    integers = pa.types.is_integer(column.type)
+    wider = integers and (pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind))
+    if column.type != kind and not wider and not (is_text(column.type) and is_text(kind)):
         return None
     try:
         return column.cast(kind)
@@ -153,7 +158,8 @@ def _reordered(a: Any, b: Any) -> str:
         return ""
     first = int(unlike[0])
     came = int(np.flatnonzero(x == y[first])[0])
-    more = f", and {len(unlike) - 1} others stand elsewhere, too" if len(unlike) > 1 else ""
+    others = len(unlike) - 1
+    more = f", and {others} other row{'s' if others > 1 else ''} moved, too" if others else ""
     return f"row {b['source_row'][first].as_py()} holds now what row {a['source_row'][came].as_py()} held{more}"
 
 
@@ -161,15 +167,14 @@ def _cells(a: Any, b: Any) -> Iterator[str]:
     """Yield lines on the cells that differ in tables of one length, by column: a few, and the number of the others."""
     found = []
     for name in a.column_names:
-        if name == "source_row" or name not in b.column_names:
-            continue
-        if len(places := np.flatnonzero(_differing(a[name], b[name]))):
+        fits = name in b.column_names and _fit(b[name], a[name].type) is not None  # others are reported as labels
+        if fits and name != "source_row" and len(places := np.flatnonzero(_differing(a[name], b[name]))):
             found.append((name, places))
     for name, places in found[:COLUMNS]:
         for place in places[:CELLS].tolist():
             values = show(a[name][place].as_py()), show(b[name][place].as_py())
             yield f"row {b['source_row'][place].as_py()}, column {name!r}: {values[0]} then, {values[1]} now"
-        if len(places) > CELLS:
-            yield f"column {name!r}: so do {len(places) - CELLS:,} other rows"
+        if (more := len(places) - CELLS) > 0:
+            yield f"column {name!r}: and {more:,} other row{'s' if more > 1 else ''}"
     if len(found) > COLUMNS:
         yield f"and {len(found) - COLUMNS} other columns: {', '.join(repr(name) for name, _ in found[COLUMNS:])}"

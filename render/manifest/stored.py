@@ -65,6 +65,11 @@ class Manifest:
     def row_count(self) -> int:
         return int(self._table.num_rows)
 
+    @property
+    def last_row(self) -> int:
+        """The number of its last row."""
+        return int(self._table["source_row"][-1].as_py())
+
     def rows(self, start: int = 0, stop: int | None = None) -> Any:
         """Return some rows as Arrow's table, [stop - start], with all columns."""
         return self._table.slice(start, None if stop is None else stop - start)
