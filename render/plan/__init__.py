@@ -12,12 +12,11 @@ from render.plan.frames import skipped_steps, steps_of
 from render.plan.motions import MOTIONS, closes, frame_count, legs, motion_of, shown_order
 from render.plan.motions.line import moving_numbers
 from render.plan.motions.motion import prompt_of
+from render.plan.record import Extension, Plan
 from render.plan.units import (
     BYTES_PER_PIXEL,
     Counts,
-    Extension,
     Limits,
-    Plan,
     count_alike,
     evaluations_with_cuts,
     make_plan,

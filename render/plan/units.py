@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import dropwhile, islice, takewhile
 from statistics import fmean
-from typing import Any
 
 from render.core import Frame, Group, Keyframe, Target, Unit, Walk
 from render.plan.frames import Leg, steps_of
 from render.plan.motions import frames_of, legs
+from render.plan.record import Extension, Plan
 
 __all__ = [
     "Counts",
@@ -68,75 +68,6 @@ class Counts:
     evaluations: int  # inputs of the network over all steps; a guided image has two a step
     by_group: dict[Group, tuple[int, int]]  # frames, network inputs they ask for at once
     stretches: dict[Group, list[Stretch]]  # its frames in order
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """The plan of rows that were added to a begun output; their units follow those before, with sizes of their own."""
-
-    after_row: int  # the row of the manifest that they begin behind
-    rows: int  # of the manifest's table; under a sweep each counts once for every point
-    units: int
-    batch_rows: dict[Group, int]
-    unit_frames: dict[Group, int]
-    table: str = ""  # path of the further table that they are of; "" for more rows of the table before
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The choices that are fixed before the first frame; with the manifest they give every unit. `to_dict` suits JSON."""
-
-    fingerprint: dict[str, str]  # what the pixels and the store's content depend on
-    targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
-    units: int
-    batch_rows: dict[Group, int]  # batch size, counted in network inputs
-    unit_frames: dict[Group, int]
-    threads: int = 1  # torch's CPU threads of a worker
-    rows: int = 0  # of the manifest's table, without those of extensions
-    extensions: tuple[Extension, ...] = ()  # in their order
-
-    @property
-    def all_units(self) -> int:
-        """Number of units, those of extensions included."""
-        return self.units + sum(part.units for part in self.extensions)
-
-    @property
-    def all_rows(self) -> int:
-        """Number of the manifest's rows, those of extensions included."""
-        return self.rows + sum(part.rows for part in self.extensions)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the plan as JSON has it: the sizes group by group."""
-        return {**_to_json(self), "extensions": [_to_json(part) for part in self.extensions]}
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
-        """Return the plan of `to_dict`. Raises KeyError or TypeError for another version's."""
-        targets = {name: Target(**target) for name, target in fields["targets"].items()}
-        extensions = tuple(Extension(**_from_json(part)) for part in fields["extensions"])
-        return cls(**{**_from_json(fields), "targets": targets, "extensions": extensions})
-
-
-def _to_json(part: Plan | Extension) -> dict[str, Any]:
-    """Return the fields with a list of groups in place of the two mappings by group."""
-    groups = [
-        {
-            "model": model,
-            "width": width,
-            "height": height,
-            "batch_rows": rows,
-            "unit_frames": part.unit_frames[model, width, height],
-        }
-        for (model, width, height), rows in part.batch_rows.items()
-    ]
-    fields = {name: value for name, value in asdict(part).items() if name not in ("batch_rows", "unit_frames")}
-    return {**fields, "groups": groups}
-
-
-def _from_json(fields: Mapping[str, Any]) -> dict[str, Any]:
-    groups = {(one["model"], one["width"], one["height"]): one for one in fields["groups"]}
-    sizes = {name: {group: one[name] for group, one in groups.items()} for name in ("batch_rows", "unit_frames")}
-    return {**{name: value for name, value in fields.items() if name != "groups"}, **sizes}
 
 
 def show_group(group: Group) -> str:
