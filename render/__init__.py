@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
     from render.prepare import Prepared
+    from render.preview import Preview, preview_job
     from render.reproduce import Reproduction, reproduce_frame
     from render.run import Report, Summary, animate_store, plan_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
@@ -27,6 +28,7 @@ __all__ = [
     "ManifestError",
     "ModelError",
     "Prepared",
+    "Preview",
     "Recipe",
     "Report",
     "Reproduction",
@@ -39,6 +41,7 @@ __all__ = [
     "expand_templates",
     "open_store",
     "plan_job",
+    "preview_job",
     "reproduce_frame",
     "run_job",
     "sheet_store",
@@ -48,6 +51,7 @@ __all__ = [
 _MODULES = {
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
     "render.prepare": ("Prepared",),
+    "render.preview": ("Preview", "preview_job"),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
     "render.run": ("Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from render.core import InputError, RunError
+from render.endings import preview_ending, run_ending, short
 from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
 from render.progress import make_report
-from render.run import Summary, animate_store, plan_job, run_job, sheet_store
-from render.store import OutputFolder
+from render.run import animate_store, plan_job, run_job, sheet_store
 
 __all__ = ["main"]
 
@@ -26,7 +26,8 @@ DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
 TARGET = "a job (.yaml), or a manifest (.csv, .parquet, a folder of CSV files, OUT/data) that is rendered with defaults"
 EXAMPLES = {
-    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
+    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
+    "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
     "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
     "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
@@ -71,10 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"render {version('nightrender')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "render a job, or what is left of it")
-    run.add_argument(
+    how = run.add_mutually_exclusive_group()
+    how.add_argument(
         "--extend",
         action="store_true",
         help="add rows that the manifest has at its end, or a further table, to the output",
+    )
+    how.add_argument(
+        "--preview",
+        metavar="N",
+        type=int,
+        help="render N frames, spread over the manifest, into OUTPUT-preview, and say what the whole job would take",
     )
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
@@ -113,36 +121,27 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 
 
 def _run(options: Any) -> int:
+    if options.preview is not None:
+        return _preview(options)
     report = make_report()
     try:
         summary = run_job(options.target, *options.overrides, report=report, extend=options.extend)
     finally:
         report.close()
-    print(_ending(summary))
+    print(run_ending(summary))
     return QUARANTINED if summary.quarantined else DONE
 
 
-def _ending(summary: Summary) -> str:
-    """Return the lines that end a run: where everything is, and how to open it."""
-    out = _short(summary.out)
-    lines = [f"animation  {_short(path)}" for path in summary.animations]
-    lines += [f"sheet      {_short(path)}" for path in summary.sheets]
-    lines += [
-        f"dataset    {_short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
-        f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
-    ]
-    if summary.blank:
-        lines.append(f"blank      {summary.blank} images are of a single colour")
-    if summary.quarantined:
-        where = _short(OutputFolder(summary.out).quarantine)
-        lines.append(
-            f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
-        )
-    return "\n".join(lines)
+def _preview(options: Any) -> int:
+    from render.preview import preview_job
 
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    report = make_report()
+    try:
+        preview = preview_job(options.target, *options.overrides, frames=options.preview, report=report)
+    finally:
+        report.close()
+    print(preview_ending(preview))
+    return QUARANTINED if preview.quarantined else DONE
 
 
 def _plan(options: Any) -> int:
@@ -184,8 +183,8 @@ def _table(prepared: Prepared) -> str:
     count = "as many as fit" if facts["workers"]["count"] is None else facts["workers"]["count"]
     sizes = ", ".join(f"{size} (batches of {rows})" for size, rows in facts["batch_rows"].items())
     lines = [
-        f"manifest   {_short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
-        f"output     {_short(prepared.job.output)}",
+        f"manifest   {short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
+        f"output     {short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
         *([f"sweep      {facts['sweep']:,} points of every row"] if facts["sweep"] > 1 else []),
@@ -212,7 +211,7 @@ def _model(name: str, id: str, fingerprint: str | None) -> str:
 
 def _animate(options: Any) -> int:
     for path in animate_store(options.out, *options.overrides):
-        print(_short(path))
+        print(short(path))
     return DONE
 
 
@@ -228,7 +227,7 @@ def _verify(options: Any) -> int:
 
 def _sheets(options: Any) -> int:
     for path in sheet_store(options.out, *options.overrides):
-        print(_short(path))
+        print(short(path))
     return DONE
 
 
@@ -255,7 +254,7 @@ def _expand(options: Any) -> int:
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards)
     count = expand_templates(options.templates, options.output, how, _warn)
-    print(f"{count:,} prompts in {_short(options.output)}")
+    print(f"{count:,} prompts in {short(options.output)}")
     return DONE
 
 

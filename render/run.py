@@ -23,7 +23,17 @@ from render.prepare import Prepared, prepare
 from render.resume import record_or_resume, stored_job, stored_manifest
 from render.store import ImageStore, Ledger, open_store
 
-__all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
+__all__ = [
+    "Report",
+    "Silent",
+    "Summary",
+    "animate_store",
+    "plan_job",
+    "prepare_target",
+    "render_units",
+    "run_job",
+    "sheet_store",
+]
 
 
 class Report(Protocol):
@@ -74,7 +84,7 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
     """
-    return _prepare(target, overrides, check_model)
+    return prepare_target(target, overrides, check_model)
 
 
 def run_job(
@@ -89,15 +99,15 @@ def run_job(
     be written; what is committed stays.
     """
     report = report or Silent()
-    asked = Asked(extend, _extending(target, overrides), partial(_prepare, target, overrides, True))
-    prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
+    asked = Asked(extend, _extending(target, overrides), partial(prepare_target, target, overrides, True))
+    prepared = record_or_resume(prepare_target(target, overrides, weights=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = _render(prepared, ledger, report)
+        seconds = render_units(prepared, ledger.outstanding(_units(prepared)), report)
         ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
@@ -136,7 +146,10 @@ def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
     return "run_job(…, extend=True)"
 
 
-def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool, rows_before: int = 0) -> Prepared:
+def prepare_target(
+    target: str | Path | TableLike, overrides: Sequence[str], weights: bool, rows_before: int = 0
+) -> Prepared:
+    """Return the checked plan of a job or a manifest, its rows numbered as if `rows_before` others stood before them."""
     if isinstance(target, str | Path):
         return prepare(load_job(expand_home(target), overrides), weights, rows_before=rows_before)
     if not isinstance(target, TableLike):
@@ -149,9 +162,8 @@ def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
-def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
-    """Render every unit that is not committed. Returns the seconds since the first worker was ready."""
-    units = ledger.outstanding(_units(prepared))
+def render_units(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
+    """Render units into the job's output. Returns the seconds since the first worker was ready."""
     first = next(units, None)
     if first is None:
         return 0.0

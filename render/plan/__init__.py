@@ -9,7 +9,7 @@ their hash is the key of stored frames.
 from __future__ import annotations
 
 from render.plan.frames import skipped_steps, steps_of
-from render.plan.motions import MOTIONS, closes, frame_count, legs, motion_of, shown_order
+from render.plan.motions import MOTIONS, closes, frame_count, frames_of, legs, motion_of, shown_order
 from render.plan.motions.line import moving_numbers
 from render.plan.motions.motion import prompt_of
 from render.plan.record import Extension, Plan
@@ -18,6 +18,7 @@ from render.plan.units import (
     Counts,
     Limits,
     count_alike,
+    evaluations_of,
     evaluations_with_cuts,
     make_plan,
     plan_units,
@@ -33,8 +34,10 @@ __all__ = [
     "Plan",
     "closes",
     "count_alike",
+    "evaluations_of",
     "evaluations_with_cuts",
     "frame_count",
+    "frames_of",
     "legs",
     "make_plan",
     "motion_of",

@@ -22,6 +22,7 @@ __all__ = [
     "Stretch",
     "count_alike",
     "count_walks",
+    "evaluations_of",
     "evaluations_with_cuts",
     "make_plan",
     "plan_units",
