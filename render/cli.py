@@ -24,7 +24,10 @@ __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
-TARGET = "a job (.yaml), or a manifest (.csv, .parquet, a folder of CSV files, OUT/data) that is rendered with defaults"
+TARGET = (
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
+    "defaults"
+)
 EXAMPLES = {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
     "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
@@ -193,7 +196,7 @@ def _table(prepared: Prepared) -> str:
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
     ]
-    labels = [_label(**label) for label in facts["labels"]]
+    labels = [_label(*label) for label in prepared.manifest.labels]
     return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
 
 
@@ -201,8 +204,8 @@ def _separated(by: list[str]) -> str:
     return f" ({' and '.join(by)} between columns)" if by else ""
 
 
-def _label(name: str, type: str, example: str | None) -> str:
-    return f"label      {name}: {type}, " + ("all empty" if example is None else f"such as {show(example)}")
+def _label(name: str, kind: str, example: Any) -> str:
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:
@@ -239,7 +242,10 @@ def _add_expand(commands: Any) -> None:
         "expand prompt templates such as {red|blue} car to a manifest, or write the frames of a store as one",
     )
     expand.add_argument(
-        "templates", metavar="TEMPLATES", type=Path, help=".csv or .parquet with a column template, .txt, or OUT"
+        "templates",
+        metavar="TEMPLATES",
+        type=Path,
+        help="a table with a column template, .txt, keyframes in .json, or OUT",
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
@@ -247,12 +253,13 @@ def _add_expand(commands: Any) -> None:
     expand.add_argument("--seed", type=int, default=0, help="of the random prompts (default: 0)")
     expand.add_argument("--limit", type=int, default=10_000, help="combinatorial prompts a template (default: 10000)")
     expand.add_argument("--wildcards", type=Path, help="folder of wildcard files: __name__ is name.txt")
+    expand.add_argument("--styles", type=Path, help="style file (name, prompt, negative_prompt) for every template")
 
 
 def _expand(options: Any) -> int:
     from render.templates import Expansion, expand_templates
 
-    how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards)
+    how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
     count = expand_templates(options.templates, options.output, how, _warn)
     print(f"{count:,} prompts in {short(options.output)}")
     return DONE

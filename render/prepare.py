@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,22 @@ from render.core import (
     GIF_FPS_MAX,
     MAIN,
     PIXELS_VERSION,
+    JobError,
     ModelError,
     Target,
-    Walk,
 )
 from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
-from render.manifest import Defaults, Manifest, ModelRules, Naming, SizeRule, TableLike, read_manifest
+from render.manifest import (
+    Defaults,
+    Manifest,
+    ModelRules,
+    Naming,
+    SizeRule,
+    TableLike,
+    check_weights,
+    literal_signs,
+    read_manifest,
+)
 from render.models import Changes, Model, SamplingDefaults, resolve_model
 from render.plan import (
     BYTES_PER_PIXEL,
@@ -25,17 +35,11 @@ from render.plan import (
     Plan,
     count_alike,
     evaluations_with_cuts,
-    legs,
     make_plan,
-    motion_of,
-    steps_of,
 )
+from render.surprises import Warnings, hive_warnings, text_warnings, watched
 
 __all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
-
-WARNINGS_MAX = 20
-TEXT_MAX = 120  # signs of a text in a warning
-CHUNK = 10_000  # rows whose texts are checked at a time
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,22 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
     naming = Naming(job.labels, job.columns)
     source = job.manifest if table is None else table
     manifest = read_manifest(source, _defaults(job), rules, job.sweep, naming, rows_before)
+    _check_syntax(job, known, manifest)
     models = resolve_models(job, manifest.models, weights)
     targets = {
-        name: Target(model.fingerprint if weights else "", model.facts.guidance_embeds, job.all_models[name].tile_above)
+        name: Target(
+            model.fingerprint if weights else "",
+            model.facts.guidance_embeds,
+            job.all_models[name].tile_above,
+            job.sampling.prompt_syntax,
+        )
         for name, model in models.items()
     }
     found = Warnings()
-    found.add(*manifest.warnings, *_hive_warnings(job))
-    counts = count_alike(_watched(manifest, found), targets)
-    found.add(*_text_warnings(models, manifest))
+    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    counts = count_alike(watched(manifest, found), targets)
+    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
+        found.add(*text_warnings(models, manifest))
     plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets))
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
@@ -96,6 +107,18 @@ def plan_counts(job: JobConfig, counts: Counts, targets: dict[str, Target], fing
     """Fix batch sizes and units for counted walks, within the limits that the job and this machine set."""
     limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
     return make_plan(counts, limits, fingerprint, targets)
+
+
+def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:
+    """Raise JobError for weights with a model that has none, or ManifestError for weights that are too large."""
+    if job.sampling.prompt_syntax != "weighted":
+        return
+    for name in manifest.models:
+        if not models[name].facts.weighted:
+            which = "the model" if name == MAIN else f"model {name!r}"
+            required = f"plain with {which} (weighted is for Stable Diffusion 1.x and 2.x and SDXL)"
+            raise JobError(f"key 'sampling.prompt_syntax': required {required}, got weighted")
+    check_weights(manifest, str(job.manifest))
 
 
 def resolve_models(job: JobConfig, names: Iterable[str], weights: bool) -> dict[str, Model]:
@@ -162,68 +185,3 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
         "store.format": job.store.format,
         "pixels version": str(PIXELS_VERSION),
     }
-
-
-class Warnings:
-    """The warnings of a plan: the first WARNINGS_MAX, and the number of the others."""
-
-    def __init__(self) -> None:
-        self._kept: list[str] = []
-        self._more = 0
-
-    def add(self, *texts: str) -> None:
-        for text in texts:
-            if len(self._kept) < WARNINGS_MAX:
-                self._kept.append(text)
-            else:
-                self._more += 1
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        return (*self._kept, *([f"… and {self._more} more warnings"] if self._more else []))
-
-
-def _hive_warnings(job: JobConfig) -> Iterator[str]:
-    """Yield warnings of folders that readers take for columns, as of Hive's partitions."""
-    for part in job.output.parts:
-        name, equals, value = part.partition("=")
-        if name and equals:
-            yield f"output: DuckDB and others read the folder {part!r} as a column {name!r} that is {value!r} in every row"
-
-
-def _watched(manifest: Manifest, found: Warnings) -> Iterator[tuple[Walk, int]]:
-    """Yield the walks as they are counted, and add what is to be warned of in them, in the same pass."""
-    for walk, times in manifest.alike():
-        if not walk.still:
-            found.add(*_walk_warnings(walk, manifest))
-        yield walk, times
-
-
-def _walk_warnings(walk: Walk, manifest: Manifest) -> Iterator[str]:
-    moves = not {"steps", "scheduler"} & set(motion_of(walk).fixed)
-    if moves and len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
-        where = manifest.where(walk.start.row)
-        yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
-    if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):
-        where = manifest.where(walk.start.row)
-        yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
-
-
-def _text_warnings(models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    """Yield what the text encoders cut off, CHUNK rows at a time."""
-    table = manifest.select("model", "prompt", "negative_prompt", "source_row")
-    for start in range(0, manifest.row_count, CHUNK):
-        texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
-        columns = (column.to_pylist() for column in table.slice(start, CHUNK).columns)
-        for model, prompt, negative, row in zip(*columns, strict=True):
-            texts[model].setdefault(prompt, row)
-            texts[model].setdefault(negative, row)
-        for name, own in texts.items():
-            for text, lost in models[name].lost_words(own):
-                where = manifest.where(own[text])
-                yield f"{where}: prompt over the model's token limit; it will not see: {_ends(lost)!r}"
-
-
-def _ends(text: str) -> str:
-    """Return the beginning and the end of a long text."""
-    return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 30]} … {text[-25:]}"

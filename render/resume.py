@@ -140,6 +140,8 @@ def _differences(recorded: Plan, prepared: Prepared, begun: Plan) -> Iterator[st
             yield f"{name}: {then} then, {now.fingerprint[name]} now"
     for name, target in now.targets.items():
         before = recorded.targets.get(name, target)
+        if before.prompt_syntax != target.prompt_syntax:
+            yield f"sampling.prompt_syntax: {before.prompt_syntax} then, {target.prompt_syntax} now"
         if before.tile_above != target.tile_above:
             key = "model" if name == MAIN else f"models.{name}"
             yield f"{key}.tile_above: {before.tile_above} then, {target.tile_above} now"

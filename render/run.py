@@ -154,7 +154,8 @@ def prepare_target(
         return prepare(load_job(expand_home(target), overrides), weights, rows_before=rows_before)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
-        raise JobError(f"target: required {required}, got {type(target).__name__}")
+        hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
+        raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target, rows_before)
 
 

@@ -65,6 +65,27 @@ def test_frames_of_every_motion_have_the_stored_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_frames_of_weighted_prompts_have_the_stored_bits(tmp_path: Path) -> None:
+    """A walk from one window of tokens to several, with a long negative prompt; a still without weights as if plain."""
+    manifest = tmp_path / "weights.csv"
+    long = "3d cat face on a blue background " * 5
+    manifest.write_text(
+        f"walk,prompt,negative_prompt,seed,frames\nw,(3d dog face:1.3) [cat],bad,1,3\nw,{long}(cat:0.7),{long * 2},2,\n"
+        ",3d dog face,bad,1,\n,(3d dog face:1.4),bad,1,\n"
+    )
+    small = ("sampling.steps=3", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "animation.formats=[]")
+    weighted = run_here(manifest, *small, "sampling.prompt_syntax=weighted", f"output={tmp_path / 'weighted'}").out
+    plain = run_here(manifest, *small, f"output={tmp_path / 'plain'}").out
+    for place in (("w", 0), ("w", 2), ("w", 3), ("still-000004", 0)):
+        row = open_store(weighted).frame(*place).row
+        assert reproduce_frame(weighted, row["key"]).same, place
+        assert json.loads(row["recipe"])["prompt_syntax"] == "weighted"
+        assert row["sha256"] != open_store(plain).frame(*place).row["sha256"]
+    same, other = (open_store(out).frame("still-000003").row for out in (weighted, plain))
+    assert same["sha256"] == other["sha256"]
+
+
+@pytest.mark.slow
 def test_the_command_tells_and_takes_the_first_digits(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     frame = open_store(finished.out).frames("ball")[3]
     assert main(["reproduce", str(finished.out), frame.row["key"][:10]]) == 0

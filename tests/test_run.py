@@ -53,6 +53,7 @@ def test_a_walk_begins_and_ends_on_the_stills_of_its_keyframes(finished: Finishe
         ("sampling.steps=7", "manifest"),
         ("workers.dtype=float32", "workers.dtype"),
         ("model.tile_above=null", "model.tile_above: 2048 then, None now"),
+        ("sampling.prompt_syntax=weighted", "sampling.prompt_syntax: plain then, weighted now"),
         ("store.format=webp", "store.format"),
         ("store.unit_frames=5", "store.unit_frames"),
         ("workers.batch_rows=8", "workers.batch_rows"),

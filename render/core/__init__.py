@@ -32,6 +32,7 @@ from render.core.vocabulary import (
     STEPS_MAX,
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
+from render.core.weights import SYNTAXES, WeightedText, parse_weights
 
 __all__ = [
     "COLUMNS",
@@ -50,6 +51,7 @@ __all__ = [
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
+    "SYNTAXES",
     "TABLE_ENDINGS",
     "Blend",
     "CellType",
@@ -78,6 +80,7 @@ __all__ = [
     "Target",
     "Unit",
     "Walk",
+    "WeightedText",
     "column_meant",
     "column_names",
     "column_nearly",
@@ -90,6 +93,7 @@ __all__ = [
     "mix",
     "nearest_schedulers",
     "noise_schedule",
+    "parse_weights",
     "partial",
     "publish",
     "replacing",

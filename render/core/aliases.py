@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 
 __all__ = ["ALIASES", "ELSEWHERE", "column_meant", "column_nearly", "setting_elsewhere"]
 
@@ -34,10 +35,38 @@ ALIASES: dict[
     ),
     "interpolation": ("interp", "interpolation_method", "interpolation_mode", "interpolation_type"),
     "easing": ("ease", "easing_function", "easing_type"),
-    "width": ("w", "image_width", "img_width", "output_width", "target_width", "target_size_width"),
-    "height": ("h", "image_height", "img_height", "output_height", "target_height", "target_size_height"),
-    "size": ("resolution", "image_size", "img_size", "dimensions", "width_height", "output_size", "target_size"),
-    "steps": ("steps_schedule", "iters", "denoising_iterations", "timesteps", "num_timesteps", "ddim_num_steps"),
+    "width": ("w", "img_w", "image_w", "image_width", "img_width", "output_width", "target_width", "target_size_width"),
+    "height": (
+        "h",
+        "img_h",
+        "image_h",
+        "image_height",
+        "img_height",
+        "output_height",
+        "target_height",
+        "target_size_height",
+    ),
+    "size": (
+        "resolution",
+        "image_size",
+        "img_size",
+        "dims",
+        "dimensions",
+        "width_height",
+        "output_size",
+        "target_size",
+    ),
+    "steps": (
+        "num_inference_steps",
+        "inference_steps",
+        "sampling_steps",
+        "steps_schedule",
+        "iters",
+        "denoising_iterations",
+        "timesteps",
+        "num_timesteps",
+        "ddim_num_steps",
+    ),
     "guidance": (
         *("cfg", "cfgs", "cfg_scale", "cfg_scales", "cfg_scale_schedule", "guidance_scale", "guidance_scales", "scale"),
         *("classifier_free_guidance", "unconditional_guidance_scale", "cond_scale", "guidance_strength"),
@@ -60,7 +89,16 @@ ALIASES: dict[
     "tween": ("tweens", "diffusion_cadence", "cadence"),
     "fps": ("frame_rate", "framerate", "frames_per_second"),
     "image": (
-        *("init_image", "init_img", "initial_image", "input_image", "source_image", "start_image", "starting_image"),
+        *(
+            "img",
+            "init_image",
+            "init_img",
+            "initial_image",
+            "input_image",
+            "source_image",
+            "start_image",
+            "starting_image",
+        ),
         *("reference_image", "image_prompt", "init", "init_images", "img2img_image", "input_img", "init_image_path"),
     ),
     "strength": (
@@ -120,7 +158,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {  # what to do: names of settings that 
         *("styles", "style_preset", "textual_inversion", "hypernetwork", "hypernet"),
         *("max_sequence_length", "guidance_start", "guidance_end"),
     ),
-    "columns `width` and `height` have the pixels": ("aspect_ratio", "aspect"),
+    "columns `width` and `height` have the pixels": ("aspect_ratio", "aspect", "ar"),
 }
 WORDS = {  # a name of such a word and FILLERS is its column's: `evaluation_seed`, `num_inference_step`
     **dict.fromkeys(("seed", "seeds"), "seed"),
@@ -154,7 +192,7 @@ NEARLY = 0.9  # of difflib's ratio, for the longer names of other programs
 
 
 def _fold(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold())
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 FOLDED = {_fold(alias): column for column, aliases in ALIASES.items() for alias in aliases}
@@ -171,7 +209,7 @@ def column_meant(name: str) -> str | None:
     folded = _fold(name)
     if folded in FOLDED:
         return FOLDED[folded]
-    words = [word.casefold().rstrip("0123456789") for word in SPLIT.split(name) if word]
+    words = [word for part in SPLIT.split(name) if (word := part.casefold().rstrip("0123456789"))]
     meant = {WORDS[word] for word in words if word in WORDS}
     others = [word for word in words if word not in WORDS]
     if len(meant) == 1 and len(words) > len(others) and all(word in FILLERS for word in others):
@@ -192,6 +230,8 @@ def column_nearly(name: str, columns: tuple[str, ...]) -> str | None:
     ['height', 'seed', None, None]
     """
     words = [word.casefold() for word in SPLIT.split(name) if word]
+    if len(words) == 2 and words[0] in ("image", "img") and words[1] in ("path", "file"):
+        return "image"
     if words and words[-1] in ATTRIBUTES:
         return None
     for word in words:

@@ -55,6 +55,7 @@ class Recipe:
     stop: int | None = None  # steps to take; None: all that are left
     clean: bool = False  # end in the clean image x̂₀ that the last step predicts (`pred_original_sample`)
     tiled: bool = False  # the autoencoder works in tiles, which changes pixels
+    prompt_syntax: str = "plain"  # of both prompts, one of SYNTAXES
     stem: Recipe | None = None  # recipe whose first `stop` steps are taken in place of this one's first steps
     towards: Recipe | None = None  # recipe to whose final latents this one's are interpolated, by slerp
     t: float = 0.0  # place between them, 0 … 1
@@ -109,3 +110,4 @@ class Target:
     fingerprint: str
     guidance_embeds: bool = False  # guidance is an input of the network, classifier-free guidance a setting beside it
     tile_above: int | None = None  # pixels a side, above which the autoencoder works in tiles
+    prompt_syntax: str = "plain"  # one of SYNTAXES

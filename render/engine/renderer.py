@@ -29,8 +29,9 @@ from render.engine.denoise import (
 )
 from render.engine.interpolate import evaluate, slerp
 from render.engine.threads import RowThreads, use_threads
+from render.engine.windows import equal_lengths, run_by_shape
 from render.media import read_image
-from render.models import Conditioning, Family, Loading, Model, load_family, text_encoders
+from render.models import Conditioning, Family, Loading, Model, encode_prompt, load_family, text_encoders
 
 __all__ = ["Renderer", "choose_dtype"]
 
@@ -61,7 +62,7 @@ class Renderer:
         changes = model.changes
         loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
         self._family: Family = load_family(model.family, loading)
-        self._embeddings: OrderedDict[tuple[str, bool], Conditioning] = OrderedDict()  # by prompt and "is negative"
+        self._embeddings: OrderedDict[tuple[str, bool, str], Conditioning] = OrderedDict()  # by arguments of _encode
         self._states: OrderedDict[str, SamplerState] = OrderedDict()  # results shared between frames, by recipe key
         self._in_progress: set[str] = set()  # keys of the shared results that a frame in flight is computing
         self._shared: deque[dict[str, Recipe | None]] = deque(maxlen=UNITS_PREPARED)  # a unit: its shared_results
@@ -79,9 +80,9 @@ class Renderer:
         self._shared.append(shared_results(recipes))
         for recipe in recipes:
             for leaf in leaves(recipe.prompt):
-                self._encode(leaf, negative=False)
+                self._encode(leaf, False, recipe.prompt_syntax)
             for leaf in leaves(recipe.negative_prompt) if recipe.guided else ():
-                self._encode(leaf, negative=True)
+                self._encode(leaf, True, recipe.prompt_syntax)
         if memory_is_short(self._device):
             self._move_encoders(torch.device("cpu"))
             torch.cuda.empty_cache()
@@ -153,8 +154,9 @@ class Renderer:
 
     def _guidance_pair(self, recipe: Recipe) -> tuple[Conditioning, Conditioning]:
         """Return the conditioning of the prompt and that of the negative prompt ({} without guidance)."""
-        positive = self._condition(recipe.prompt, negative=False)
-        negative = self._condition(recipe.negative_prompt, negative=True) if recipe.guided else {}
+        positive = self._condition(recipe.prompt, False, recipe.prompt_syntax)
+        negative = self._condition(recipe.negative_prompt, True, recipe.prompt_syntax) if recipe.guided else {}
+        positive, negative = equal_lengths([positive, negative])
         if recipe.embedded_guidance is not None:
             guidance = torch.tensor(recipe.embedded_guidance, dtype=torch.float32, device=self._device)
             positive, negative = positive | {"guidance": guidance}, negative | {"guidance": guidance}
@@ -164,8 +166,12 @@ class Renderer:
     def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
         """Return the network's float32 output `[1, C, H, W]` for each row.
 
-        The batch is filled to `batch_rows` with copies of the last row, so that the network sees one batch size.
+        The batch is filled to `batch_rows` with copies of the last row, so that the network sees one batch size. Rows of
+        another number of tokens are a batch of their own.
         """
+        return run_by_shape(rows, lambda own: self._run(own, batch_rows))
+
+    def _run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
         output = self._row_threads.compute([*rows, *[rows[-1]] * (batch_rows - len(rows))], self._evaluate)
         return list(torch.split(output[: len(rows)], 1))
 
@@ -185,9 +191,10 @@ class Renderer:
             raise ValueError("final latents: required finite values, got NaN or infinity")
         return self._family.autoencoder.decode(latents, tiled)
 
-    def _condition(self, blend: Blend, negative: bool) -> Conditioning:
+    def _condition(self, blend: Blend, negative: bool, syntax: str = "plain") -> Conditioning:
         """Return the conditioning of a blend of prompts, each of its tensors interpolated."""
-        ends = {leaf: self._encode(leaf, negative) for leaf in leaves(blend)}
+        ends = {leaf: self._encode(leaf, negative, syntax) for leaf in leaves(blend)}
+        ends = dict(zip(ends, equal_lengths([*ends.values()]), strict=True))
         names = next(iter(ends.values()))
 
         def at(name: str) -> Tensor:
@@ -195,13 +202,13 @@ class Renderer:
 
         return {name: at(name) for name in names}
 
-    def _encode(self, leaf: Leaf, negative: bool) -> Conditioning:
+    def _encode(self, leaf: Leaf, negative: bool, syntax: str) -> Conditioning:
         if not isinstance(leaf, Prompt):
             raise TypeError(f"prompt: required prompts, got {leaf}")
-        held, key = self._embeddings, (leaf.text, negative)
+        held, key = self._embeddings, (leaf.text, negative, syntax)
         if key not in held:
             self._move_encoders(self._device)
-            held[key] = self._family.encode(leaf.text, negative)
+            held[key] = encode_prompt(self._family, *key)
             while len(held) > 1 and sum(map(_size_bytes, held.values())) > EMBEDDINGS_BYTES:
                 held.popitem(last=False)
         held.move_to_end(key)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from render.core import EASINGS, FORMATS, FPS_MAX, FPS_MIN, INTERPOLATIONS, SCHEDULERS, SEED_MAX, STEPS_MAX
+from render.core import EASINGS, FORMATS, FPS_MAX, FPS_MIN, INTERPOLATIONS, SCHEDULERS, SEED_MAX, STEPS_MAX, SYNTAXES
 
 __all__ = ["ANIMATION_FORMATS", "ANIMATION_LOOPS", "BOUNDS", "CRF_MAX", "POINTS_MAX"]
 
@@ -37,6 +37,7 @@ BOUNDS: dict[str, Bound] = {
     "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
     "model.clip_skip": _between(1, 100),
     "model.tile_above": _between(64, 65536),
+    "sampling.prompt_syntax": _among(*SYNTAXES),
     "sampling.frames": _between(1, 1_000_000),
     "sampling.easing": _among(*EASINGS),
     "sampling.interpolation": _among(*INTERPOLATIONS),

@@ -50,6 +50,7 @@ class SamplingConfig:
     """Defaults of empty manifest cells; null stands for the model's own default."""
 
     negative_prompt: str = ""
+    prompt_syntax: str = "plain"  # plain: every sign is text; weighted: (word:1.3) and [word] are weights; of all rows
     frames: int = 24  # from a keyframe to the next one
     easing: str = "linear"
     interpolation: str = "slerp"

@@ -15,6 +15,7 @@ from render.manifest.raw import RawTable, is_text
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
 from render.manifest.stored import Manifest, read_stored
+from render.manifest.syntax import check_weights, literal_signs
 from render.manifest.table import TableLike, memory_name, read_table
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "SizeRule",
     "TableLike",
     "append_rows",
+    "check_weights",
     "compare_manifests",
     "is_text",
+    "literal_signs",
     "memory_name",
     "read_manifest",
     "read_stored",

@@ -82,7 +82,9 @@ class CheckedTable:
             return column
         if kind == "yes or no" and pa.types.is_boolean(column.type):
             return column.cast(pa.large_string())
-        self.problems.add(kind, f"a column of {column.type}", column=name)
+        pictures = f" (pictures? The job can leave them out: columns: {{{name}: ignore}})"
+        got = f"a column of {column.type}{pictures if pa.types.is_struct(column.type) else ''}"
+        self.problems.add(kind, got, column=name)
         return empty
 
     def cells(self, name: str, standard: ColumnRule) -> Cells:

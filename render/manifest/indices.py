@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from render.manifest.names import Naming
 from render.manifest.problems import Problems
 from render.manifest.raw import NAMELESS, RawTable, is_text
 
@@ -24,16 +24,18 @@ WAYS_OUT = (
 )
 
 
-def without_indices(table: RawTable, ignored: Collection[str], problems: Problems) -> RawTable:
+def without_indices(table: RawTable, naming: Naming, problems: Problems) -> RawTable:
     """Return the table without its index and its ignored columns; refuse every other column without a name."""
     if table.stored:
         return table
     kept: dict[str, Any] = {}
     for name, column in table.columns.items():
         nameless = name.startswith(NAMELESS)
-        if (name if not nameless else "") in ignored:
+        if (name if not nameless else "") in naming.ignored:
             continue
-        if PANDAS_INDEX.fullmatch(name):
+        if name in naming.columns or name in naming.labels:
+            kept[name] = column
+        elif PANDAS_INDEX.fullmatch(name):
             problems.warn(f"column {name!r}, an index that pandas wrote, is left out")
         elif not kept and (nameless or UNNAMED.fullmatch(name)) and _counts(column):
             what = "the first column, without a name," if nameless else f"column {name!r}"

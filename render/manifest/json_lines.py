@@ -60,6 +60,7 @@ def _objects(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int, di
             problems.add("text in UTF-8", got, row=row)
         except (ValueError, RecursionError) as error:
             why = " (a list over several lines? Here every line is one object)" if line.strip() in ("[", "{") else ""
+            why = " (a comma behind the object? None stands between lines)" if line.rstrip().endswith("},") else why
             problems.add("one JSON object on every line", f"{error} on line {number}{why}", row=row)
         else:
             if isinstance(value, dict):

@@ -126,8 +126,9 @@ def why_no_integer(cell: Any) -> str:
     if isinstance(cell, float) and math.isfinite(cell) and abs(cell) > FLOAT_EXACT:
         return ", rounded by its float column"
     text = str(cell).strip()
-    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text):
-        return f" (looks like thousands with commas: {text.replace(',', '')})"
+    if match := re.fullmatch(r"[0-9]{1,3}(([, '\u00a0\u202f])[0-9]{3})+", text):
+        signs = "commas" if match[2] == "," else "signs between them"
+        return f" (looks like thousands with {signs}: {re.sub('[^0-9]', '', text)})"
     if re.fullmatch(r"0[xX][0-9a-fA-F]+", text):
         return f" (looks like hexadecimal: {int(text, 16)})"
     if re.fullmatch(r"[0-9]+([.,][0-9]+)?[eE][+]?(0?[6-9]|1[0-9])", text):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +35,10 @@ def check_labels(raw: RawTable, listed: Sequence[str], problems: Problems) -> No
             problems.add(required, show(name), column=name)
         elif name not in listed and (near := column_nearly(name, GIVEN)):
             problems.warn(f"column {name!r} is taken as a label: {near} was not meant?")
+        elif settings := _settings_inside(raw.columns[name].type):
+            problems.warn(
+                f"column {name!r} is a label as a whole: what it holds of {', '.join(settings)} is no setting"
+            )
 
 
 def read_labels(raw: RawTable, listed: Sequence[str], problems: Problems) -> dict[str, Any]:
@@ -68,17 +74,20 @@ def _label_fault(name: str, listed: bool) -> tuple[str, str] | None:
 
     `listed` names are labels by the job's own words; only what the store can't keep is refused then.
     """
-    plain = re.sub(r"[\s-]+", "_", name.strip().casefold())
+    plain = re.sub(r"[\s-]+", "_", unicodedata.normalize("NFKC", name).strip().casefold())
     if name in KEPT_BY_ARROW:
         return f"a name that pyarrow does not keep for itself, as {', '.join(KEPT_BY_ARROW)}", f"{name!r}{_ways(name)}"
     of_store = name.casefold() in STORE_COLUMNS or (plain in STORE_COLUMNS and not listed)
     if not listed and (meant := _meant(name, plain)):
-        way = _ways(name) if of_store else f" (is it a label? The job can say so: labels: [{name}])"
-        return f"the name {meant}, if that is meant, or in the job columns: {{{name}: {meant}}}", f"{show(name)}{way}"
+        way = _ways(name) if of_store else _label_way(name)
+        return (
+            f"the name {meant}, if that is meant, or in the job columns: {{{_yaml(name)}: {meant}}}",
+            f"{name!r}{way}",
+        )
     if of_store:
         return "a label's name that is no column of the store", f"{name!r}{_ways(name)}"
     if not listed and (advice := setting_elsewhere(name)):
-        return f"no column of this name: {advice}", f"{name!r} (is it a label? The job can say so: labels: [{name}])"
+        return f"no column of this name: {advice}", f"{name!r}{_label_way(name)}"
     return None
 
 
@@ -89,5 +98,20 @@ def _meant(name: str, plain: str) -> str | None:
     return near[0] if near else column_meant(name)
 
 
+def _settings_inside(kind: Any) -> list[str]:
+    """Return the fields of a struct that have names of our columns, or those of other programs for them."""
+    names = [field.name for field in kind] if pa.types.is_struct(kind) else []
+    return [name for name in names if name.strip().casefold() in GIVEN or column_meant(name)]
+
+
 def _ways(name: str) -> str:
-    return f" (the job can leave it out: columns: {{{name}: ignore}})"
+    return f" (the job can leave it out: columns: {{{_yaml(name)}: ignore}})"
+
+
+def _label_way(name: str) -> str:
+    return f" (is it a label? The job can say so: labels: [{_yaml(name)}])"
+
+
+def _yaml(name: str) -> str:
+    """Return a name as a job file has it."""
+    return name if re.fullmatch(r"\w[\w .()-]*", name) and name == name.strip() else json.dumps(name)

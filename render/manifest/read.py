@@ -46,6 +46,7 @@ from render.media import image_fault, sound_fault
 __all__ = ["read_manifest"]
 
 OF_WALK = column_names("walk")
+NAME_LENGTH = 40  # signs; a longer name of a column is likely a prompt
 PROMPTS = (
     "caption",
     "captions",
@@ -74,7 +75,7 @@ def read_manifest(
     """
     name = table_name(source) if isinstance(source, Path) else memory_name(source)
     problems = Problems(str(source) if isinstance(source, Path) else type(source).__name__)
-    raw = read_table(source, problems, naming.ignored)
+    raw = read_table(source, problems, naming)
     if raw.stored:
         if sweep.axes:
             problems.fatal("a table as it was before a run read it, for a sweep", "the stored manifest of a run")
@@ -206,6 +207,10 @@ def _refuse_no_prompt(checked: CheckedTable) -> None:
         return
     likely = next((name for name in names if name.strip().casefold() in PROMPTS), None)
     hint = f" (if it is {likely!r}, the job can say so: columns: {{{likely}: prompt}})" if likely else ""
+    if names[0].startswith("{"):
+        hint = " (JSON? A file of one object a line is called .jsonl)"
+    elif checked.raw.csv and not likely and any(name.strip().isdigit() or len(name) > NAME_LENGTH for name in names):
+        hint = " (is the first line a row? The names of the columns stand there)"
     checked.problems.add("a column of this name", f"the columns {show(names)}{hint}", column="prompt")
 
 

@@ -146,6 +146,10 @@ def _warn(raw: RawTable, recipes: list[dict[str, Any]], kept: Any, problems: Pro
         problems.warn(
             f"the store's frames are of the model{'s' if len(models) > 1 else ''} {ids}; the job's renders them all"
         )
+    if any(recipe.get("prompt_syntax", "plain") != "plain" for recipe in recipes):
+        problems.warn(
+            "the store's prompts were read with sampling.prompt_syntax=weighted; this job has to say so again"
+        )
     if lost := len(recipes) - len(kept):
         others = np.setdiff1d(np.arange(len(recipes)), kept)
         walks = list(dict.fromkeys(raw.columns["walk"].take(pa.array(others)).to_pylist()))

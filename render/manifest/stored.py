@@ -88,6 +88,13 @@ class Manifest:
         """Return some columns as Arrow's table, [N]."""
         return self._table.select(list(names))
 
+    def problems(self, file: str) -> Problems:
+        """Return a collector of errors of this manifest's rows; `file` is its file or folder."""
+        problems = Problems(file)
+        for before, part in self._files:
+            problems.take(before, Problems(part))
+        return problems
+
     @cached_property
     def models(self) -> tuple[str, ...]:
         """Names of the models that rows use, in the order of their first rows."""

@@ -6,7 +6,7 @@ from 1. One module reads one kind of source: `separated.py`, `json_lines.py`, `p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from render.core import TABLE_ENDINGS, special_kind, table_ending, why_no_table
 from render.manifest.frames import from_arrow, from_pandas, from_parquet
 from render.manifest.indices import without_indices
 from render.manifest.json_lines import read_json_lines
+from render.manifest.names import UNNAMED, Naming
 from render.manifest.problems import Problems, show
 from render.manifest.prompt_lines import read_prompt_lines
 from render.manifest.raw import RawTable, is_text
@@ -50,18 +51,18 @@ class TableLike(Protocol):
         """Return the table as an Arrow stream (the Arrow PyCapsule interface)."""
 
 
-def read_table(source: Path | TableLike, problems: Problems, ignored: Collection[str] = ()) -> RawTable:
+def read_table(source: Path | TableLike, problems: Problems, naming: Naming = UNNAMED) -> RawTable:
     """Return the columns of a file, of a folder of CSV files or of a table in memory. Raises ManifestError without rows.
 
-    A store's shards, one or a folder of them, come as the manifest of their frames.
-    The columns with an `ignored` name are left out ("" stands for those without a name), and so are indices.
+    A store's shards, one or a folder of them, come as the manifest of their frames. What `naming` ignores is left out (""
+    stands for columns without a name), and so are indices that it does not name.
     """
     if not isinstance(source, Path):
-        table = without_indices(_from_memory(source, problems), ignored, problems)
+        table = without_indices(_from_memory(source, problems), naming, problems)
     elif source.is_dir():
-        table = _from_folder(source, problems, ignored)
+        table = _from_folder(source, problems, naming)
     else:
-        table = without_indices(_from_file(source, problems), ignored, problems)
+        table = without_indices(_from_file(source, problems), naming, problems)
     table = as_manifest(table, problems)
     if not len(table.rows):
         problems.raise_any()
@@ -84,7 +85,7 @@ def _from_memory(source: Any, problems: Problems) -> RawTable:
     return from_arrow(pa.table(source), problems)
 
 
-def _from_folder(folder: Path, problems: Problems, ignored: Collection[str]) -> RawTable:
+def _from_folder(folder: Path, problems: Problems, naming: Naming) -> RawTable:
     """Return the rows of all CSV files of a folder, by name; a column that a file lacks is empty there."""
     inside = sorted(folder.iterdir())
     files, tables, before = [path for path in inside if table_ending(path) in IN_FOLDER], [], 0
@@ -95,7 +96,7 @@ def _from_folder(folder: Path, problems: Problems, ignored: Collection[str]) -> 
             problems.warn(f"{path.name} is not read: of a folder, only the files {' and '.join(IN_FOLDER)} are")
     for path in files:
         own = Problems(str(path))
-        table = without_indices(_from_file(path, own), ignored, own)
+        table = without_indices(_from_file(path, own), naming, own)
         problems.take(before, own)
         tables.append(replace(table, rows=table.rows + before))
         before = int(tables[-1].rows.max(initial=before))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
 from render.models.families.parts import text_encoders
 from render.models.model import Changes, Model, resolve_model
+from render.models.weighted import encode_prompt
 
 __all__ = [
     "Changes",
@@ -24,6 +25,7 @@ __all__ = [
     "Loading",
     "Model",
     "SamplingDefaults",
+    "encode_prompt",
     "load_family",
     "resolve_model",
     "text_encoders",

@@ -80,6 +80,7 @@ def recipe_at(walk: Walk, point: Point, target: Target) -> Recipe:
         if first.image
         else 0,
         tiled=target.tile_above is not None and max(walk.width, walk.height) > target.tile_above,
+        prompt_syntax=target.prompt_syntax,
     )
 
 

@@ -16,16 +16,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from render.core import JobError, expand_home, replacing
-from render.manifest import Problems, RawTable, is_text, read_table, show
+from render.manifest import Problems, RawTable, show
 from render.templates.grammar import TemplateError, parse_template
-from render.templates.lines import is_entry, read_lines
+from render.templates.sources import read_source, templates_of
+from render.templates.styles import apply_styles, read_styles
 from render.templates.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
@@ -42,6 +41,7 @@ class Expansion:
     seed: int = 0  # in random mode
     limit: int = 10_000  # prompts of a template at most, in combinatorial mode
     wildcards: Path | None = None  # folder of wildcard files: `__places/town__` is places/town.txt
+    styles: Path | None = None  # style file: every template in every style
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -53,6 +53,10 @@ class Expansion:
             object.__setattr__(self, "wildcards", expand_home(self.wildcards))
         if self.wildcards is not None and not self.wildcards.is_dir():
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
+        if self.styles is not None:
+            object.__setattr__(self, "styles", expand_home(self.styles))
+        if self.styles is not None and not self.styles.is_file():
+            raise JobError(f"styles: required a style file; got {str(self.styles)!r}")
 
 
 def expand_templates(
@@ -61,9 +65,9 @@ def expand_templates(
     """Write a manifest with the prompts of all templates, and return their number.
 
     The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
-    lines and lines that begin with # are skipped. The other columns are copied. Of the output folder of a run the
-    manifest has the stored frames, with their own prompts. `warn` is called with what is left out. Raises ManifestError
-    with every bad row, and JobError for a target that can't be written.
+    lines and lines that begin with # are skipped, and flags behind two dashes become columns. The other columns are copied.
+    Keyframes in JSON become a walk; of the output folder of a run the manifest has the stored frames. `warn` is called with
+    what is left out of those. Raises ManifestError with every bad row, and JobError for a target that can't be written.
     """
     source, target = expand_home(source), expand_home(target)
     source = source / "data" if (source / ".run").is_dir() else source
@@ -71,14 +75,18 @@ def expand_templates(
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
     problems = Problems(str(source))
-    raw = _read_text(source, problems) if source.suffix.lower() == ".txt" else read_table(source, problems)
+    raw, has_templates = read_source(source, problems)
     for text in problems.warnings:
         warn(text)
-    if raw.of_store:
+    if not has_templates:
+        if expansion.styles:
+            problems.fatal("templates or prompts, for --styles", "keyframes, or a store")
         problems.raise_any()
         _write(pa.table(raw.columns), target)
         return len(raw.rows)
-    prompts, positions = _expand(raw, _templates(raw, problems), expansion, problems)
+    if expansion.styles and "template" in raw.columns:
+        raw = apply_styles(raw, read_styles(expansion.styles), problems)
+    prompts, positions = _expand(raw, templates_of(raw, problems), expansion, problems)
     problems.raise_any()
     indices = pa.array(positions, pa.int64())
     copied = {name: column.combine_chunks().take(indices) for name, column in raw.columns.items()}
@@ -95,36 +103,6 @@ def _check_place(target: Path) -> None:
         raise JobError(f"output: required the folder {str(target.parent)!r}, to write {target.name!r} into; got {got}")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise JobError(f"output: required a folder that can be written to; got {str(target.parent)!r}")
-
-
-def _read_text(source: Path, problems: Problems) -> RawTable:
-    """Read a text file as a table with the column `template`; rows have the numbers of their lines."""
-    try:
-        lines = read_lines(source)
-    except (OSError, ValueError) as error:
-        problems.fatal("a text file in UTF-8 that can be read", str(error))
-    rows = [number for number, line in enumerate(lines, 1) if is_entry(line)]
-    if not rows:
-        problems.fatal("at least one template", "none")
-    column = pa.chunked_array([[lines[row - 1] for row in rows]], pa.large_string())
-    return RawTable({"template": column}, np.array(rows, np.int64), csv=True)
-
-
-def _templates(raw: RawTable, problems: Problems) -> list[str | None]:
-    """Return the template of every row; None for an empty cell, which is reported."""
-    if "prompt" in raw.columns:
-        problems.add("no column of this name: it will hold what the templates become", "it", column="prompt")
-    column = raw.columns.get("template")
-    if column is None:
-        problems.fatal("a column 'template'", f"the columns {show(list(raw.columns))}")
-    if not is_text(column.type):
-        problems.fatal("text in the column 'template'", f"a column of {column.type}")
-    empty = pc.equal(pc.utf8_trim_whitespace(column), "").fill_null(True)
-    templates: list[str | None] = pc.if_else(empty, pa.scalar(None, column.type), column).to_pylist()
-    if "template" not in raw.broken:
-        for position in np.flatnonzero(empty).tolist():
-            problems.add("a template", "an empty cell", row=int(raw.rows[position]), column="template")
-    return templates
 
 
 def _expand(

@@ -1,7 +1,8 @@
 """Parse prompt templates by the grammar of `dynamicprompts`, stricter where the library would misread them.
 
-Refused here, accepted by the library: a closing brace without an opening one, a weight that is not a number, a draw of
-more options than there are. Plain text here, special to the library: comments (`photo #1`, `a // b`), a lone % or $.
+Refused here, accepted by the library: a closing brace without an opening one, braces around a single text, a weight that
+is not a number, a draw of more options than there are. Plain text here, special to the library: comments (`photo #1`,
+`a // b`), a lone % or $.
 """
 
 from __future__ import annotations
@@ -106,6 +107,20 @@ def _faults(command: Command) -> Iterator[tuple[str, str]]:
             drawn = any(isinstance(own, WildcardCommand | VariableAccessCommand) for own in inside)
             if not drawn and not any(map(WRAP_MARKER_RE.search, texts)):
                 yield "… in front of $$, where the text behind it goes", _show(" ".join(texts))
+    for part in parts(command):
+        if isinstance(part, VariantCommand) and len(part.values) == 1:
+            (value,) = part.values
+            tokens = value.tokens if isinstance(value, SequenceCommand) else [value]
+            texts = [token.literal for token in tokens if isinstance(token, LiteralCommand)]
+            if text := "".join(texts).strip():
+                yield f"options in braces, such as {{red|blue}}{_other_braces(text)}", _show(f"{{{text}}}")
+
+
+def _other_braces(text: str) -> str:
+    """Return a hint about a text in braces that is no template."""
+    if text == "prompt":
+        return " (a style? Its file is for --styles)"
+    return " (JSON? A table of one object a line is .jsonl)" if re.match(r"[\"'][^\"']*[\"']\s*:", text) else ""
 
 
 def _braces_faults(braces: VariantCommand) -> Iterator[tuple[str, str]]:

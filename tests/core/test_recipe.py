@@ -15,6 +15,7 @@ from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, canonical_json
 from render.core.unit import Frame, Receipt, Unit
 from render.core.vocabulary import SCHEDULERS
 from render.core.walk import MAIN, Keyframe
+from render.core.weights import SYNTAXES
 
 LITERAL = Recipe(
     prompt=Mix("slerp", Prompt("a cät"), Prompt('a "dog"'), 0.25),
@@ -59,6 +60,7 @@ RECIPES = st.builds(
     stop=st.none() | st.integers(0, 999),
     clean=st.booleans(),
     tiled=st.booleans(),
+    prompt_syntax=st.sampled_from(SYNTAXES),
 )
 
 
@@ -98,6 +100,7 @@ def test_one_recipe_to_the_letter() -> None:
         {"stop": 3},
         {"clean": True},
         {"tiled": True},
+        {"prompt_syntax": "weighted"},
         {"stem": LITERAL},
         {"towards": LITERAL},
         {"t": 0.5},

@@ -20,12 +20,18 @@ from render.models.families import pipelines
 from render.models.families.schedulers import DIFFUSION, FLOW
 from render.plan import MOTIONS
 from render.store.columns import STORE_COLUMNS
+from render.templates.flags import FLAGS
 
 MANIFEST = code_words("docs/manifest.md")
 JOB = code_words("docs/job.md")
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
     dict(action.choices) for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)
 )
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_flag_of_a_line_is_named(flag: str) -> None:
+    assert f"`--{flag}`" in PAGES["docs/templates.md"]
 
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in TABLES}))

@@ -99,6 +99,10 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("animation: {crf: 52}", ["from 0 to 51", "got 52"]),
         ("workers: {deadline_s: 0}", ["key 'workers.deadline_s'"]),
         ("workers: {dtype: float16}", ["key 'workers.dtype'", "one of auto, float32, bfloat16", "nearest: bfloat16"]),
+        (
+            "sampling: {prompt_syntax: compel}",
+            ["key 'sampling.prompt_syntax'", "one of plain, weighted", "got 'compel'"],
+        ),
         ("workers: {device: gpu}", ["key 'workers.device'", "one of auto, cpu, cuda"]),
         ("model: {dtype: float32}", ["key 'model.dtype'", "required a known key"]),
         ("model: {clip_skip: 0}", ["key 'model.clip_skip'", "from 1 to 100", "got 0"]),

@@ -70,6 +70,20 @@ def test_an_index_that_the_hub_shows_as_a_column(path: Path) -> None:
     assert read_stored(path.with_suffix(".parquet")).fingerprint == manifest.fingerprint
 
 
+def test_an_index_that_the_job_names_is_kept(path: Path) -> None:
+    path.write_text("Unnamed: 0,prompt,__index_level_0__\n7,a,1\n8,b,2\n")
+    naming = Naming(columns={"Unnamed: 0": "seed"}, labels=("__index_level_0__",))
+    rows = keyframes(read_manifest(path, DEFAULTS, MODELS, naming=naming))
+    assert [(row.seed, row.labels) for row in rows] == [(7, {"__index_level_0__": 1}), (8, {"__index_level_0__": 2})]
+
+
+def test_a_table_without_a_header_or_of_json_is_told_so(path: Path) -> None:
+    assert error(path, "a dog,7\na cat,8\n").endswith("(is the first line a row? The names of the columns stand there)")
+    assert error(path, '{"prompt": "a"}\n{"prompt": "b"}\n').endswith(
+        "(JSON? A file of one object a line is called .jsonl)"
+    )
+
+
 # Names.
 
 OTHER_NAMES = {

@@ -35,6 +35,7 @@ NAME = f"{TEXT}, and not of the form still-000000, which stills have"
         *((cell, "") for cell in ("abc", "24.5", "1e2", "1e400", "inf", "true", "1_6", "１６", "  ", "-8")),
         ("0x10", " (looks like hexadecimal: 16)"),
         ("1,024", " (looks like thousands with commas: 1024)"),
+        ("1 024", " (looks like thousands with signs between them: 1024)"),
         ("4.26155E+09", " (looks rounded by a spreadsheet: its digits are lost there)"),
     ],
 )
@@ -167,6 +168,11 @@ def test_guidance(path: Path, cell: str, value: float) -> None:
         ({"prompt": [7]}, "column 'prompt': required text; got a column of int64"),
         ({"prompt": [["a"]]}, "column 'prompt': required text; got a column of list<element: string>"),
         ({"prompt": ["a"], "walk": [1]}, "column 'walk': required text; got a column of int64"),
+        (
+            {"prompt": ["a"], "image": [{"bytes": b"", "path": "a.png"}]},
+            "column 'image': required text; got a column of struct<bytes: binary, path: string> "
+            "(pictures? The job can leave them out: columns: {image: ignore})",
+        ),
         (
             {"prompt": ["a"], "negative_prompt": [1.5]},
             "column 'negative_prompt': required text; got a column of double",

@@ -95,6 +95,13 @@ def test_labels_that_are_nearly_ours_are_warned_of(path: Path, name: str, near: 
     assert named(path, text, labels=(name,)).warnings == ()
 
 
+def test_settings_inside_of_a_label_are_warned_of(path: Path) -> None:
+    manifest = parquet(path, {"prompt": ["a"], "params": [{"seed": 7, "CFG scale": 2.5, "x": 1}], "box": [{"x": 1}]})
+    (warning,) = manifest.warnings
+    assert warning.startswith("m.parquet: column 'params' is a label as a whole: what it holds of ")
+    assert warning.endswith(" is no setting")
+
+
 def test_labels_have_a_type_and_an_example(path: Path) -> None:
     manifest = named(path, "prompt,kind,rank,none\na,,7,\nb,x,8,\n")
     assert manifest.labels == (("kind", "string", "x"), ("rank", "int64", 7), ("none", "string", None))

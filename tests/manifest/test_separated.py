@@ -71,6 +71,12 @@ def test_the_separator_is_found_and_named(tmp_path: Path, ending: str, separator
         ('prompt\tkind\n"a, b"\tc\n', [("a, b", "c")]),
         ("prompt;kind\na;b;c\n", None),
         ("prompt|kind\na|b\n", None),
+        ("prompt  kind\na  b\n", None),
+        ("# a comment\nprompt,kind\na,b\n", None),
+        ('kind,prompt,note\n1, "a dog, wet"\n', None),  # a space in front of a quote
+        ('kind, "prompt"\n1, "a dog"\n', None),
+        ("kind, prompt\n1, a dog\n", [(" a dog", "1")]),
+        ('kind,prompt\n"x, ""y""","a, ""dog"""\n', [('a, "dog"', 'x, "y"')]),
     ],
 )
 def test_readings(path: Path, text: str, rows: list[tuple[str, ...]] | None) -> None:
@@ -90,6 +96,17 @@ def test_doubt_shows_both_readings(path: Path) -> None:
     )
     line = error(path, 'prompt\tkind\n"a\tb\nc"\td\n')
     assert "row 1 is ['a\\tb\\nc', 'd'] if quotes hold lines together, ['\"a', 'b'] if not" in line
+
+
+def test_spaces_in_front_of_quotes_are_doubtful(path: Path) -> None:
+    line = error(path, 'kind,prompt,note\n1, "a dog, wet"\n')
+    assert line == (
+        "required one way to read the quotes (they stand right behind the separator); got row 1 is ['1', 'a dog, wet'] "
+        "without the spaces in front of quotes, ['1', ' \"a dog', ' wet\"'] with them"
+    )
+    assert "(a comment? Remove it)" in error(path, "# made by me\nprompt,seed\na,7\n")
+    line = error(path, "prompt|seed\na|7\n")
+    assert line == "required columns separated by commas, semicolons or tabs; got the header 'prompt|seed'"
 
 
 @pytest.mark.parametrize(

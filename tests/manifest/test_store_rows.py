@@ -113,6 +113,13 @@ def test_guidance_beside_an_embedded_one_comes_back() -> None:
     assert (walk.start.guidance, walk.start.true_guidance) == (3.5, 2.5)
 
 
+def test_weights_in_prompts_are_not_lost_in_silence() -> None:
+    recipe = replace(STILL, prompt_syntax="weighted")
+    said = "the store's prompts were read with sampling.prompt_syntax=weighted; this job has to say so again"
+    assert any(said in warning for warning in read(rows(recipe, STILL)).warnings)
+    assert not any("prompt_syntax" in warning for warning in read(rows(STILL)).warnings)
+
+
 def test_a_recipe_that_is_none_is_reported() -> None:
     table = rows(STILL, STILL)
     broken = table.set_column(table.column_names.index("recipe"), "recipe", [[STILL.json, "a cake"]])

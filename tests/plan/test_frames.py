@@ -61,6 +61,15 @@ def test_guidance_is_what_the_model_takes_it_for(
     assert {frame.recipe.model for frame in frames} == {"m"}
 
 
+@pytest.mark.parametrize("syntax", ["plain", "weighted"])
+def test_every_recipe_of_a_walk_says_how_its_prompts_are_read(make_keyframe: MakeKeyframe, syntax: str) -> None:
+    walk = Walk("w", (make_keyframe(frames=4), make_keyframe(prompt="b")), 64, 64, anchor=0.7, tween=1)
+    recipes = [frame.recipe for frame in frames_of(walk, Target("m", prompt_syntax=syntax))]
+    parts = [part for recipe in recipes for part in (recipe, recipe.stem, recipe.towards) if part]
+    assert {part.prompt_syntax for part in parts} == {syntax}
+    assert all(("prompt_syntax" in part.json) is (syntax == "weighted") for part in parts)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "above", "tiled"),
     [(512, 512, 512, False), (512, 520, 512, True), (520, 64, 512, True), (8192, 8192, None, False)],

@@ -88,6 +88,7 @@ class Facts:
     guidance_embeds: bool = False  # guidance is an input of the network, not classifier-free guidance
     clip_layers: int = 0  # layers of the CLIP encoders; `clip_skip` must be smaller. 0: no such setting
     loras: bool = True  # diffusers can load LoRAs into it
+    weighted: bool = False  # prompts may have weights: CLIP encoders alone, and cross-attention to their tokens
 
 
 @dataclass(frozen=True, slots=True)

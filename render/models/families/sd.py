@@ -34,6 +34,7 @@ def read_facts(config: Config) -> Facts:
         schedulers=DIFFUSION_SCHEDULERS,
         guidance_embeds=unet.get("time_cond_proj_dim") is not None,
         clip_layers=int(clip["num_hidden_layers"]),
+        weighted=True,
     )
 
 
