@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
     from render.prepare import Prepared
-    from render.preview import Preview, preview_job
+    from render.preview import Preview
     from render.reproduce import Reproduction, reproduce_frame
-    from render.run import Report, Summary, animate_store, plan_job, run_job, sheet_store
+    from render.run import Report, Summary, animate_store, plan_job, preview_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
     from render.verify import Verdict, verify_store
@@ -51,9 +51,9 @@ __all__ = [
 _MODULES = {
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
     "render.prepare": ("Prepared",),
-    "render.preview": ("Preview", "preview_job"),
+    "render.preview": ("Preview",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
-    "render.run": ("Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
+    "render.run": ("Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
     "render.verify": ("Verdict", "verify_store"),

@@ -8,17 +8,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from render.core import InputError, RunError
-from render.endings import preview_ending, run_ending, short
 from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
+from render.preview import preview_ending
 from render.progress import make_report
-from render.run import animate_store, plan_job, run_job, sheet_store
+from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
+from render.store import OutputFolder
 
 __all__ = ["main"]
 
@@ -131,20 +133,41 @@ def _run(options: Any) -> int:
         summary = run_job(options.target, *options.overrides, report=report, extend=options.extend)
     finally:
         report.close()
-    print(run_ending(summary))
+    print(_ending(summary))
     return QUARANTINED if summary.quarantined else DONE
 
 
 def _preview(options: Any) -> int:
-    from render.preview import preview_job
-
     report = make_report()
     try:
         preview = preview_job(options.target, *options.overrides, frames=options.preview, report=report)
     finally:
         report.close()
-    print(preview_ending(preview))
+    print(preview_ending(preview, _short))
     return QUARANTINED if preview.quarantined else DONE
+
+
+def _ending(summary: Summary) -> str:
+    """Return the lines that end a run: where everything is, and how to open it."""
+    out = _short(summary.out)
+    lines = [f"animation  {_short(path)}" for path in summary.animations]
+    lines += [f"sheet      {_short(path)}" for path in summary.sheets]
+    lines += [
+        f"dataset    {_short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
+        f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
+    ]
+    if summary.blank:
+        lines.append(f"blank      {summary.blank} images are of a single colour")
+    if summary.quarantined:
+        where = _short(OutputFolder(summary.out).quarantine)
+        lines.append(
+            f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
+        )
+    return "\n".join(lines)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _plan(options: Any) -> int:
@@ -186,8 +209,8 @@ def _table(prepared: Prepared) -> str:
     count = "as many as fit" if facts["workers"]["count"] is None else facts["workers"]["count"]
     sizes = ", ".join(f"{size} (batches of {rows})" for size, rows in facts["batch_rows"].items())
     lines = [
-        f"manifest   {short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
-        f"output     {short(prepared.job.output)}",
+        f"manifest   {_short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
+        f"output     {_short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
         *([f"sweep      {facts['sweep']:,} points of every row"] if facts["sweep"] > 1 else []),
@@ -214,7 +237,7 @@ def _model(name: str, id: str, fingerprint: str | None) -> str:
 
 def _animate(options: Any) -> int:
     for path in animate_store(options.out, *options.overrides):
-        print(short(path))
+        print(_short(path))
     return DONE
 
 
@@ -230,7 +253,7 @@ def _verify(options: Any) -> int:
 
 def _sheets(options: Any) -> int:
     for path in sheet_store(options.out, *options.overrides):
-        print(short(path))
+        print(_short(path))
     return DONE
 
 
@@ -260,13 +283,9 @@ def _expand(options: Any) -> int:
     from render.templates import Expansion, expand_templates
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
-    count = expand_templates(options.templates, options.output, how, _warn)
-    print(f"{count:,} prompts in {short(options.output)}")
+    count = expand_templates(options.templates, options.output, how, partial(print, "warning:", file=sys.stderr))
+    print(f"{count:,} prompts in {_short(options.output)}")
     return DONE
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _reproduce(options: Any) -> int:

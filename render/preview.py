@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 import shutil
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 
 from render.core import Frame, Group, JobError, Receipt, StoreError, Unit, Walk, write_atomically
-from render.manifest import TableLike
-from render.output import write_preview
 from render.plan import count_alike, evaluations_of, frame_count, frames_of
 from render.prepare import Prepared
-from render.run import Report, Silent, prepare_target, render_units
-from render.store import Ledger, OutputFolder, open_store
+from render.store import Ledger, OutputFolder
 
-__all__ = ["Preview", "choose_places", "preview_job"]
+__all__ = ["Preview", "begin_preview", "choose_frames", "choose_places", "measure", "preview_ending", "preview_units"]
 
 FRAMES_MAX = 1000
 MARK = "preview"  # file below .run that marks a folder as a preview's, which the next preview may replace
@@ -39,48 +36,12 @@ class Preview:
     job_s: float  # about the seconds that the whole job would take them, without loading models
 
 
-def preview_job(
-    target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
-) -> Preview:
-    """Render some frames of a job, spread over its manifest, into OUTPUT-preview; the output itself is not touched.
+def begin_preview(whole: Prepared, units: Sequence[Unit]) -> Prepared:
+    """Return the job as its preview: a folder beside the output, fewer frames, no more workers than units.
 
-    Every model, size and walk has one of the frames as far as their number allows. Their batch sizes are those of the whole
-    job, so they have the pixels that a run gives them. An older preview is replaced. Raises InputError for bad input, and
-    RunError when rendering can't go on.
+    An older preview in that folder is deleted. Raises StoreError for a folder with anything else in it.
     """
-    if not 1 <= frames <= FRAMES_MAX:
-        raise JobError(f"preview: required 1 … {FRAMES_MAX} frames, got {frames}")
-    whole = prepare_target(target, overrides, weights=True)
-    out = whole.job.output.with_name(f"{whole.job.output.name}-preview")
-    chosen = list(_chosen(whole, frames))
-    units = _units(chosen, whole)
-    ledger, report, shown = Ledger(out), report or Silent(), _shown(whole, out, len(chosen), len(units))
-    _make_room(ledger.folder)
-    ledger.create()
-    with ledger.lock():
-        report.begin(shown, 0)
-        render_units(shown, iter(units), report)
-        ledger.delete_orphans()
-        store = open_store(out)
-        sheet = write_preview(store, chosen, whole.job.sheets.cell) if len(store) else ()
-    receipts = {receipt.unit: receipt for receipt in ledger.receipts()}
-    return _measured(whole, out, units, receipts, sheet)
-
-
-def _shown(whole: Prepared, out: Path, frames: int, units: int) -> Prepared:
-    """Return the job as its preview: another output, fewer frames, no more workers than units."""
-    force = whole.workforce
-    count = None if force.count is None else min(force.count, units)
-    return replace(
-        whole,
-        job=replace(whole.job, output=out),
-        counts=replace(whole.counts, frames=frames),
-        workforce=replace(force, count=count),
-    )
-
-
-def _make_room(folder: OutputFolder) -> None:
-    """Delete an older preview. Raises StoreError for a folder with anything else in it."""
+    folder, force = OutputFolder(preview_folder(whole)), whole.workforce
     mark = folder.run / MARK
     if folder.out.exists() and not mark.exists() and (not folder.out.is_dir() or any(folder.out.iterdir())):
         raise StoreError(f"{folder.out}: required a new or empty folder, or an older preview; got other files")
@@ -89,10 +50,22 @@ def _make_room(folder: OutputFolder) -> None:
             shutil.rmtree(folder.out)
     folder.run.mkdir(parents=True)
     write_atomically(mark, b"")
+    return replace(
+        whole,
+        job=replace(whole.job, output=folder.out),
+        counts=replace(whole.counts, frames=sum(len(unit.frames) for unit in units)),
+        workforce=replace(force, count=None if force.count is None else min(force.count, len(units))),
+    )
 
 
-def _chosen(whole: Prepared, frames: int) -> Iterator[Frame]:
-    """Yield the frames of the preview, in the manifest's order."""
+def preview_folder(whole: Prepared) -> Path:
+    return whole.job.output.with_name(f"{whole.job.output.name}-preview")
+
+
+def choose_frames(whole: Prepared, frames: int) -> Iterator[tuple[str, Frame]]:
+    """Yield some frames of a job with the names of their models, in the manifest's order. Raises JobError for a number out of range."""
+    if not 1 <= frames <= FRAMES_MAX:
+        raise JobError(f"preview: required 1 … {FRAMES_MAX} frames, got {frames}")
     sizes, groups, stills = [], [], []
     for walk in whole.manifest.walks():
         sizes.append(frame_count(walk))
@@ -105,7 +78,7 @@ def _chosen(whole: Prepared, frames: int) -> Iterator[Frame]:
         wanted.setdefault(number, []).append(place - ends[number] + sizes[number])
     for number, walk in enumerate(whole.manifest.walks()):
         for index in wanted.get(number, ()):
-            yield next(islice(frames_of(walk, whole.plan.targets[walk.model]), index, None))
+            yield walk.model, next(islice(frames_of(walk, whole.plan.targets[walk.model]), index, None))
 
 
 def choose_places(ends: Sequence[int], groups: Sequence[Group], stills: Sequence[bool], count: int) -> list[int]:
@@ -144,13 +117,11 @@ def _group(walk: Walk) -> Group:
     return walk.model, walk.width, walk.height
 
 
-def _units(frames: Sequence[Frame], whole: Prepared) -> list[Unit]:
+def preview_units(frames: Sequence[tuple[str, Frame]], whole: Prepared) -> list[Unit]:
     """Return a unit for each group: its frames share batches, and its time is its own."""
-    names = {target.fingerprint: name for name, target in whole.plan.targets.items()}
     by_group: dict[Group, list[Frame]] = {}
-    for frame in frames:
-        recipe = frame.recipe
-        by_group.setdefault((names[recipe.model], recipe.width, recipe.height), []).append(frame)
+    for model, frame in frames:
+        by_group.setdefault((model, frame.recipe.width, frame.recipe.height), []).append(frame)
     groups = sorted(by_group, key=lambda group: list(whole.plan.batch_rows).index(group))
     return [
         Unit(f"{number:05d}", len(groups), tuple(by_group[group]), whole.plan.batch_rows[group], group[0])
@@ -158,11 +129,10 @@ def _units(frames: Sequence[Frame], whole: Prepared) -> list[Unit]:
     ]
 
 
-def _measured(
-    whole: Prepared, out: Path, units: Sequence[Unit], receipts: dict[str, Receipt], sheet: tuple[Path, ...]
-) -> Preview:
-    """Return the outcome: what the frames took, and from the time of a network call what the whole job would take."""
-    done = [(unit, receipts[unit.id]) for unit in units if unit.id in receipts and receipts[unit.id].frames]
+def measure(whole: Prepared, units: Sequence[Unit], receipts: Sequence[Receipt], sheet: tuple[Path, ...]) -> Preview:
+    """Return the outcome of a preview: what its frames took, and what the job would by the time of a network call."""
+    by_unit = {receipt.unit: receipt for receipt in receipts if receipt.frames}
+    done = [(unit, by_unit[unit.id]) for unit in units if unit.id in by_unit]
     rendered = sum(receipt.frames for _, receipt in done)
     call_s = {unit.group: receipt.seconds / _calls(unit) for unit, receipt in done}
     pixel_s = [s / (whole.plan.batch_rows[group] * group[1] * group[2]) for group, s in call_s.items()]
@@ -176,7 +146,7 @@ def _measured(
     work_s *= whole.counts.evaluations / max(1, evaluations)  # with the steps that units take again
     workers = whole.workforce.count or 1
     return Preview(
-        out=out,
+        out=preview_folder(whole),
         frames=rendered,
         of=whole.counts.frames,
         quarantined=sum(len(unit.frames) for unit in units) - rendered,
@@ -197,3 +167,36 @@ def _calls(unit: Unit) -> int:
         calls.append(evaluations_of(frame.keyframe, steps) * (1 if recipe.towards is None else 2))
     rows = sum(count * (2 if f.recipe.guided else 1) for count, f in zip(calls, unit.frames, strict=True))
     return max(1, *calls, math.ceil(rows / unit.batch_rows))
+
+
+def preview_ending(preview: Preview, short: Callable[[Path], str]) -> str:
+    """Return the lines that end a preview: where its frames are, and what the whole job would take; `short` shows a path."""
+    workers = f"{preview.workers} worker{'s' if preview.workers > 1 else ''}"
+    lines = [f"sheet      {short(path)}" for path in preview.sheet]
+    lines.append(f"preview    {short(preview.out)}  ({preview.frames:,} of {preview.of:,} frames)")
+    if preview.frames:
+        full_s, whole = f"{preview.frame_full_s:.3g} s", _duration(preview.job_s)
+        lines += [
+            f"time       {preview.frame_s:.3g} s a frame here; of the whole job about {full_s} a frame and worker",
+            f"whole job  about {whole} for {preview.of:,} frames on {workers}",
+        ]
+    if preview.quarantined:
+        where = short(OutputFolder(preview.out).quarantine)
+        lines.append(f"failed     {preview.quarantined} frames; tracebacks are in {where}")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as text, with two units at most.
+
+    >>> [_duration(seconds) for seconds in (0.2, 59, 61, 3 * 3600 + 120, 200 * 3600)]
+    ['1 s', '59 s', '2 min', '3 h 2 min', '8 d 8 h']
+    """
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = math.ceil(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

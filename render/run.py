@@ -17,23 +17,14 @@ from render.core import JobError, RunError, Unit, expand_home
 from render.extend import Asked
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
-from render.output import UNWRITABLE, animation_files, write_file, write_sheets
+from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
 from render.prepare import Prepared, prepare
+from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
 from render.resume import record_or_resume, stored_job, stored_manifest
 from render.store import ImageStore, Ledger, open_store
 
-__all__ = [
-    "Report",
-    "Silent",
-    "Summary",
-    "animate_store",
-    "plan_job",
-    "prepare_target",
-    "render_units",
-    "run_job",
-    "sheet_store",
-]
+__all__ = ["Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
 
 class Report(Protocol):
@@ -84,7 +75,7 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
     """
-    return prepare_target(target, overrides, check_model)
+    return _prepare(target, overrides, check_model)
 
 
 def run_job(
@@ -99,15 +90,15 @@ def run_job(
     be written; what is committed stays.
     """
     report = report or Silent()
-    asked = Asked(extend, _extending(target, overrides), partial(prepare_target, target, overrides, True))
-    prepared = record_or_resume(prepare_target(target, overrides, weights=True), asked)
+    asked = Asked(extend, _extending(target, overrides), partial(_prepare, target, overrides, True))
+    prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = render_units(prepared, ledger.outstanding(_units(prepared)), report)
+        seconds = _render(prepared, ledger.outstanding(_units(prepared)), report)
         ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
@@ -121,6 +112,30 @@ def run_job(
         sheets=sheets,
         seconds=seconds,
     )
+
+
+def preview_job(
+    target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
+) -> Preview:
+    """Render some frames of a job, spread over its manifest, into OUTPUT-preview; the output itself is not touched.
+
+    Every model, size and walk has one of the frames as far as their number allows. Their batch sizes are those of the whole
+    job, so they have the pixels that a run gives them. An older preview is replaced. Raises InputError for bad input, and
+    RunError when rendering can't go on.
+    """
+    report, whole = report or Silent(), _prepare(target, overrides, weights=True)
+    chosen = list(choose_frames(whole, frames))
+    units = preview_units(chosen, whole)
+    prepared = begin_preview(whole, units)
+    ledger = Ledger(prepared.job.output)
+    ledger.create()
+    with ledger.lock():
+        report.begin(prepared, 0)
+        _render(prepared, iter(units), report)
+        ledger.delete_orphans()
+        store = open_store(prepared.job.output)
+        sheet = write_preview(store, [frame for _, frame in chosen], whole.job.sheets.cell) if len(store) else ()
+    return measure(whole, units, ledger.receipts(), sheet)
 
 
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
@@ -146,10 +161,7 @@ def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
     return "run_job(…, extend=True)"
 
 
-def prepare_target(
-    target: str | Path | TableLike, overrides: Sequence[str], weights: bool, rows_before: int = 0
-) -> Prepared:
-    """Return the checked plan of a job or a manifest, its rows numbered as if `rows_before` others stood before them."""
+def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool, rows_before: int = 0) -> Prepared:
     if isinstance(target, str | Path):
         return prepare(load_job(expand_home(target), overrides), weights, rows_before=rows_before)
     if not isinstance(target, TableLike):
@@ -163,7 +175,7 @@ def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
-def render_units(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
+def _render(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
     """Render units into the job's output. Returns the seconds since the first worker was ready."""
     first = next(units, None)
     if first is None:

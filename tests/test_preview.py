@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from stores import MANIFEST, TWO_JOB, TWO_MODELS, Finished, pixels, rendering_here, run_here, snapshot
 
-from render import JobError, StoreError, open_store
+from render import JobError, Preview, StoreError, open_store, preview_job
 from render.cli import main
-from render.endings import _duration
-from render.preview import Preview, choose_places, preview_job
+from render.preview import _duration, choose_places
 
 pytest_plugins = ["stores"]
 
@@ -67,8 +66,10 @@ def test_of_too_many_walks_some_are_chosen_evenly() -> None:
 
 @pytest.mark.parametrize("frames", [0, -1, 1001])
 def test_a_number_out_of_range_is_refused(tmp_path: Path, frames: int) -> None:
+    (tmp_path / "m.csv").write_text("prompt\n3d tree\n")
     with pytest.raises(JobError, match=f"preview: required 1 … 1000 frames, got {frames}"):
-        preview_job(tmp_path / "none.csv", frames=frames)
+        preview_job(tmp_path / "m.csv", f"output={tmp_path / 'out'}", frames=frames)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _from_shards(folder: Path, problems: Problems) -> RawTable:
     """Return the rows of all shards of a store, as they come, without the pictures."""
     tables = [from_parquet(path, problems) for path in shards_in(folder, problems)]
     if not tables or not all(is_of_store(table.columns) for table in tables):
-        problems.fatal("a folder with .csv files, or with a store's shards", "none in it")
+        problems.fatal("a folder with .csv files", "none in it, and no shards of a store")
     names = list(tables[0].columns)
     for table in tables:
         if list(table.columns) != names:
