@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,8 +17,9 @@ from render.core import InputError, RunError
 from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
+from render.preview import preview_ending
 from render.progress import make_report
-from render.run import Summary, animate_store, plan_job, run_job, sheet_store
+from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
 from render.store import OutputFolder
 
 __all__ = ["main"]
@@ -25,10 +27,12 @@ __all__ = ["main"]
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
 TARGET = (
-    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files), rendered with defaults"
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
+    "defaults"
 )
 EXAMPLES = {
-    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
+    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
+    "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
     "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
     "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
@@ -73,6 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"render {version('nightrender')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "render a job, or what is left of it")
+    how = run.add_mutually_exclusive_group()
+    how.add_argument(
+        "--extend",
+        action="store_true",
+        help="add rows that the manifest has at its end, or a further table, to the output",
+    )
+    how.add_argument(
+        "--preview",
+        metavar="N",
+        type=int,
+        help="render N frames, spread over the manifest, into OUTPUT-preview, and say what the whole job would take",
+    )
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
     plan.add_argument(
@@ -110,13 +126,25 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 
 
 def _run(options: Any) -> int:
+    if options.preview is not None:
+        return _preview(options)
     report = make_report()
     try:
-        summary = run_job(options.target, *options.overrides, report=report)
+        summary = run_job(options.target, *options.overrides, report=report, extend=options.extend)
     finally:
         report.close()
     print(_ending(summary))
     return QUARANTINED if summary.quarantined else DONE
+
+
+def _preview(options: Any) -> int:
+    report = make_report()
+    try:
+        preview = preview_job(options.target, *options.overrides, frames=options.preview, report=report)
+    finally:
+        report.close()
+    print(preview_ending(preview, _short))
+    return QUARANTINED if preview.quarantined else DONE
 
 
 def _ending(summary: Summary) -> str:
@@ -235,9 +263,17 @@ def _sheets(options: Any) -> int:
 
 
 def _add_expand(commands: Any) -> None:
-    expand = _command(commands, "expand", _expand, "expand prompt templates such as {red|blue} car to a manifest")
+    expand = _command(
+        commands,
+        "expand",
+        _expand,
+        "expand prompt templates such as {red|blue} car to a manifest, or write the frames of a store as one",
+    )
     expand.add_argument(
-        "templates", metavar="TEMPLATES", type=Path, help="a table with a column template, .txt, or keyframes in .json"
+        "templates",
+        metavar="TEMPLATES",
+        type=Path,
+        help="a table with a column template, .txt, keyframes in .json, or OUT",
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
@@ -252,7 +288,7 @@ def _expand(options: Any) -> int:
     from render.templates import Expansion, expand_templates
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
-    count = expand_templates(options.templates, options.output, how)
+    count = expand_templates(options.templates, options.output, how, partial(print, "warning:", file=sys.stderr))
     print(f"{count:,} prompts in {_short(options.output)}")
     return DONE
 

@@ -40,7 +40,7 @@ from render.plan import (
 )
 from render.surprises import Warnings, hive_warnings, text_warnings, watched
 
-__all__ = ["Prepared", "largest_bytes", "prepare", "resolve_models"]
+__all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,24 @@ class Prepared:
 
 
 def prepare(
-    job: JobConfig, weights: bool = True, check_files: bool = False, table: TableLike | None = None
+    job: JobConfig,
+    weights: bool = True,
+    check_files: bool = False,
+    table: TableLike | None = None,
+    rows_before: int = 0,
 ) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
     `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
-    them is read, else known digests are used. `table` is the manifest where it is in memory, and no file. Raises JobError,
+    them is read, else known digests are used. `table` is the manifest if that is in memory, and no file. Its rows are
+    numbered as if `rows_before` others stood before them. Raises JobError,
     ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
     naming = Naming(job.labels, job.columns)
-    manifest = read_manifest(job.manifest if table is None else table, _defaults(job), rules, job.sweep, naming)
+    source = job.manifest if table is None else table
+    manifest = read_manifest(source, _defaults(job), rules, job.sweep, naming, rows_before)
     _check_syntax(job, known, manifest)
     models = resolve_models(job, manifest.models, weights)
     for model in models.values() if check_files else ():
@@ -85,13 +91,11 @@ def prepare(
     counts = count_alike(watched(manifest, found), targets)
     if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
         found.add(*text_warnings(models, manifest))
-    workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
-    plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
+    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models))
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
     decision = decide_compile(job, models, counts, workforce)
-    plan = replace(plan, threads=workforce.threads, compile=decision.on)
+    plan = replace(plan, threads=workforce.threads, compile=decision.on, rows=manifest.row_count)
     return Prepared(
         job=job,
         models=models,
@@ -115,6 +119,18 @@ def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[st
         )
         for name, model in models.items()
     }
+
+
+def plan_counts(
+    job: JobConfig, counts: Counts, targets: dict[str, Target], fingerprint: dict[str, str], weights_bytes: int
+) -> Plan:
+    """Fix batch sizes and units for counted walks, within the limits that the job and this machine set.
+
+    `weights_bytes` is the size of the largest model's weights.
+    """
+    workers = choose_workforce(job, weights_bytes, counts.frames).count or 1
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
+    return make_plan(counts, limits, fingerprint, targets)
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:

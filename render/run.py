@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,17 @@ from typing import Protocol
 
 from render.card import write_card
 from render.core import JobError, Receipt, RunError, Unit, expand_home
+from render.extend import Asked
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
-from render.output import UNWRITABLE, animation_files, write_file, write_sheets
+from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
 from render.prepare import Prepared, prepare
+from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
 from render.resume import record_or_resume, stored_job, stored_manifest
 from render.store import ImageStore, Ledger, open_store
 
-__all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
+__all__ = ["Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
 
 class Report(Protocol):
@@ -86,23 +89,27 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
-def run_job(target: str | Path | TableLike, *overrides: str, report: Report | None = None) -> Summary:
+def run_job(
+    target: str | Path | TableLike, *overrides: str, report: Report | None = None, extend: bool = False
+) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB. The
-    same table resumes it. `overrides` are `key=value` strings as on the command line. Raises InputError for bad input,
+    same table resumes it. `overrides` are `key=value` strings as on the command line. With `extend`, rows that follow
+    those of the output, or a further table, are added to it; what is there stays as it is. Raises InputError for bad input,
     before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that could not
     be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = record_or_resume(_prepare(target, overrides, weights=True))
+    asked = Asked(extend, _extending(target, overrides), partial(_prepare, target, overrides, True))
+    prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = _render(prepared, ledger, report)
+        seconds = _render(prepared, ledger.outstanding(_units(prepared)), report)
         ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
@@ -125,6 +132,30 @@ def _fill(receipts: Sequence[Receipt]) -> float:
     return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
+def preview_job(
+    target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
+) -> Preview:
+    """Render some frames of a job, spread over its manifest, into OUTPUT-preview; the output itself is not touched.
+
+    Every model, size and walk has one of the frames as far as their number allows. Their batch sizes are those of the whole
+    job, so they have the pixels that a run gives them. An older preview is replaced. Raises InputError for bad input, and
+    RunError when rendering can't go on.
+    """
+    report, whole = report or Silent(), _prepare(target, overrides, weights=True)
+    chosen = list(choose_frames(whole, frames))
+    units = preview_units(chosen, whole)
+    prepared = begin_preview(whole, units)
+    ledger = Ledger(prepared.job.output)
+    ledger.create()
+    with ledger.lock():
+        report.begin(prepared, 0)
+        _render(prepared, iter(units), report)
+        ledger.delete_orphans()
+        store = open_store(prepared.job.output)
+        sheet = write_preview(store, [frame for _, frame in chosen], whole.job.sheets.cell) if len(store) else ()
+    return measure(whole, units, ledger.receipts(), sheet)
+
+
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = expand_home(out)
@@ -141,25 +172,36 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
         return _animate(out, stored_manifest(out), job, report, failed)
 
 
+def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
+    """Return the command that adds the rows of a target to its output."""
+    if isinstance(target, str | Path):
+        return shlex.join(["render", "run", str(target), *overrides, "--extend"])
+    return "run_job(…, extend=True)"
+
+
 def _prepare(
-    target: str | Path | TableLike, overrides: Sequence[str], weights: bool, check_files: bool = False
+    target: str | Path | TableLike,
+    overrides: Sequence[str],
+    weights: bool,
+    check_files: bool = False,
+    rows_before: int = 0,
 ) -> Prepared:
     if isinstance(target, str | Path):
-        return prepare(load_job(expand_home(target), overrides), weights, check_files)
+        return prepare(load_job(expand_home(target), overrides), weights, check_files, rows_before=rows_before)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
-    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, check_files, target)
+    job = load_job(Path(memory_name(target)), overrides, in_memory=True)
+    return prepare(job, weights, check_files, target, rows_before)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
-def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
-    """Render every unit that is not committed. Returns the seconds since the first worker was ready."""
-    units = ledger.outstanding(_units(prepared))
+def _render(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
+    """Render units into the job's output. Returns the seconds since the first worker was ready."""
     first = next(units, None)
     if first is None:
         return 0.0

@@ -8,6 +8,7 @@ stored reads back as it was, without a second check; one fingerprint for one con
 
 from __future__ import annotations
 
+from render.manifest.growth import append_rows, compare_manifests, same_rows
 from render.manifest.names import Naming
 from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable, is_text
@@ -26,12 +27,15 @@ __all__ = [
     "RawTable",
     "SizeRule",
     "TableLike",
+    "append_rows",
     "check_weights",
+    "compare_manifests",
     "is_text",
     "literal_signs",
     "memory_name",
     "read_manifest",
     "read_stored",
     "read_table",
+    "same_rows",
     "show",
 ]

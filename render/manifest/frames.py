@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from render.manifest.problems import Problems, show
 from render.manifest.raw import STORED, RawTable, column_keys
+from render.manifest.store_rows import IMAGE, is_of_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,14 +20,16 @@ __all__ = ["from_arrow", "from_pandas", "from_parquet"]
 
 
 def from_parquet(path: Path, problems: Problems) -> RawTable:
-    """Return the columns of a Parquet file."""
+    """Return the columns of a Parquet file; of a store's shard, without the pictures."""
     with path.open("rb") as file:
         head = file.read(4)
     if head != b"PAR1":
         problems.fatal("a Parquet file, as its ending says", f"one that begins with {head!r} (a CSV file?)")
     try:
         with pq.ParquetFile(path) as parquet:
-            table = parquet.read()
+            names = parquet.schema_arrow.names
+            whole = None if not is_of_store(names) else [name for name in names if name != IMAGE]
+            table = parquet.read(whole)
             _ = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         problems.fatal("a whole Parquet file", str(error))

@@ -31,6 +31,7 @@ class RawTable:
     rows: npt.NDArray[np.int64]  # [N] data row of each position: ragged rows are left out
     csv: bool = False
     stored: str = ""  # of a manifest that a run has stored: its fingerprint
+    of_store: bool = False  # rows of an image store, as a manifest says them
     broken: frozenset[str] = frozenset()  # columns with an error of their own, all of whose cells are empty here
     separators: frozenset[str] = frozenset()  # of CSV: `,`, `;` and the tab, those that its files have
     comma_rows: npt.NDArray[np.bool_] = field(default_factory=_no_rows)  # [N] of CSV: numbers may have a decimal comma

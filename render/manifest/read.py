@@ -65,11 +65,13 @@ def read_manifest(
     models: Mapping[str, ModelRules],
     sweep: Sweep = UNSWEPT,
     naming: Naming = UNNAMED,
+    rows_before: int = 0,
 ) -> Manifest:
     """Return the manifest in a file, a folder or a table in memory. Raises ManifestError with all that is wrong in it.
 
     `models` are those that the job names, MAIN among them. Every still and walk is repeated for each point of `sweep`.
-    A manifest that a run has stored takes nothing from `defaults`, can't be swept, and must be as it was stored.
+    A manifest that a run has stored takes nothing from `defaults`, can't be swept, and must be as it was stored. Rows are
+    numbered as if `rows_before` others stood before them: names and seeds of stills follow from their numbers.
     """
     name = table_name(source) if isinstance(source, Path) else memory_name(source)
     problems = Problems(str(source) if isinstance(source, Path) else type(source).__name__)
@@ -77,7 +79,9 @@ def read_manifest(
     if raw.stored:
         if sweep.axes:
             problems.fatal("a table as it was before a run read it, for a sweep", "the stored manifest of a run")
-        return _check_stored(manifest_from(name, raw, problems), CheckedTable(raw, problems), defaults, models)
+        checked = CheckedTable(raw, problems)
+        return _check_stored(manifest_from(name, raw, problems), checked, defaults, models).after(rows_before)
+    raw = replace(raw, rows=raw.rows + rows_before)
     checked = CheckedTable(_prepared(raw, sweep, naming, problems), problems)
     check_labels(checked.raw, naming.labels, problems)
     labels = read_labels(checked.raw, naming.labels, problems)

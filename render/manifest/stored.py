@@ -65,6 +65,25 @@ class Manifest:
     def row_count(self) -> int:
         return int(self._table.num_rows)
 
+    @property
+    def last_row(self) -> int:
+        """The number of its last row."""
+        return int(self._table["source_row"][-1].as_py())
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Any:
+        """Return some rows as Arrow's table, [stop - start], with all columns."""
+        return self._table.slice(start, None if stop is None else stop - start)
+
+    def part(self, start: int, stop: int | None = None) -> Manifest:
+        """Return the manifest of some rows, which keep their numbers."""
+        return replace(self, _table=self.rows(start, stop))
+
+    def after(self, rows: int) -> Manifest:
+        """Return the manifest with its rows numbered as if `rows` others stood before them."""
+        place = self._table.column_names.index("source_row")
+        numbers = pc.add(self._table["source_row"], rows).cast(self._table["source_row"].type)
+        return replace(self, _table=self._table.set_column(place, "source_row", numbers))
+
     def select(self, *names: str) -> Any:
         """Return some columns as Arrow's table, [N]."""
         return self._table.select(list(names))
@@ -80,6 +99,16 @@ class Manifest:
     def models(self) -> tuple[str, ...]:
         """Names of the models that rows use, in the order of their first rows."""
         return tuple(pc.unique(self._table["model"]).to_pylist())
+
+    @property
+    def walk_names(self) -> tuple[str, ...]:
+        """Names of the walks, without stills."""
+        return tuple(pc.unique(self._table["walk"].drop_null()).to_pylist())
+
+    @property
+    def has_media(self) -> bool:
+        """True if a row has a start image or a sound."""
+        return any(pc.any(pc.not_equal(self._table[name], "")).as_py() for name in ("image", "audio"))
 
     @cached_property
     def sounds(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from render.manifest.problems import Problems, show
 from render.manifest.prompt_lines import read_prompt_lines
 from render.manifest.raw import RawTable, is_text
 from render.manifest.separated import read_separated
+from render.manifest.store_rows import as_manifest, is_of_store, shards_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,8 @@ class TableLike(Protocol):
 def read_table(source: Path | TableLike, problems: Problems, naming: Naming = UNNAMED) -> RawTable:
     """Return the columns of a file, of a folder of CSV files or of a table in memory. Raises ManifestError without rows.
 
-    What `naming` ignores is left out ("" stands for columns without a name), and so are indices that it does not name.
+    A store's shards, one or a folder of them, come as the manifest of their frames. What `naming` ignores is left out (""
+    stands for columns without a name), and so are indices that it does not name.
     """
     if not isinstance(source, Path):
         table = without_indices(_from_memory(source, problems), naming, problems)
@@ -61,6 +63,7 @@ def read_table(source: Path | TableLike, problems: Problems, naming: Naming = UN
         table = _from_folder(source, problems, naming)
     else:
         table = without_indices(_from_file(source, problems), naming, problems)
+    table = as_manifest(table, problems)
     if not len(table.rows):
         problems.raise_any()
         problems.fatal("at least one row below the header", "none")
@@ -87,7 +90,7 @@ def _from_folder(folder: Path, problems: Problems, naming: Naming) -> RawTable:
     inside = sorted(folder.iterdir())
     files, tables, before = [path for path in inside if table_ending(path) in IN_FOLDER], [], 0
     if not files:
-        problems.fatal("a folder with .csv files", "none in it")
+        return _from_shards(folder, problems)
     for path in inside:
         if table_ending(path) in (".jsonl", ".ndjson", ".parquet"):
             problems.warn(f"{path.name} is not read: of a folder, only the files {' and '.join(IN_FOLDER)} are")
@@ -110,6 +113,19 @@ def _from_folder(folder: Path, problems: Problems, naming: Naming) -> RawTable:
         separators=frozenset().union(*(table.separators for table in tables)),
         comma_rows=np.concatenate([table.comma_rows for table in tables]),
     )
+
+
+def _from_shards(folder: Path, problems: Problems) -> RawTable:
+    """Return the rows of all shards of a store, as they come, without the pictures."""
+    tables = [from_parquet(path, problems) for path in shards_in(folder, problems)]
+    if not tables or not all(is_of_store(table.columns) for table in tables):
+        problems.fatal("a folder with .csv files", "none in it, and no shards of a store")
+    names = list(tables[0].columns)
+    for table in tables:
+        if list(table.columns) != names:
+            problems.fatal("shards of one store", f"other columns in some: {show(list(table.columns))}")
+    columns = {name: pa.chunked_array([c for t in tables for c in t.columns[name].chunks]) for name in names}
+    return RawTable(columns, np.arange(1, sum(len(table.rows) for table in tables) + 1))
 
 
 def _from_file(path: Path, problems: Problems) -> RawTable:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
 from statistics import fmean
-from typing import Any
 
 from render.core import Frame, Group, Keyframe, Target, Unit, Walk, scheduler_calls
 from render.plan.frames import Leg, steps_of
 from render.plan.motions import frames_of, legs
+from render.plan.record import Extension, Plan
 
 __all__ = [
     "Counts",
+    "Extension",
     "Limits",
     "Plan",
     "Stretch",
     "count_alike",
     "count_walks",
+    "evaluations_of",
     "evaluations_with_cuts",
     "make_plan",
     "plan_units",
@@ -72,50 +74,6 @@ class Counts:
     evaluations: int  # inputs of the network over all steps; a guided image has two a step
     by_group: dict[Group, tuple[int, int]]  # frames, network inputs they ask for at once
     stretches: dict[Group, list[Stretch]]  # its frames in order
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The choices that are fixed before the first frame; with the manifest they give every unit. `to_dict` suits JSON."""
-
-    fingerprint: dict[str, str]  # what the pixels and the store's content depend on
-    targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
-    units: int
-    batch_rows: dict[Group, int]  # batch size, counted in network inputs; at most, if `measure_rows`
-    unit_frames: dict[Group, int]
-    threads: int = 1  # torch's CPU threads of a worker
-    compile: bool = False  # the networks are compiled
-    measure_rows: bool = False  # workers choose the batch size by measurement, `batch_rows` at most
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the plan as JSON has it: the sizes group by group."""
-        groups = [
-            {
-                "model": model,
-                "width": width,
-                "height": height,
-                "batch_rows": rows,
-                "unit_frames": self.unit_frames[model, width, height],
-            }
-            for (model, width, height), rows in self.batch_rows.items()
-        ]
-        fields = {name: value for name, value in asdict(self).items() if name not in ("batch_rows", "unit_frames")}
-        return {**fields, "groups": groups}
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
-        """Return the plan of `to_dict`. Raises KeyError or TypeError for another version's."""
-        groups = {(one["model"], one["width"], one["height"]): one for one in fields["groups"]}
-        return cls(
-            fingerprint=fields["fingerprint"],
-            targets={name: Target(**target) for name, target in fields["targets"].items()},
-            units=fields["units"],
-            batch_rows={group: one["batch_rows"] for group, one in groups.items()},
-            unit_frames={group: one["unit_frames"] for group, one in groups.items()},
-            threads=fields["threads"],
-            compile=fields["compile"],
-            measure_rows=fields["measure_rows"],
-        )
 
 
 def show_group(group: Group) -> str:
@@ -246,14 +204,26 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits, batch_rows: int) 
 def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit]:
     """Yield every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
 
-    `walks` gives the walks once for every model: nothing but the units begun is held.
+    `walks` gives the walks once for every model, and again for every extension, whose units follow: nothing but the units
+    begun is held.
     """
-    number = 0
-    for model, target in plan.targets.items():
-        own = (walk for walk in walks() if walk.model == model)
-        for group, frames in _batches(own, target, plan.unit_frames):
-            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.batch_rows[group], model)
-            number += 1
+    parts: tuple[Plan | Extension, ...] = plan, *plan.extensions
+    number = total = 0
+    ends = *(part.after_row for part in plan.extensions), None
+    for part, end in zip(parts, ends, strict=True):
+        begin = part.after_row if isinstance(part, Extension) else 0
+        total += part.units
+        for model, target in plan.targets.items():
+            own = (walk for walk in _between(walks(), begin, end) if walk.model == model)
+            for group, frames in _batches(own, target, part.unit_frames):
+                yield Unit(f"{number:05d}", total, tuple(frames), part.batch_rows[group], model)
+                number += 1
+
+
+def _between(walks: Iterable[Walk], begin: int, end: int | None) -> Iterator[Walk]:
+    """Yield the walks of the rows after `begin`, up to `end`; walks come in the order of their rows."""
+    later = dropwhile(lambda walk: walk.start.row <= begin, walks)
+    return later if end is None else takewhile(lambda walk: walk.start.row <= end, later)
 
 
 def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,23 +59,29 @@ class Expansion:
             raise JobError(f"styles: required a style file; got {str(self.styles)!r}")
 
 
-def expand_templates(source: str | Path, target: str | Path, expansion: Expansion) -> int:
+def expand_templates(
+    source: str | Path, target: str | Path, expansion: Expansion, warn: Callable[[str], object] = str
+) -> int:
     """Write a manifest with the prompts of all templates, and return their number.
 
     The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
     lines and lines that begin with # are skipped, and flags behind two dashes become columns. The other columns are copied.
-    Keyframes in JSON become a walk. Raises ManifestError with every bad row, and JobError for a target that can't be
-    written.
+    Keyframes in JSON become a walk; of the output folder of a run the manifest has the stored frames. `warn` is called with
+    what is left out of those. Raises ManifestError with every bad row, and JobError for a target that can't be written.
     """
     source, target = expand_home(source), expand_home(target)
+    source = source / "data" if (source / ".run").is_dir() else source
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
     problems = Problems(str(source))
     raw, has_templates = read_source(source, problems)
+    for text in problems.warnings:
+        warn(text)
     if not has_templates:
         if expansion.styles:
-            problems.fatal("templates or prompts, for --styles", "keyframes")
+            problems.fatal("templates or prompts, for --styles", "keyframes, or a store")
+        problems.raise_any()
         _write(pa.table(raw.columns), target)
         return len(raw.rows)
     if expansion.styles and "template" in raw.columns:
