@@ -63,7 +63,7 @@ def preview_folder(whole: Prepared) -> Path:
 
 
 def choose_frames(whole: Prepared, frames: int) -> Iterator[tuple[str, Frame]]:
-    """Yield some frames of a job with the names of their models, in the manifest's order. Raises JobError for a number out of range."""
+    """Yield some frames of a job with the names of their models, in order. Raises JobError for a number out of range."""
     if not 1 <= frames <= FRAMES_MAX:
         raise JobError(f"preview: required 1 … {FRAMES_MAX} frames, got {frames}")
     sizes, groups, stills = [], [], []

@@ -46,9 +46,8 @@ def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared
         return _resumed(prepared, recorded)
     record = Record(job.output, stored_job(job.output), recorded, stored_manifest(job.output))
     begun = record.manifest.part(0, recorded.rows)
-    first = plan_counts(
-        job, count_alike(begun.alike(), recorded.targets), recorded.targets, {}, largest_bytes(prepared.models)
-    )
+    counts, weights = count_alike(begun.alike(), recorded.targets), largest_bytes(prepared.models)
+    first = plan_counts(job, counts, recorded.targets, {}, weights)
     differing = list(_differences(recorded, prepared, replace(first, threads=prepared.plan.threads)))
     addition = None if is_whole else find_addition(prepared, asked, record, differing)
     if differing:
