@@ -169,7 +169,7 @@ class Doubling(nn.Module):
 
 
 def test_the_limit_holds_in_every_thread(traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's settings are a thread's own from 2.13 on; a worker loads in one thread, denoises and decodes in two others."""
+    """Torch's settings are a thread's own from 2.13 on; a worker loads in one thread, denoises and decodes in two others."""
     monkeypatch.setattr("render.engine.compile.SHAPES_MAX", 2)
     unet = Doubling()
     vae = SimpleNamespace(decode=lambda latents: latents + 1)
