@@ -220,12 +220,13 @@ class Cluster:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             # One that can't load its next model counts as not started.
             worker.started = not isinstance(cause, ModelError)
-            if isinstance(cause, (OSError, StoreError, MemoryError)):
+            if isinstance(cause, (OSError, StoreError, RunError, MemoryError)):
                 raise RunError(f"unit {worker.refs[ref].id}: {_last_line(error)}") from error
             yield from self._replace(worker, str(error), listener)
         else:
             del worker.hand.units[worker.refs.pop(ref).id]
             self._failed_starts = 0
+            self.ready_s = self.ready_s or time.monotonic() - receipt.seconds  # it had no time to report
             yield receipt
 
     def _replace(self, worker: _WorkerState, reason: str, listener: Listener) -> Iterator[Receipt]:

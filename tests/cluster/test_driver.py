@@ -61,6 +61,7 @@ class Painting:
     silences_once: frozenset[int] = frozenset()
     breaks_once: frozenset[int] = frozenset()  # the worker: an error that is no frame's
     disk_full: frozenset[int] = frozenset()
+    uncompiled: frozenset[int] = frozenset()
     waits: frozenset[int] = frozenset()  # until a file `go` is there
     last: frozenset[int] = frozenset()  # after the receipt of such a unit its painter dies
     together: int = 0  # painters that the driver knows to be up before any paints
@@ -107,6 +108,8 @@ class Painter:
             raise RuntimeError("the device is lost")
         if numbers & self._told.disk_full:
             raise OSError(28, "No space left on device")
+        if numbers & self._told.uncompiled:
+            raise RunError("workers.compile: required a network that compiles")
         while numbers & self._told.waits and not (self._told.out / "go").exists():
             await asyncio.sleep(0.02)
             self._beat_s = time.monotonic()
@@ -353,6 +356,11 @@ def test_workers_that_find_no_room_are_let_go(
     assert not tombs(tmp_path)
     assert not losses
     assert 4 <= len(killed) <= 4 + 6  # one at a time looked for room again, as its units were wanted
+
+
+def test_a_network_that_does_not_compile_ends_the_run(render: Callable[..., Iterator[Receipt]]) -> None:
+    with pytest.raises(RunError, match=r"unit 00001: .*workers\.compile: required a network that compiles"):
+        list(render(make_units(3, 1), replace(ONE_CPU, count=1), uncompiled=frozenset({1})))
 
 
 def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
