@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
     GIF_FPS_MAX,
@@ -52,6 +53,7 @@ class Prepared:
     counts: Counts
     workforce: Workforce
     plan: Plan
+    compile_reason: str  # why the plan compiles the networks, or does not
     warnings: tuple[str, ...]
 
     @property
@@ -60,11 +62,18 @@ class Prepared:
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
-def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None, rows_before: int = 0) -> Prepared:
+def prepare(
+    job: JobConfig,
+    weights: bool = True,
+    check_files: bool = False,
+    table: TableLike | None = None,
+    rows_before: int = 0,
+) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
-    `weights` asks for the weights of the models in use to be there, and fingerprints them. `table` is the manifest if that
-    is in memory, and no file. Its rows are numbered as if `rows_before` others stood before them. Raises JobError,
+    `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
+    them is read, else known digests are used. `table` is the manifest if that is in memory, and no file. Its rows are
+    numbered as if `rows_before` others stood before them. Raises JobError,
     ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
@@ -74,7 +83,34 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
     manifest = read_manifest(source, _defaults(job), rules, job.sweep, naming, rows_before)
     _check_syntax(job, known, manifest)
     models = resolve_models(job, manifest.models, weights)
-    targets = {
+    for model in models.values() if check_files else ():
+        model.check_files()
+    targets = _targets(job, models, weights)
+    found = Warnings()
+    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    counts = count_alike(watched(manifest, found), targets)
+    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
+        found.add(*text_warnings(models, manifest))
+    plan = replace(plan_counts(job, counts, targets, models), fingerprint=_fingerprint(job, manifest, targets))
+    counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
+    workforce = choose_workforce(job, largest_bytes(models), plan.units)
+    decision = decide_compile(job, models, counts, workforce)
+    plan = replace(plan, threads=workforce.threads, compile=decision.on, rows=manifest.row_count)
+    return Prepared(
+        job=job,
+        models=models,
+        manifest=manifest,
+        counts=counts,
+        workforce=workforce,
+        plan=plan,
+        compile_reason=decision.reason,
+        warnings=(*filter(None, [decision.warning]), *found.lines),
+    )
+
+
+def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[str, Target]:
+    """Return the facts about the models that recipes depend on; without weights they have no fingerprints."""
+    return {
         name: Target(
             model.fingerprint if weights else "",
             model.facts.guidance_embeds,
@@ -83,30 +119,13 @@ def prepare(job: JobConfig, weights: bool = True, table: TableLike | None = None
         )
         for name, model in models.items()
     }
-    found = Warnings()
-    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
-    counts = count_alike(watched(manifest, found), targets)
-    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
-        found.add(*text_warnings(models, manifest))
-    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets))
-    counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
-    workforce = choose_workforce(job, largest_bytes(models), plan.units)
-    plan = replace(plan, threads=workforce.threads, rows=manifest.row_count)
-    return Prepared(
-        job=job,
-        models=models,
-        manifest=manifest,
-        counts=counts,
-        workforce=workforce,
-        plan=plan,
-        warnings=found.lines,
-    )
 
 
-def plan_counts(job: JobConfig, counts: Counts, targets: dict[str, Target], fingerprint: dict[str, str]) -> Plan:
+def plan_counts(job: JobConfig, counts: Counts, targets: dict[str, Target], models: dict[str, Model]) -> Plan:
     """Fix batch sizes and units for counted walks, within the limits that the job and this machine set."""
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format)
-    return make_plan(counts, limits, fingerprint, targets)
+    workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
+    return make_plan(counts, limits, {}, targets)
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:

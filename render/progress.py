@@ -18,12 +18,27 @@ def make_report() -> _Bars | _Lines:
     return _Bars() if sys.stderr.isatty() else _Lines()
 
 
+class _Fill:
+    """Share of the places in the network's batches that held an input, so far."""
+
+    def __init__(self) -> None:
+        self._rows = self._padding = 0
+
+    def add(self, rows: int, padding: int) -> None:
+        self._rows, self._padding = self._rows + rows, self._padding + padding
+
+    def text(self) -> str:
+        places = self._rows + self._padding
+        return f", batches {self._rows / places:.0%} full" if places else ""
+
+
 class _Lines:
     """Progress as plain lines, at most one in ten seconds."""
 
     def __init__(self) -> None:
         self._total = self._done = self._here = 0
         self._began_s = self._printed_s = 0.0
+        self._fill = _Fill()
 
     def begin(self, prepared: Prepared, frames_done: int) -> None:
         for text in prepared.warnings:
@@ -41,7 +56,15 @@ class _Lines:
             self._printed_s = now
             rate = self._here / (now - self._began_s) if now > self._began_s else 0.0
             left = f", {(self._total - self._done) / rate:,.0f} s left" if rate else ""
-            print(f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{left}", file=sys.stderr, flush=True)
+            line = f"{self._done:,}/{self._total:,} frames, {rate:.2f} img/s{self._fill.text()}{left}"
+            print(line, file=sys.stderr, flush=True)
+
+    def batches(self, rows: int, padding: int) -> None:
+        self._fill.add(rows, padding)
+
+    def stage(self, text: str) -> None:
+        if text:
+            print(text, file=sys.stderr, flush=True)
 
     def lost(self, reason: str) -> None:
         print(LOST.format(reason), file=sys.stderr, flush=True)
@@ -61,6 +84,7 @@ class _Bars:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        self._fill = _Fill()
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -80,7 +104,14 @@ class _Bars:
 
     def frames(self, count: int) -> None:
         speed = self._bars.tasks[self._frames].speed
-        self._bars.update(self._frames, advance=count, description="frames", rate=f"{speed:.2f} img/s" if speed else "")
+        rate = f"{speed:.2f} img/s{self._fill.text()}" if speed else ""
+        self._bars.update(self._frames, advance=count, description="frames", rate=rate)
+
+    def batches(self, rows: int, padding: int) -> None:
+        self._fill.add(rows, padding)
+
+    def stage(self, text: str) -> None:
+        self._bars.update(self._frames, description=text or "frames")
 
     def lost(self, reason: str) -> None:
         self._bars.console.print(LOST.format(reason), markup=False)

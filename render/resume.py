@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from render.compiling import check_toolchain
 from render.core import MAIN, StoreError, replacing, write_atomically
 from render.extend import Asked, Record, extended, find_addition, refusal, whole_job
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
@@ -45,8 +46,8 @@ def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared
         return _resumed(prepared, recorded)
     record = Record(job.output, stored_job(job.output), recorded, stored_manifest(job.output))
     begun = record.manifest.part(0, recorded.rows)
-    first = plan_counts(job, count_alike(begun.alike(), recorded.targets), recorded.targets, {})
-    differing = list(_differences(recorded, prepared, replace(first, threads=prepared.plan.threads)))
+    first = plan_counts(job, count_alike(begun.alike(), recorded.targets), recorded.targets, prepared.models)
+    differing = list(_differences(recorded, prepared, first))
     addition = None if is_whole else find_addition(prepared, asked, record, differing)
     if differing:
         raise refusal(job.output, differing)
@@ -61,6 +62,8 @@ def _resumed(prepared: Prepared, recorded: Plan) -> Prepared:
     job = prepared.job
     like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
     workforce = choose_workforce(like_then, largest_bytes(prepared.models), recorded.units)
+    if recorded.compile:
+        check_toolchain(job, workforce)
     return replace(prepared, plan=recorded, workforce=workforce)
 
 
@@ -145,10 +148,14 @@ def _differences(recorded: Plan, prepared: Prepared, begun: Plan) -> Iterator[st
         if before.tile_above != target.tile_above:
             key = "model" if name == MAIN else f"models.{name}"
             yield f"{key}.tile_above: {before.tile_above} then, {target.tile_above} now"
-    for name, asked, then_too, wanted in (
+    compile_asked = None if job.workers.compile == "auto" else job.workers.compile
+    compile_then, compile_now = ("on" if plan.compile else "off" for plan in (recorded, now))
+    choices: tuple[tuple[str, object, object, object], ...] = (
         ("workers.batch_rows", job.workers.batch_rows, recorded.batch_rows, begun.batch_rows),
+        ("workers.compile", compile_asked, compile_then, compile_now),
         ("workers.cpus", job.workers.cpus, recorded.threads, now.threads),
         ("store.unit_frames", job.store.unit_frames, recorded.unit_frames, begun.unit_frames),
-    ):
-        if asked is not None and then_too != wanted:
-            yield f"{name}: {then_too} then, {wanted} now"
+    )
+    for name, asked, before_too, wanted in choices:
+        if asked is not None and before_too != wanted:
+            yield f"{name}: {before_too} then, {wanted} now"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from render.card import write_card
-from render.core import JobError, RunError, Unit, expand_home
+from render.core import JobError, Receipt, RunError, Unit, expand_home
 from render.extend import Asked
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
@@ -36,6 +36,12 @@ class Report(Protocol):
     def frames(self, count: int) -> None:
         """Note that `count` more frames are finished."""
 
+    def batches(self, rows: int, padding: int) -> None:
+        """Note that batches with `rows` network inputs were computed, and with `padding` places that held copies."""
+
+    def stage(self, text: str) -> None:
+        """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
+
     def lost(self, reason: str) -> None:
         """Note that a worker died or made no progress; its units are rendered again."""
 
@@ -51,6 +57,8 @@ class Silent:
 
     def begin(self, prepared: Prepared, frames_done: int) -> None: ...
     def frames(self, count: int) -> None: ...
+    def batches(self, rows: int, padding: int) -> None: ...
+    def stage(self, text: str) -> None: ...
     def lost(self, reason: str) -> None: ...
     def animating(self, total: int) -> None: ...
     def animation(self, path: Path) -> None: ...
@@ -67,15 +75,18 @@ class Summary:
     animations: tuple[Path, ...]
     sheets: tuple[Path, ...]
     seconds: float  # of rendering, from the first unit handed out to the last one committed
+    fill: float  # share of the places in the network's batches that held an input, 0 … 1; the others held copies
+    waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
 
 
 def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
-    `check_model` asks for the weights of its models, and fingerprints them; without, their JSON files are enough.
+    `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
+    files are enough.
     """
-    return _prepare(target, overrides, check_model)
+    return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
 def run_job(
@@ -90,7 +101,7 @@ def run_job(
     be written; what is committed stays.
     """
     report = report or Silent()
-    asked = Asked(extend, _extending(target, overrides), partial(_prepare, target, overrides, True))
+    asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
     prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
@@ -111,7 +122,14 @@ def run_job(
         animations=animations,
         sheets=sheets,
         seconds=seconds,
+        fill=_fill(receipts),
+        waiting_s=sum(receipt.waiting_s for receipt in receipts),
     )
+
+
+def _fill(receipts: Sequence[Receipt]) -> float:
+    rows = sum(receipt.rows for receipt in receipts)
+    return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
 def preview_job(
@@ -120,8 +138,8 @@ def preview_job(
     """Render some frames of a job, spread over its manifest, into OUTPUT-preview; the output itself is not touched.
 
     Every model, size and walk has one of the frames as far as their number allows. Their batch sizes are those of the whole
-    job, so they have the pixels that a run gives them. An older preview is replaced. Raises InputError for bad input, and
-    RunError when rendering can't go on.
+    job; networks are not compiled. An older preview is replaced. Raises InputError for bad input, and RunError when
+    rendering can't go on.
     """
     report, whole = report or Silent(), _prepare(target, overrides, weights=True)
     chosen = list(choose_frames(whole, frames))
@@ -161,14 +179,26 @@ def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
     return "run_job(…, extend=True)"
 
 
-def _prepare(target: str | Path | TableLike, overrides: Sequence[str], weights: bool, rows_before: int = 0) -> Prepared:
+def _again(target: str | Path | TableLike, overrides: Sequence[str]) -> Callable[[int], Prepared]:
+    """Return a function that plans the job anew, its rows numbered as if so many others stood before them."""
+    return lambda rows_before: _prepare(target, overrides, weights=True, rows_before=rows_before)
+
+
+def _prepare(
+    target: str | Path | TableLike,
+    overrides: Sequence[str],
+    weights: bool,
+    check_files: bool = False,
+    rows_before: int = 0,
+) -> Prepared:
     if isinstance(target, str | Path):
-        return prepare(load_job(expand_home(target), overrides), weights, rows_before=rows_before)
+        return prepare(load_job(expand_home(target), overrides), weights, check_files, rows_before=rows_before)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
-    return prepare(load_job(Path(memory_name(target)), overrides, in_memory=True), weights, target, rows_before)
+    job = load_job(Path(memory_name(target)), overrides, in_memory=True)
+    return prepare(job, weights, check_files, target, rows_before)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
@@ -192,6 +222,8 @@ def _render(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
         dtype=job.workers.dtype,
         threads=prepared.plan.threads,
         media=job.media_root,
+        compiles=prepared.plan.compile,
+        measure_rows=prepared.plan.measure_rows,
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):

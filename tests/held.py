@@ -16,8 +16,8 @@ from render.core import Receipt, Unit
 class Held(driver._Actor):
     """Renders and commits what it is given, and keeps all receipts but one."""
 
-    async def render(self, unit: Unit) -> Receipt:
-        receipt = await super().render(unit)
+    async def render(self, number: int, unit: Unit) -> Receipt:
+        receipt = await super().render(number, unit)
         if unit.id != "00000":
             await asyncio.Event().wait()
         return receipt

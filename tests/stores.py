@@ -31,7 +31,7 @@ from render.starter import PIPELINE
 
 if TYPE_CHECKING:
     from render.cluster import Setup
-    from render.cluster.driver import Listener
+    from render.cluster.progress import Listener
     from render.job import Workforce
 
 MANIFEST = """\
@@ -127,9 +127,12 @@ class Here:
 
         first, *others = units
         worker = Worker(self._setup, first.group[0])
-        for future in [worker.submit(unit) for unit in (first, *others)]:
+        futures = [worker.submit(unit) for unit in (first, *others)]
+        worker.expect_no_more()
+        for future in futures:
             receipt = future.result(WAIT_S)
             listener.frames(receipt.frames)
+            listener.batches(receipt.rows, receipt.padding)
             yield receipt
         worker.close()
 

@@ -56,8 +56,8 @@ def fake_run(outcome: Summary | BaseException) -> Callable[..., Summary]:
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [
-        (Summary(Path("/o"), 5, 0, 0, (), (), 1.0), 0, ""),
-        (Summary(Path("/o"), 4, 1, 0, (), (), 1.0), 3, ""),
+        (Summary(Path("/o"), 5, 0, 0, (), (), 1.0, 1.0, 0.0), 0, ""),
+        (Summary(Path("/o"), 4, 1, 0, (), (), 1.0, 1.0, 0.0), 3, ""),
         (
             RunError("the disk is full"),
             1,
@@ -85,7 +85,9 @@ def test_the_ending_says_what_failed_and_where(
     monkeypatch.setattr(
         cli,
         "run_job",
-        fake_run(Summary(Path("/o"), 4, 2, 1, (Path("/o/animations/a.gif"),), (Path("/o/sheets/a.png"),), 1.0)),
+        fake_run(
+            Summary(Path("/o"), 4, 2, 1, (Path("/o/animations/a.gif"),), (Path("/o/sheets/a.png"),), 1.0, 1.0, 0.0)
+        ),
     )
     assert main(["run", str(manifest)]) == 3
     said = capsys.readouterr().out
@@ -173,12 +175,14 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     said = capsys.readouterr()
     assert said.err == ""
     lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
-    assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers", "label"]
+    known = ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers", "compile", "label"]
+    assert list(lines) == known
     assert lines["label"] == "kind: int64, such as 1"
     assert lines["models"] == "main: starter"
     assert lines["walks"] == "1 and 5 stills"
     assert lines["frames"] == "14 in 4 units: main 128x128 (batches of 4)"
     assert lines["workers"] == "1 × 1 thread(s) on cpu"
+    assert lines["compile"] == "no: on a CPU it saves little"
     assert not (tmp_path / "out").exists()
 
 
@@ -199,6 +203,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "network_evaluations": 9 * steps * 2 + 2 * steps * 2 + 5 * 2 + 4 + 2 * 2,
         "expected_bytes": facts["expected_bytes"],
         "batch_rows": {"main 128x128": 4},
+        "compile": {"on": False, "reason": "on a CPU it saves little"},
         "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
         "labels": [{"name": "kind", "type": "int64", "example": "1"}],
         "warnings": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ from stores import Finished, run_here
 
 from render import StoreError, open_store
 from render.cli import main
-from render.reproduce import reproduce_frame
+from render.reproduce import psnr_db, reproduce_frame
+from render.store.encode import encode_image
 from render.store.ledger import Ledger
 
 pytest_plugins = ["stores"]
@@ -112,6 +114,41 @@ def test_other_bits_are_told(finished: Finished, tmp_path: Path, capsys: pytest.
     pq.write_table(table.set_column(table.schema.get_field_index("sha256"), "sha256", wrong), shard)
     assert main(["reproduce", str(out), table["key"][0].as_py()]) == 1
     assert f"stored  {'0' * 64}" in capsys.readouterr().out
+
+
+def inexact(finished: Finished, out: Path, paint: bool) -> str:
+    """Copy a store as if its card had no safe places: other bits, or with `paint` another picture; return a key."""
+    shutil.copytree(finished.out, out)
+    receipt = next(iter(Ledger(out).receipts()))
+    shard = out / "data" / str(receipt.file)
+    table = pq.read_table(shard)
+    rows = table.to_pylist()
+    picture = np.array(PIL.Image.open(io.BytesIO(rows[0]["image"]["bytes"])).convert("RGB"))
+    picture[0, 0, 0] ^= 1  # the last bit of a level
+    if paint:
+        picture[:] = 255 - picture
+    rows[0] |= {"exact": False, "sha256": "0" * 64}
+    rows[0]["image"]["bytes"] = encode_image(picture, "png")
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), shard)
+    return str(rows[0]["key"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("paint", "code", "verdict"), [(False, 0, "the same picture"), (True, 1, "another picture")])
+def test_a_frame_that_is_not_exact_is_compared_as_a_picture(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], paint: bool, code: int, verdict: str
+) -> None:
+    key = inexact(finished, tmp_path / "out", paint)
+    assert main(["reproduce", str(tmp_path / "out"), key]) == code
+    said = capsys.readouterr().out
+    assert "other bits" in said
+    assert f"it is {verdict} (20 dB required)" in said
+
+
+def test_psnr_is_that_of_the_textbook() -> None:
+    black, grey = (np.full((4, 4, 3), level, np.uint8) for level in (0, 51))
+    assert psnr_db(grey, black) == pytest.approx(20 * np.log10(255 / 51))
+    assert psnr_db(grey, grey) == np.inf
 
 
 @pytest.mark.parametrize(("key", "got"), [("nothing", "none of that key"), ("", "frames that begin so")])

@@ -38,7 +38,8 @@ from stores import (
 from render import open_store, run_job
 from render.cli import main
 from render.cluster.driver import _Actor
-from render.cluster.worker import Progress, Setup
+from render.cluster.progress import Progress
+from render.cluster.worker import Setup
 from render.core.unit import Receipt, Unit
 from render.store.ledger import Ledger
 
@@ -174,6 +175,7 @@ def test_a_whole_run_says_nothing_but_its_own(tmp_path: Path, short_tmp: Path) -
         "sheet      out/sheets/walk/ball.png",
         "dataset    out/data  (3 images)",
         "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
+        "batches    100.0% full, 0 s without a frame to render",
     ]
 
 
@@ -208,18 +210,18 @@ class Telling(_Actor):
         super().__init__(setup, model)
         self._folder, self._asked = setup.out.parent, 0
 
-    async def render(self, unit: Unit) -> Receipt:
+    async def render(self, number: int, unit: Unit) -> Receipt:
         wanted = self._folder / "together"
         while wanted.exists() and len(list(self._folder.glob("up-*"))) < int(wanted.read_text()):
             await asyncio.sleep(0.02)
-        return await super().render(unit)
+        return await super().render(number, unit)
 
-    async def progress(self) -> Progress:
+    async def progress(self, heard: int, last: int | None) -> Progress:
         """A second question says that the first answer, which tells that the worker is up, has reached the driver."""
         self._asked += 1
         if self._asked == 2:
             (self._folder / f"up-{os.getpid()}").touch()
-        return await super().progress()
+        return await super().progress(heard, last)
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 Ray restarts and retries nothing (`max_restarts=0`, `max_task_retries=0`); this module does. A worker that dies, or makes
 no progress until the deadline, is replaced, and its units are given out again, each to a worker that holds no other. A
 unit that two workers died with is split in halves, until the frame that kills workers is alone; that frame is put in
-quarantine. Commits are exclusive, so a unit that is rendered twice is stored once.
+quarantine. Commits are exclusive, so a unit that is rendered twice is stored once. Which worker gets which unit is
+decided in `dispatch.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
@@ -25,41 +25,48 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray war
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from render.cluster.dispatch import DEATHS_MAX, Dispatcher, Hand
 from render.cluster.local_ray import start_local_ray
+from render.cluster.progress import Listener, Progress
 from render.cluster.signals import sigterm_kept
-from render.cluster.worker import Progress, Setup, Worker
+from render.cluster.worker import Setup, Worker
 from render.core import ModelError, Receipt, RunError, StoreError, Unit
 from render.job import Workforce
 from render.store import Failure, Ledger, write_quarantine
 
-__all__ = ["Cluster", "Listener"]
+__all__ = ["Cluster"]
 
-UNITS_AHEAD = 2  # units that a worker holds: while it finishes one, the next fills its batches
-DEATHS_MAX = 2  # workers that may die with a unit before it is split
 FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
-POLL_S = 0.5
-
-
-class Listener(Protocol):
-    """Receiver of the workers' progress and losses."""
-
-    def frames(self, count: int) -> None:
-        """Note that `count` more frames are finished."""
-
-    def lost(self, reason: str) -> None:
-        """Note that a worker died or made no progress; its units will be rendered again."""
+REPORT_S = 0.5  # a worker reports as often, and at once when it wants more frames
+LOOK_S = 0.02  # time between two looks at whether it wants more
 
 
 class _Actor:
     """Ray actor around a worker, in a process of its own. Its methods only wait; the worker's threads do the work."""
 
     def __init__(self, setup: Setup, model: str) -> None:
-        self._worker = Worker(setup, model)
+        self._worker, self._submitted = Worker(setup, model), 0
 
-    async def render(self, unit: Unit) -> Receipt:
+    async def render(self, number: int, unit: Unit) -> Receipt:
+        """Render the unit that the driver gave as its `number`-th: Ray may start calls in another order."""
+        while self._submitted < number:
+            await asyncio.sleep(LOOK_S)
+        self._submitted += 1
         return await asyncio.wrap_future(self._worker.submit(unit))
 
-    async def progress(self) -> Progress:
+    async def progress(self, heard: int, last: int | None) -> Progress:
+        """Report after REPORT_S, or as soon as the worker wants more units.
+
+        `heard` is the number of units at which the driver has heard that before; `last` the number after which no more
+        come, None if that is not known.
+        """
+        for _ in range(round(REPORT_S / LOOK_S)):
+            report = self._worker.progress()
+            if report.units == last:
+                self._worker.expect_no_more()
+            elif report.wants_more and report.units != heard:
+                break
+            await asyncio.sleep(LOOK_S)
         return self._worker.progress()
 
 
@@ -68,13 +75,11 @@ class _WorkerState:
     """The driver's record of one worker."""
 
     actor: Any  # Ray's handle
-    model: str  # of the unit that it was given last
-    units: dict[Any, Unit] = field(default_factory=dict)  # Ray object reference of the receipt → unit
-    poll: Any = None  # object reference of the progress asked for, until it is answered
-    polled_s: float = 0.0  # time.monotonic() of the last question
+    hand: Hand  # the units that it holds
+    refs: dict[Any, Unit] = field(default_factory=dict)  # Ray object reference of the receipt → unit
+    poll: Any = None  # object reference of the report that it will give
     progress_s: float = field(default_factory=time.monotonic)  # when it last made progress, or was given its only unit
     started: bool = False  # it has answered, so its process and model are up
-    frames: int = 0  # finished
 
 
 class Cluster:
@@ -85,14 +90,10 @@ class Cluster:
         self._setup, self._workforce, self._address, self._deadline_s = setup, workforce, address, deadline_s
         self._ledger = Ledger(setup.out)
         self._workers: list[_WorkerState] = []
-        self._requeued: deque[Unit] = deque()  # units to give out again, before new ones
-        self._deaths: Counter[str] = Counter()  # by unit id
-        self._suspects: set[str] = (
-            set()
-        )  # ids of units that a dead worker held, and of their halves: each goes out alone
         self._failed_starts = 0  # in a row
         self._is_full = False  # some workers found no free CPUs or GPUs
         self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
+        self._stage = ""  # of some worker
         self._ray_folder: str | None = None
         self._owns_ray = False
 
@@ -122,16 +123,18 @@ class Cluster:
         Raises RunError if the run can't go on: workers do not start, or shards can't be written.
         """
         count = self._worker_count()
+        self._dispatcher = Dispatcher(units, self._ledger, count)
         while True:
-            self._assign(units, count)
+            self._assign(count)
             if self._reclaim_from_unstarted():
-                self._assign(units, count)
-            refs = [ref for worker in self._workers for ref in worker.units]
+                self._assign(count)
+            refs = [ref for worker in self._workers for ref in worker.refs]
             if not refs:
                 return
-            done, _ = ray.wait(refs, timeout=POLL_S)
-            self._poll(listener)  # before the results: a worker that died right after it was up counts as started
-            for ref in done:
+            polls = [self._ask(worker) for worker in self._workers]
+            ray.wait([*refs, *polls], timeout=REPORT_S)
+            self._take_reports(listener)  # before results: a worker that died right after it was up counts as started
+            for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
                 yield from self._collect(ref, listener)
             yield from self._replace_stalled(listener)
 
@@ -148,53 +151,34 @@ class Cluster:
             raise RunError(f"workers: required {force.threads} CPUs and {force.gpus:g} GPUs, got {has}")
         return int(fitting)
 
-    def _assign(self, units: Iterator[Unit], count: int) -> None:
-        """Give units to the workers that hold fewest, and start workers, up to `count`, while all others hold units.
-
-        Among workers with equally few, one that has the unit's model comes first. Units come sorted by model, so a worker
-        loads each model about once; to wait for a worker that has the model would cost more than it saves. A suspect gets
-        a worker of its own: if that dies, no other unit is blamed.
-        """
+    def _assign(self, count: int) -> None:
+        """Give units to the workers that want more, and start workers, up to `count`, while all others hold units."""
         while True:
-            starting = self._may_start(count) and all(worker.units for worker in self._workers)
-            idle = starting or any(not worker.units for worker in self._workers)
-            if not idle and not any(map(self._has_room, self._workers)):
+            starting = self._may_start(count) and all(worker.refs for worker in self._workers)
+            given = self._dispatcher.next([worker.hand for worker in self._workers], starting)
+            if given is None:
                 return
-            if (unit := self._next_unit(units, with_suspects=idle)) is None:
-                return
-            if starting:
-                self._workers.append(self._start_worker(unit))
-            alone = unit.id in self._suspects
-            fitting = [one for one in self._workers if not one.units or (not alone and self._has_room(one))]
-            worker = min(fitting, key=lambda one: (len(one.units), one.model != unit.model))
-            worker.model = unit.model
-            if not worker.units:
+            hand, load = given
+            if hand is None:
+                self._workers.append(self._start_worker(load.unit))
+                hand = self._workers[-1].hand
+            worker = next(one for one in self._workers if one.hand is hand)
+            if not worker.refs:
                 worker.progress_s = time.monotonic()
-            worker.units[worker.actor.render.remote(unit)] = unit
-
-    def _has_room(self, worker: _WorkerState) -> bool:
-        """Return True for a worker that may be given one more unit ahead."""
-        return len(worker.units) < UNITS_AHEAD and not any(unit.id in self._suspects for unit in worker.units.values())
-
-    def _next_unit(self, units: Iterator[Unit], with_suspects: bool) -> Unit | None:
-        """Return the next unit to give out, those to give out again first; suspects only where a worker has none."""
-        for place, unit in enumerate(self._requeued):
-            if with_suspects or unit.id not in self._suspects:
-                del self._requeued[place]
-                return unit
-        return next(units, None)
+            worker.refs[worker.actor.render.remote(hand.given, load.unit)] = load.unit
+            hand.give(load)
 
     def _reclaim_from_unstarted(self) -> bool:
         """Requeue the units of workers that are not up if another is idle: their node may be lost. Return if any was."""
-        unstarted = [worker for worker in self._workers if worker.units and not worker.started]
-        if not unstarted or all(worker.units for worker in self._workers if worker.started):
+        unstarted = [worker for worker in self._workers if worker.refs and not worker.started]
+        if not unstarted or all(worker.refs for worker in self._workers if worker.started):
             return False
         self._cancel(unstarted)
         return True
 
     def _replace_stalled(self, listener: Listener) -> Iterator[Receipt]:
         """Replace workers without progress until the deadline; cancel those that found no free CPUs or GPUs to start."""
-        stalled = [w for w in self._workers if w.units and time.monotonic() - w.progress_s > self._deadline_s]
+        stalled = [w for w in self._workers if w.refs and time.monotonic() - w.progress_s > self._deadline_s]
         unplaced = [w for w in stalled if not w.started] if any(w.started for w in self._workers) else []
         self._is_full = self._is_full or bool(unplaced)
         self._cancel(unplaced)
@@ -207,7 +191,7 @@ class Cluster:
         for worker in unstarted:
             self._workers.remove(worker)
             ray.kill(worker.actor)
-            self._requeued.extend(worker.units.values())
+            self._dispatcher.requeue(list(worker.refs.values()))
 
     def _may_start(self, count: int) -> bool:
         """Return whether to start one of `count` workers; on a full cluster only one at a time may try."""
@@ -221,12 +205,11 @@ class Cluster:
             _Actor
         )
         actor: Any = actor_class.remote(self._setup, unit.model)
-        first_poll = actor.progress.remote()  # is answered before any unit is done, as soon as the worker is up
-        return _WorkerState(actor, unit.model, poll=first_poll)
+        return _WorkerState(actor, Hand(unit.model))
 
     def _collect(self, ref: Any, listener: Listener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
-        worker = next((worker for worker in self._workers if ref in worker.units), None)
+        worker = next((worker for worker in self._workers if ref in worker.refs), None)
         if worker is None:  # it was replaced while this loop's results were taken
             return
         try:
@@ -235,14 +218,13 @@ class Cluster:
             yield from self._replace(worker, str(error), listener)
         except RayTaskError as error:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
-            worker.started = not isinstance(
-                cause, ModelError
-            )  # one that can't load its next model counts as not started
+            # One that can't load its next model counts as not started.
+            worker.started = not isinstance(cause, ModelError)
             if isinstance(cause, (OSError, StoreError, MemoryError)):
-                raise RunError(f"unit {worker.units[ref].id}: {_last_line(error)}") from error
+                raise RunError(f"unit {worker.refs[ref].id}: {_last_line(error)}") from error
             yield from self._replace(worker, str(error), listener)
         else:
-            del worker.units[ref]
+            del worker.hand.units[worker.refs.pop(ref).id]
             self._failed_starts = 0
             yield receipt
 
@@ -254,16 +236,10 @@ class Cluster:
         listener.lost(_last_line(reason))
         self._workers.remove(worker)
         ray.kill(worker.actor)
-        for unit in reversed(worker.units.values()):
-            self._deaths[unit.id] += worker.started
-            self._suspects |= {unit.id} if worker.started else set()
-            if self._deaths[unit.id] < DEATHS_MAX:
-                self._requeued.appendleft(unit)
-            elif len(unit.frames) > 1:
-                if self._ledger.split(unit):
-                    self._suspects |= {half.id for half in unit.halves()}
-                    self._requeued.extendleft(reversed(unit.halves()))
-            else:
+        for unit in reversed(worker.refs.values()):
+            if not worker.started:
+                self._dispatcher.requeue([unit])
+            elif not self._dispatcher.blame(unit):
                 yield from self._quarantine(unit, reason)
 
     def _quarantine(self, unit: Unit, reason: str) -> Iterator[Receipt]:
@@ -273,24 +249,36 @@ class Cluster:
         if self._ledger.commit(receipt):
             yield receipt
 
-    def _poll(self, listener: Listener) -> None:
-        """Ask every worker for its progress and take the answers; one that has not answered is not asked again."""
+    def _ask(self, worker: _WorkerState) -> Any:
+        """Return the reference of a worker's next report, which is asked for unless it was before."""
+        if worker.poll is None:
+            hand = worker.hand
+            heard = hand.report.units if hand.report.wants_more else -1
+            worker.poll = worker.actor.progress.remote(heard, hand.given if self._dispatcher.is_empty else None)
+        return worker.poll
+
+    def _take_reports(self, listener: Listener) -> None:
         now = time.monotonic()
         for worker in self._workers:
-            if worker.poll is None and now - worker.polled_s >= POLL_S:
-                worker.poll, worker.polled_s = worker.actor.progress.remote(), now
-            elif worker.poll is not None and ray.wait([worker.poll], timeout=0)[0]:
-                poll, worker.poll = worker.poll, None
-                try:
-                    progress: Progress = ray.get(poll)
-                except RayError:  # its units end with the same error, which _collect handles
-                    continue
-                if not worker.started:
-                    worker.started, self._failed_starts, worker.progress_s = True, 0, now
-                    self.ready_s = self.ready_s or now - progress.up_s
-                worker.progress_s = max(worker.progress_s, now - progress.idle_s)
-                listener.frames(progress.frames - worker.frames)
-                worker.frames = progress.frames
+            if worker.poll is None or not ray.wait([worker.poll], timeout=0)[0]:
+                continue
+            poll, worker.poll = worker.poll, None
+            try:
+                report: Progress = ray.get(poll)
+            except RayError:  # its units end with the same error, which _collect handles
+                continue
+            if not worker.started:
+                worker.started, self._failed_starts, worker.progress_s = True, 0, now
+                self.ready_s = self.ready_s or now - report.up_s
+            worker.progress_s = max(worker.progress_s, now - report.idle_s)
+            before = worker.hand.report
+            listener.frames(report.frames - before.frames)
+            listener.batches(report.rows - before.rows, report.padding - before.padding)
+            worker.hand.take_report(report)
+        stage = next((worker.hand.report.stage for worker in self._workers if worker.hand.report.stage), "")
+        if stage != self._stage:
+            self._stage = stage
+            listener.stage(stage)
 
 
 def _last_line(error: object) -> str:

@@ -6,13 +6,13 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from render.core import Recipe
-from render.engine import FrameGenerator, Row, pack_rows
+from render.engine import Batch, FrameGenerator, Row, pack_rows
 from render.store import Failure
 
 __all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "FrameRenderer", "Lane"]
@@ -34,8 +34,8 @@ class FrameRenderer(Protocol):
     def forget(self) -> None:
         """Drop the results shared between frames; no frame is in flight."""
 
-    def run(self, rows: Sequence[Row], batch_rows: int) -> list[Tensor]:
-        """Return the network's outputs for rows, computed in a batch of `batch_rows`."""
+    def run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        """Return the network's outputs for 1 … `batch.capacity` rows."""
 
 
 Handle = TypeVar("Handle")
@@ -47,19 +47,28 @@ class Lane(Generic[Handle]):
     def __init__(
         self,
         renderer: FrameRenderer,
-        batch_rows: int,
+        batch: Batch,
         next_frame: Callable[[bool], tuple[Handle, Recipe] | None],
-        batch_context: Callable[[], AbstractContextManager[None]] = nullcontext,
+        batch_context: Callable[[int, int], AbstractContextManager[None]] = lambda *_: nullcontext(),
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         """`next_frame(wait)` returns the next frame as (handle, recipe), or None when there is none yet.
 
-        With `wait` it may block, and None means that no more frames come. `batch_context` is entered for every batch.
+        With `wait` it may block, and None means that no more frames come. `batch_context(rows, padding)` is entered for
+        every batch, with the places that hold network inputs and those that hold copies. `is_ending()` says that the
+        frames in hand are the last.
         """
-        self._renderer, self._batch_rows = renderer, batch_rows
-        self._next_frame, self._batch_context = next_frame, batch_context
+        self._renderer, self.size = renderer, batch
+        self._next_frame, self._batch_context, self._is_ending = next_frame, batch_context, is_ending
         self._in_flight: dict[Handle, Recipe] = {}
+        self._left: dict[Handle, int] = {}  # network inputs that a frame in flight still needs
         self._suspects: deque[tuple[Handle, Recipe]] = deque()  # to be run alone: one of them made a batch fail
         self._tries: Counter[Handle] = Counter()
+
+    @property
+    def left(self) -> int:
+        """Estimate of the network inputs that the frames in flight still need."""
+        return sum(list(self._left.values()))
 
     def run(self) -> Iterator[tuple[Handle, Tensor | Failure]]:
         """Yield each frame's final latents, or its failure after TRIES tries; the other frames go on.
@@ -72,8 +81,9 @@ class Lane(Generic[Handle]):
             alone = bool(self._suspects)
             admit = self._admit_suspect if alone else self._admit_next
             try:
-                for handle, result in pack_rows(admit, self._run_batch, self._batch_rows):
+                for handle, result in pack_rows(admit, self._run_batch, self.size.capacity, self._is_ending):
                     recipe = self._in_flight.pop(handle)
+                    self._left.pop(handle, None)
                     if not isinstance(result, Exception):
                         yield handle, result
                     elif failure := self._retry_or_fail(handle, recipe, result):
@@ -81,7 +91,7 @@ class Lane(Generic[Handle]):
             except FATAL:
                 raise
             except Exception as error:
-                broken, self._in_flight = self._in_flight, {}
+                broken, self._in_flight, self._left = self._in_flight, {}, {}
                 if not broken:  # `next_frame` raised, not a batch
                     raise
                 if not alone:
@@ -105,11 +115,24 @@ class Lane(Generic[Handle]):
             return None
         handle, recipe = frame
         self._in_flight[handle] = recipe
-        return handle, self._renderer.start(recipe)
+        return handle, self._counted(handle, self._renderer.start(recipe))
+
+    def _counted(self, handle: Handle, frame: FrameGenerator) -> FrameGenerator:
+        """Pass a frame on, and keep count of what it still needs."""
+        outputs: Any = None  # a generator begins with it
+        while True:
+            try:
+                rows = frame.send(outputs)
+            except StopIteration as stop:
+                latents: Tensor = stop.value
+                return latents
+            if rows:
+                self._left[handle] = rows[0].left * len(rows)
+            outputs = yield rows
 
     def _run_batch(self, rows: list[Row]) -> list[Tensor]:
-        with self._batch_context():
-            return self._renderer.run(rows, self._batch_rows)
+        with self._batch_context(len(rows), self.size.rows - len(rows)):
+            return self._renderer.run(rows, self.size)
 
     def _retry_or_fail(self, handle: Handle, recipe: Recipe, error: Exception) -> Failure | None:
         """Return the failure of a frame that has had its tries; put any other among the suspects, to run again alone."""

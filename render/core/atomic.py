@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["PARTIAL", "partial", "publish", "replacing", "sync", "write_atomically"]
+__all__ = ["PARTIAL", "create_exclusively", "partial", "publish", "replacing", "sync", "write_atomically"]
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
 
@@ -34,6 +34,21 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def create_exclusively(path: Path, text: str) -> bool:
+    """Create a file with `text`, whole or not at all. Returns False if it exists: of several writers one wins."""
+    temporary = partial(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        sync(temporary)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+    return True
 
 
 def publish(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from render.core.blend import Blend, parse_blend
 from render.core.errors import StoreError
+from render.core.schedulers import scheduler_calls
 
 __all__ = [
     "PIXELS_VERSION",
@@ -64,6 +65,23 @@ class Recipe:
     def guided(self) -> bool:
         """True with classifier-free guidance: a step has two network inputs, of the negative and the positive prompt."""
         return self.guidance > 1.0
+
+    @property
+    def rows(self) -> int:
+        """Network inputs that a step has at once: two with classifier-free guidance."""
+        return 2 if self.guided else 1
+
+    @property
+    def evaluations(self) -> int:
+        """Estimate of the network inputs that the frame takes in all, beside what it shares with others of its unit.
+
+        The shared first steps of a stem count as nobody's, a tween as one step, and a frame that shows a step of a
+        trajectory as that step.
+        """
+        if self.towards is not None or self.stop is not None:
+            return self.rows
+        shared = self.stem.stop or 0 if self.stem is not None else 0
+        return self.rows * scheduler_calls(self.scheduler, self.steps - self.skipped_steps - shared, self.steps)
 
     @cached_property
     def json(self) -> str:

@@ -40,12 +40,29 @@ class Unit:
     frames: tuple[Frame, ...]
     batch_rows: int  # batch size, counted in network inputs
     model: str = MAIN  # name of the model in the job
+    decode_rows: int = 1  # batch size of the decoder, in images; a worker sets it
+    exact: bool = True  # a frame's bits do not depend on its place in a batch; a worker sets it
 
     @property
     def group(self) -> Group:
         """The model's name in the job, width and height in pixels, of every frame."""
         recipe = self.frames[0].recipe
         return self.model, recipe.width, recipe.height
+
+    @property
+    def evaluations(self) -> int:
+        """Estimate of the network inputs that the unit takes in all."""
+        recipes = [frame.recipe for frame in self.frames]
+        stems = {recipe.stem for recipe in recipes if recipe.stem is not None}
+        tweens = {recipe.towards for recipe in recipes if recipe.towards is not None}
+        shared = sum(stem.rows * (stem.stop or stem.steps) for stem in stems)
+        shared += sum(end.rows * (end.steps - end.skipped_steps) for end in tweens)
+        return shared + sum(recipe.evaluations for recipe in recipes)
+
+    @property
+    def shares_work(self) -> bool:
+        """True if frames of the unit share steps, so that parts of it take more network inputs than the whole."""
+        return any(recipe.stem or recipe.towards or recipe.stop for recipe in (frame.recipe for frame in self.frames))
 
     def part(self, suffix: str, positions: Iterable[int]) -> Unit:
         """Return a unit of some of this one's frames, with a ledger slot below this one's."""
@@ -69,6 +86,9 @@ class Receipt:
     batch_rows: int
     blank: tuple[int, ...] = ()  # positions in the unit of frames of a single colour
     quarantined: tuple[int, ...] = ()  # positions in the unit of frames that failed; the rest is in the shard
+    rows: int = 0  # network inputs that the worker computed from its last receipt to this one
+    padding: int = 0  # places of those batches that held copies, since no frame had an input for them
+    waiting_s: float = 0.0  # seconds of that time in which the worker had no frame at all
 
     @classmethod
     def of_quarantined(cls, unit: Unit) -> Receipt:

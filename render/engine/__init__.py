@@ -12,14 +12,20 @@ Its doors are the names in `__all__`.
 
 from __future__ import annotations
 
+from render.engine.batch import Batch, Batches
 from render.engine.denoise import FrameGenerator, Row, pack_rows
 from render.engine.renderer import Renderer
-from render.engine.threads import use_threads
+from render.engine.threads import start_pool, use_threads
+from render.engine.tuner import BatchSizes
 
 __all__ = [
+    "Batch",
+    "BatchSizes",
+    "Batches",
     "FrameGenerator",
     "Renderer",
     "Row",
     "pack_rows",
+    "start_pool",
     "use_threads",
 ]

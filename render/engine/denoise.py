@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from render.core import Blend, Leaf, Recipe, Seed, leaves
 from render.engine.interpolate import evaluate
-from render.models import Conditioning
+from render.engine.transfers import numbers_on_cpu
+from render.models import Conditioning, copy_to
 
 __all__ = [
     "FrameGenerator",
@@ -30,14 +31,23 @@ __all__ = [
     "pack_rows",
 ]
 
+ENDING_BATCHES, ENDING_ROWS = (
+    4,
+    64,
+)  # at the end of a job the frames in flight fill so many batches, or have so many rows
+
+
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One input of the network."""
 
     latents: Tensor  # [1, C, H, W], scaled as the scheduler asks
-    timestep: Tensor  # scalar
+    timestep: Tensor  # scalar on the CPU
     conditioning: Conditioning
+    left: int = 1  # network calls that the frame's sampling still needs one after the other, this one included
 
 
 FrameGenerator: TypeAlias = Generator[list[Row], list[Tensor], Tensor]  # yields rows, is sent outputs, returns latents
@@ -51,22 +61,22 @@ class NoiseSource(TorchFunctionMode):
     the initial noise does, and at a keyframe both are exactly the noise of a plain render with its seed.
     """
 
-    def __init__(self, blend: Blend) -> None:
+    def __init__(self, blend: Blend, device: torch.device = CPU) -> None:
         super().__init__()
-        self._blend = blend
+        self._blend, self._device = blend, device
         self.draws = 0  # so far
         self._generators = {seed: torch.Generator().manual_seed(seed) for seed in map(_seed, leaves(blend))}
 
     def draw(self, shape: Sequence[int]) -> Tensor:
-        """Return the next draw, float32 on the CPU."""
+        """Return the next draw, float32 on the device of the source."""
         self.draws += 1
         draws = {seed: torch.randn(shape, generator=generator) for seed, generator in self._generators.items()}
-        return evaluate(self._blend, lambda leaf: draws[_seed(leaf)])
+        return copy_to(evaluate(self._blend, lambda leaf: draws[_seed(leaf)]), self._device)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.randn:  # torch switches the mode off inside this method, so `draw` reaches the real randn
-            return self.draw(args[0]).to(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
+            return self.draw(args[0]).to(dtype=kwargs.get("dtype"))
         return func(*args, **kwargs)
 
 
@@ -93,19 +103,21 @@ def denoise(
     """Take a recipe's steps from `start` on, with classifier-free guidance (Ho & Salimans 2022) at a scale above 1.
 
     `conditioning` is that of the prompt and that of the negative prompt. The steps change the scheduler of `start`, so
-    hand over a copy to keep it. Latents stay in float32, whatever dtype the network computes in.
+    hand over a copy to keep it. Latents stay in float32, whatever dtype the network computes in. Nothing here waits for
+    the device of the latents: the scheduler's own numbers are on the CPU.
     """
     positive, negative = conditioning
     x, scheduler, predicted_clean = start.latents, start.scheduler, start.predicted_clean
-    stop = max(start.timesteps_taken, _stop_index(recipe, scheduler))
-    for t in scheduler.timesteps[start.timesteps_taken : stop]:
+    first = start.timesteps_taken
+    stop = max(first, _stop_index(recipe, scheduler))
+    for left, t in zip(range(stop - first, 0, -1), scheduler.timesteps[first:stop], strict=True):
         scaled = _scale_for_network(scheduler, x, t)
         if recipe.guided:
-            away, towards = yield [Row(scaled, t, negative), Row(scaled, t, positive)]
+            away, towards = yield [Row(scaled, t, negative, left), Row(scaled, t, positive, left)]
             output = away + recipe.guidance * (towards - away)
         else:
-            (output,) = yield [Row(scaled, t, positive)]
-        with noise:
+            (output,) = yield [Row(scaled, t, positive, left)]
+        with noise, numbers_on_cpu(x.device):
             step = scheduler.step(output, t, x)
         x, predicted_clean = step.prev_sample, getattr(step, "pred_original_sample", None)
     return SamplerState(x, scheduler, stop, noise.draws, predicted_clean)
@@ -131,7 +143,7 @@ def initial_state(
     """
     if encode_image is None:
         sigma = getattr(scheduler, "init_noise_sigma", 1.0)
-        return SamplerState(noise.draw(shape).to(scheduler.timesteps.device) * sigma, scheduler, 0)
+        return SamplerState(noise.draw(shape) * sigma, scheduler, 0)
     x = encode_image(noise.draw(shape))
     if recipe.skipped_steps == recipe.steps:  # the image unchanged; not by the index below: PNDM has an extra timestep
         return SamplerState(x, scheduler, len(scheduler.timesteps))
@@ -164,8 +176,8 @@ def _add_noise(scheduler: Any, first: int, latents: Tensor, noise: Tensor) -> Te
         scheduler.set_begin_index(first)
     add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else None
     timestep = scheduler.timesteps[first : first + 1]
-    noise = noise.to(latents.device)
-    noised: Tensor = add(latents, timestep, noise) if add else scheduler.add_noise(latents, noise, timestep)
+    with numbers_on_cpu(latents.device):
+        noised: Tensor = add(latents, timestep, noise) if add else scheduler.add_noise(latents, noise, timestep)
     return noised
 
 
@@ -188,31 +200,42 @@ class _FrameInFlight(Generic[Handle]):
         return rows
 
 
+_PendingRow: TypeAlias = tuple[_FrameInFlight[Handle], int, Row]  # with its place among those the frame yielded
+
+
 def pack_rows(
     admit: Callable[[bool], tuple[Handle, FrameGenerator] | None],
     run: Callable[[list[Row]], Sequence[Tensor]],
-    batch_rows: int,
+    capacity: int,
+    ending: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Handle, Tensor | Exception]]:
-    """Run many frames in batches of at most `batch_rows` network inputs; yield each frame's latents as it finishes.
+    """Run many frames in batches of at most `capacity` network inputs; yield each frame's latents as it finishes.
 
     `admit(wait)` returns the next frame as (handle, generator), or None when there is none yet. With `wait` it may block,
     and None means that no more frames come. `run` returns the network's outputs for a batch. The two rows of a guided
     frame may fall into two batches.
 
+    Once `ending()` is true, more frames are admitted than a batch takes, and those that have the most steps left go
+    first: so the last batches are full, too, and the longest frame does not end alone (McNaughton, "Scheduling with
+    deadlines and loss functions", 1959: with preemption, total work through rows or the longest job bounds the time).
+
     A frame that raises is yielded with its exception, and the others go on. What `run` raises ends the iteration. A frame
     that yields no rows waits for another frame's result; it is resumed when a batch has room.
     """
-    pending: deque[tuple[_FrameInFlight[Handle], int, Row]] = deque()
+    pending: deque[_PendingRow[Handle]] = deque()
     waiting: deque[_FrameInFlight[Handle]] = deque()
     while True:
+        most = max(ENDING_BATCHES * capacity, ENDING_ROWS) if ending() else capacity
         for _ in range(len(waiting)):  # before new frames, since the result they wait for may be there
-            if len(pending) < batch_rows:
+            if len(pending) < most:
                 yield from _advance(waiting.popleft(), pending, waiting)
-        while len(pending) < batch_rows and (admitted := admit(not pending and not waiting)):
+        while len(pending) < most and (admitted := admit(not pending and not waiting)):
             yield from _advance(_FrameInFlight(*admitted), pending, waiting)
         if not pending and not waiting:
             return
-        batch = [pending.popleft() for _ in range(min(batch_rows, len(pending)))]
+        if ending() and len(pending) > capacity:
+            pending = deque(sorted(pending, key=lambda item: -item[2].left))
+        batch = [pending.popleft() for _ in range(min(capacity, len(pending)))]
         for (frame, slot, _), output in zip(batch, run([row for _, _, row in batch]) if batch else (), strict=True):
             frame.outputs[slot] = output
             if all(output is not None for output in frame.outputs):
@@ -221,7 +244,7 @@ def pack_rows(
 
 def _advance(
     frame: _FrameInFlight[Handle],
-    pending: deque[tuple[_FrameInFlight[Handle], int, Row]],
+    pending: deque[_PendingRow[Handle]],
     waiting: deque[_FrameInFlight[Handle]],
 ) -> Iterator[tuple[Handle, Tensor | Exception]]:
     """Resume a frame and queue its next rows; yield its handle and result if it has finished."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from render.core import Blend, Circle, Leaf, Mix, Offset
+from render.models import copy_to
 
 __all__ = ["circle", "evaluate", "interpolate", "lerp", "offset", "slerp"]
 
@@ -62,7 +63,7 @@ def offset(a: Tensor, along: int | None, amount: float) -> Tensor:
     """
     if along is None:
         return (a.float() + amount).to(a.dtype)
-    direction = torch.randn(a.shape, generator=torch.Generator().manual_seed(along)).to(a.device)
+    direction = copy_to(torch.randn(a.shape, generator=torch.Generator().manual_seed(along)), a.device)
     return (a.float() + amount * direction).to(a.dtype)
 
 

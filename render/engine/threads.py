@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["RowThreads", "use_threads"]
+__all__ = ["RowThreads", "start_pool", "use_threads"]
 
 Item = TypeVar("Item")
 
@@ -22,6 +23,18 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def start_pool(size: int, name: str, threads: int) -> ThreadPoolExecutor:
+    """Return a pool whose threads all run and have their number of CPU threads set.
+
+    `ThreadPoolExecutor` alone starts a thread when it is first needed, so that torch's counts would be set while other
+    threads compute. Some of what `torch.set_num_threads` sets belongs to the process.
+    """
+    pool, met = ThreadPoolExecutor(size, name, use_threads, (threads,)), Barrier(size)
+    for _ in pool.map(lambda _: met.wait(), range(size)):  # each thread waits for the last one
+        pass
+    return pool
+
+
 class RowThreads:
     """Compute a batch in equal parts, each on a thread of its own.
 
@@ -31,7 +44,8 @@ class RowThreads:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._pool, self._split = ThreadPoolExecutor(1), (0, 0)  # parts, threads of each part
+        self._pool: ThreadPoolExecutor | None = None
+        self._split = (0, 0)  # parts, threads of each part
 
     def compute(self, rows: Sequence[Item], function: Callable[[Sequence[Item]], Tensor]) -> Tensor:
         """Return `function(rows)`, `[N, …]`, put together from calls with fewer rows: n rows give `[n, …]`."""
@@ -40,7 +54,8 @@ class RowThreads:
         threads = self._threads // parts if size == 1 else 1
         if threads == self._threads:
             return function(rows)
-        if (parts, threads) != self._split:
-            self._pool.shutdown()
-            self._pool, self._split = ThreadPoolExecutor(parts, "rows", use_threads, (threads,)), (parts, threads)
+        if self._pool is None or (parts, threads) != self._split:
+            if self._pool is not None:
+                self._pool.shutdown()
+            self._pool, self._split = start_pool(parts, "rows", threads), (parts, threads)
         return torch.cat(list(self._pool.map(function, [rows[n : n + size] for n in range(0, len(rows), size)])))

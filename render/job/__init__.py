@@ -15,6 +15,7 @@ from render.job.config import load_job
 from render.job.keys import AnimationConfig, JobConfig, ModelConfig, as_written, to_yaml
 from render.job.settings import check_section
 from render.job.sweep import UNSWEPT, Axis, Sweep, Value
+from render.job.toolchain import missing_for_compiling
 from render.job.workforce import Workforce, choose_workforce, uses_gpu
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "check_section",
     "choose_workforce",
     "load_job",
+    "missing_for_compiling",
     "to_yaml",
     "uses_gpu",
 ]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -31,9 +31,11 @@ from render.job.columns import is_of_columns, parse_columns
 from render.job.keys import JobConfig, LoraConfig, ModelConfig
 from render.job.settings import hide_signs, leaves, override, read_yaml, show_signs
 from render.job.sweep import UNSWEPT, parse_sweep
+from render.job.workforce import uses_gpu
 
 __all__ = ["load_job"]
 
+SWITCHES = {"workers.compile"}  # whose values `on` and `off` YAML reads as true and false
 LISTS = {
     "animation.formats": "[gif]",
     "labels": "[kind]",
@@ -124,6 +126,8 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     example = LISTS.get("loras" if key.endswith(".loras") else key)
     if example and not isinstance(value, list):
         raise JobError(f"required a list such as {example}, got {value!r}")
+    if key in SWITCHES and isinstance(value, bool):
+        value = "on" if value else "off"
     nested = hide_signs(value)
     for part in reversed(key.split(".")):
         nested = {part: nested}
@@ -150,6 +154,10 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
                 near = [*nearest_schedulers(str(value), SCHEDULERS)]
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
             yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {value!r}{hint}"
+    rows = config.workers.batch_rows
+    if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config)):  # the threads' parts are equal
+        where = sources.get("workers.batch_rows", "job")
+        yield f"{where}: key 'workers.batch_rows': required a power of two on a CPU; got {rows}"
     animation = config.animation
     if "gif" in animation.formats and animation.fps > GIF_FPS_MAX:
         where, required = (

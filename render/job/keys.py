@@ -73,6 +73,7 @@ class WorkersConfig:
     deadline_s: float = 900.0  # a worker without any progress for this time is replaced
     dtype: str = "auto"  # auto, float32 or bfloat16; auto takes bfloat16 if the device is fast at it
     device: str = "auto"  # auto, cpu or cuda
+    compile: str = "auto"  # auto, on or off; auto compiles on a GPU if the job is long enough to win back the time
 
 
 @dataclass(frozen=True)

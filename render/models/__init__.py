@@ -14,17 +14,19 @@ Its doors are the names in `__all__`.
 from __future__ import annotations
 
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
-from render.models.families.parts import text_encoders
+from render.models.families.parts import Autoencoder, copy_to, text_encoders
 from render.models.model import Changes, Model, resolve_model
 from render.models.weighted import encode_prompt
 
 __all__ = [
+    "Autoencoder",
     "Changes",
     "Conditioning",
     "Family",
     "Loading",
     "Model",
     "SamplingDefaults",
+    "copy_to",
     "encode_prompt",
     "load_family",
     "resolve_model",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from render.core import ModelError, expand_home, file_sha256
+from render.core import ModelError, expand_home
+from render.models.digests import checked_sha256, known_sha256
 from render.models.families import UNUSED, Facts, SamplingDefaults, pipelines, read_facts
 from render.models.loras import check_lora_libraries
 from render.models.tokens import TokenLimit, read_token_limit
@@ -19,6 +20,7 @@ from render.starter import PIPELINE
 
 __all__ = ["Changes", "Model", "resolve_model"]
 
+NETWORKS = ("unet", "transformer")  # component that denoises; a pipeline has one of them
 SINGLE_FILES = (
     ".safetensors",
     ".ckpt",
@@ -57,12 +59,22 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of configs, tokenizers, weights and the job's changes: 16 hexadecimal digits of a SHA-256."""
+        """Hash of configs, tokenizers, weights and the job's changes: 16 hexadecimal digits of a SHA-256.
+
+        Weights are not read again where their digests are known: see `known_sha256`.
+        """
+        return self._hash(known_sha256)
+
+    def check_files(self) -> None:
+        """Read all files and compute the fingerprint afresh. Raises ModelError when a hub file is damaged."""
+        self.__dict__["fingerprint"] = self._hash(checked_sha256)  # in the place where the property keeps it
+
+    def _hash(self, digest_of: Callable[[Path], str]) -> str:
         total = hashlib.sha256()
         for name in self.files:
-            total.update(f"{name.as_posix()} {file_sha256(self.path / name)}\n".encode())
+            total.update(f"{name.as_posix()} {digest_of(self.path / name)}\n".encode())
         for file, weight in self.changes.loras:
-            total.update(f"LoRA {file_sha256(file)} {weight!r}\n".encode())
+            total.update(f"LoRA {digest_of(file)} {weight!r}\n".encode())
         if self.changes.clip_skip is not None:
             total.update(f"clip_skip {self.changes.clip_skip}\n".encode())
         return total.hexdigest()[:16]
@@ -71,6 +83,12 @@ class Model:
     def weights_bytes(self) -> int:
         """Size of the weights once loaded in float32, in bytes."""
         return sum(4 * _parameters(self.path / name) for name in self.files if name.suffix == ".safetensors")
+
+    @property
+    def network_parameters(self) -> int:
+        """Number of the parameters of the denoising network, 0 where its weights are not on this machine."""
+        own = [name for name in self.files if name.parts[0] in NETWORKS and name.suffix == ".safetensors"]
+        return sum(_parameters(self.path / name) for name in own)
 
     def resolve_here(self) -> Model:
         """Resolve the same model on the machine this runs on. Raises ModelError if its fingerprint is another there."""

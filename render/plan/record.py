@@ -30,9 +30,11 @@ class Plan:
     fingerprint: dict[str, str]  # what the pixels and the store's content depend on
     targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
     units: int
-    batch_rows: dict[Group, int]  # batch size, counted in network inputs
+    batch_rows: dict[Group, int]  # batch size, counted in network inputs; at most, if `measure_rows`
     unit_frames: dict[Group, int]
     threads: int = 1  # torch's CPU threads of a worker
+    compile: bool = False  # the networks are compiled
+    measure_rows: bool = False  # workers choose the batch size by measurement, `batch_rows` at most
     rows: int = 0  # of the manifest's table, without those of extensions
     extensions: tuple[Extension, ...] = ()  # in their order
 

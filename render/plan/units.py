@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import dropwhile, islice, takewhile
 from statistics import fmean
 
-from render.core import Frame, Group, Keyframe, Target, Unit, Walk
+from render.core import Frame, Group, Keyframe, Target, Unit, Walk, scheduler_calls
 from render.plan.frames import Leg, steps_of
 from render.plan.motions import frames_of, legs
 from render.plan.record import Extension, Plan
@@ -32,6 +32,12 @@ __all__ = [
 UNIT_BYTES = 128 * 2**20  # of encoded images at most
 UNIT_FRAMES = 256  # at most: a few minutes of work
 UNITS_WANTED = 64  # at least, so that many workers share a job and little is lost with one
+UNITS_OF_WORKER = 4  # at least, so that those near the end can be spread
+UNIT_FRAMES_MIN = 8  # where a worker's share is as many
+GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
+GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
+GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
+GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
 BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
 
 
@@ -43,6 +49,7 @@ class Limits:
     unit_frames: int | None
     gpu: bool
     format: str
+    workers: int = 1  # that the run is expected to have
 
 
 @dataclass(slots=True)
@@ -82,14 +89,8 @@ def show_group(group: Group) -> str:
 
 
 def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
-    """Return the network calls of one frame's scheduler in its last `steps` steps; None for all that are not skipped.
-
-    Heun takes two a step but the last, PNDM one more in all.
-    """
-    if steps is None:
-        steps = steps_of(keyframe)
-    extra = {"heun": max(0, steps - 1), "flow-heun": max(0, steps - 1), "pndm": 1 if keyframe.steps > 1 else 0}
-    return steps + extra.get(keyframe.scheduler, 0)
+    """Return the network calls of one frame's scheduler in its last `steps` steps; None for all that are not skipped."""
+    return scheduler_calls(keyframe.scheduler, steps_of(keyframe) if steps is None else steps, keyframe.steps)
 
 
 def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
@@ -143,13 +144,10 @@ def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
     """Fix batch size and unit size for each group of the job."""
-    rows = {
-        group: _power_of_two(min(limits.batch_rows or _rows(group, limits.gpu), asked))
-        for group, (_, asked) in counts.by_group.items()
-    }
-    unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits) for group in counts.by_group}
+    rows = {group: _batch_rows(group, asked, limits) for group, (_, asked) in counts.by_group.items()}
+    unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits, rows[group]) for group in rows}
     units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
-    return Plan(fingerprint, targets, units, rows, unit_frames)
+    return Plan(fingerprint, targets, units, rows, unit_frames, measure_rows=limits.gpu and limits.batch_rows is None)
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
@@ -169,22 +167,36 @@ def _cut(stretches: list[Stretch], size: int) -> tuple[int, int]:
     return units + (held > 0), again
 
 
-def _rows(group: Group, gpu: bool) -> int:
-    """Return a batch size that keeps the device busy: a CPU gains little past 16 inputs of 128², a GPU past 32 of 512²."""
+def _batch_rows(group: Group, asked: int, limits: Limits) -> int:
+    """Return the batch size for frames that ask for `asked` network inputs at once: at most as many.
+
+    On a GPU it is the job's, otherwise the most that a worker may choose by measurement. A CPU gains little past 16 inputs
+    of 128².
+    """
     _, width, height = group
-    most, area = (64, 32 * 512**2) if gpu else (16, 16 * 128**2)
-    return max(2, min(most, area // (width * height)))
+    if limits.gpu:
+        return min(limits.batch_rows or GPU_ROWS_MAX, asked)
+    return _power_of_two(min(limits.batch_rows or max(2, min(16, 16 * 128**2 // (width * height))), asked))
 
 
 def _power_of_two(count: int) -> int:
-    """Return the largest up to a number: in other batch sizes the last bits depend on the place in the batch (on a CPU)."""
+    """Return the largest up to a number: a CPU's threads share out a batch in equal parts, of whole rows."""
     return 1 << (count.bit_length() - 1)
 
 
-def _unit_frames(group: Group, counts: Counts, limits: Limits) -> int:
+def _unit_frames(group: Group, counts: Counts, limits: Limits, batch_rows: int) -> int:
+    """Return how many frames a unit has: enough to fill a batch, unless a worker's share is less, and not too many.
+
+    Few where many workers share the job, and never more than may be lost with a worker.
+    """
     _, width, height = group
+    frames, asked = counts.by_group[group]
+    if limits.gpu and not limits.batch_rows:
+        batch_rows = min(batch_rows, max(2, GPU_PIXELS_LIKELY // (width * height)))
+    fills, share = -(-batch_rows * frames // asked), -(-frames // limits.workers)
+    wanted = max(UNITS_WANTED, UNITS_OF_WORKER * limits.workers)
     by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
-    by_number = max(8, -(-counts.frames // UNITS_WANTED))
+    by_number = max(min(max(UNIT_FRAMES_MIN, fills), share), -(-counts.frames // wanted))
     longest = max((one.frames for one in counts.stretches[group] if one.shares_work), default=0)
     if longest > by_number:  # in equal parts, not with a small one at its end
         by_number = -(-longest // round(longest / by_number))

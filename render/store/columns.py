@@ -29,6 +29,7 @@ class Origin:
     device: str
     dtype: str
     suffix: str  # of image paths: png, webp or jpeg
+    compiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,24 @@ STORE_TABLE = (
         pa.string(),
         "floating-point type of the network (last bits depend on it)",
         lambda row: row.origin.dtype,
+    ),
+    StoreColumn(
+        "compiled",
+        pa.bool_(),
+        "network and decoder were compiled by `torch.compile` (last bits depend on it)",
+        lambda row: row.origin.compiled,
+    ),
+    StoreColumn(
+        "decode_rows",
+        pa.int32(),
+        "batch size of the decoder in images (last bits depend on it)",
+        lambda row: row.unit.decode_rows,
+    ),
+    StoreColumn(
+        "exact",
+        pa.bool_(),
+        "the bits do not depend on the frame's place in a batch; false on GPUs that have no such places",
+        lambda row: row.unit.exact,
     ),
     StoreColumn(
         "render_ms",

@@ -59,6 +59,11 @@ class OutputFolder:
         return self.run / "commits"
 
     @property
+    def batches(self) -> Path:
+        """Folder of the batch sizes that were chosen, and of the places that were measured."""
+        return self.run / "batches"
+
+    @property
     def scratch(self) -> Path:
         """Folder of shards that are being written."""
         return self.run / "scratch"

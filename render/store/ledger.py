@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from render.core import PARTIAL, Receipt, StoreError, Unit, partial, sync
+from render.core import PARTIAL, Receipt, StoreError, Unit, create_exclusively
 from render.store.folder import OutputFolder
 
 __all__ = ["Ledger"]
@@ -31,7 +30,7 @@ class Ledger:
     def create(self) -> None:
         """Create the folders of OUT."""
         own = self.folder
-        for folder in (own.data, own.commits, own.scratch, own.quarantine):
+        for folder in (own.data, own.commits, own.scratch, own.quarantine, own.batches):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -55,17 +54,7 @@ class Ledger:
         return self._claim(unit.id, SPLIT)
 
     def _claim(self, unit: str, record: str) -> bool:
-        target, temporary = self._commits / f"{unit}.json", partial(self._commits / unit)
-        try:
-            temporary.write_text(record, encoding="utf-8")
-            sync(temporary)
-            os.link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync(self._commits)
-        return True
+        return create_exclusively(self._commits / f"{unit}.json", record)
 
     def receipts(self) -> list[Receipt]:
         """Return all receipts, sorted by unit id."""
@@ -93,7 +82,7 @@ class Ledger:
         """Delete files that no commit names: shards, scratch and temporary files of dead workers. Returns their number."""
         named = {receipt.file for receipt in self.receipts()}
         orphans = [path for path in self.folder.data.iterdir() if path.name not in named]
-        orphans += [*self.folder.scratch.iterdir(), *self._commits.glob(".*")]
+        orphans += [*self.folder.scratch.iterdir(), *self._commits.glob(".*"), *self.folder.batches.glob(".*")]
         orphans += [path for made in (self.folder.animations, self.folder.sheets) for path in made.rglob(f"{PARTIAL}*")]
         for path in orphans:
             with suppress(FileNotFoundError):

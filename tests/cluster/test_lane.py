@@ -15,6 +15,7 @@ from torch import Tensor
 from render.cluster.lane import FATAL, TRIES, Lane
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import FrameGenerator, Row
 from render.store.shard import Failure
 
@@ -56,8 +57,8 @@ class Fake:
             x = torch.stack(outputs).sum(0)
         return x
 
-    def run(self, rows: Sequence[Row], count: int) -> list[Tensor]:
-        assert 0 < len(rows) <= count == self.rows
+    def run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        assert 0 < len(rows) <= batch.capacity == self.rows
         if bad := self.poison & {int(row.timestep) for row in rows}:
             raise self.error(f"batch with {sorted(bad)}")
         return [torch.sin(row.latents) * 3 for row in rows]
@@ -75,7 +76,7 @@ def run(fake: Fake, seeds: Sequence[int], pauses: int = 0) -> dict[int, Tensor |
         return (seed := waiting.pop(0), recipe(seed)) if waiting else None
 
     results: dict[int, Tensor | Failure] = {}
-    for seed, result in Lane(fake, fake.rows, take).run():
+    for seed, result in Lane(fake, Batch.full(fake.rows), take).run():
         assert seed not in results
         results[seed] = result
     assert not waiting
@@ -161,7 +162,7 @@ def test_a_source_that_raises_ends_the_lane() -> None:
     results: list[int] = []
 
     def drain() -> None:
-        results.extend(seed for seed, _ in Lane(Fake(rows=3), 3, take).run())
+        results.extend(seed for seed, _ in Lane(Fake(rows=3), Batch.full(3), take).run())
 
     with pytest.raises(OSError, match="source"):
         drain()

@@ -19,6 +19,7 @@ from workers import ROWS, MakeWorker, count_calls, make_unit, render_units, rows
 from render.core.recipe import Target
 from render.core.unit import Frame, Unit
 from render.core.walk import Keyframe, Walk
+from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.models.model import Model
@@ -36,9 +37,9 @@ def test_the_recipe_says_whether_to_decode_in_tiles(
 ) -> None:
     tiles: list[bool] = []
 
-    def decode(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        tiles.append(tiled)
-        return np.zeros((64, 64, 3), np.uint8)
+    def decode(latents: Sequence[Tensor], tiled: bool, batch: Batch) -> list[NDArray[np.uint8]]:
+        tiles.extend(tiled for _ in latents)
+        return [np.zeros((64, 64, 3), np.uint8) for _ in latents]
 
     monkeypatch.setattr(renderer, "decode", decode)
     unit = make_unit(0, [replace(f, recipe=replace(f.recipe, steps=2, tiled=n == 1)) for n, f in enumerate(frames[:3])])
@@ -107,9 +108,9 @@ def test_shapes_do_not_share_a_batch(
 ) -> None:
     run = renderer.run
 
-    def watched(rows: Sequence[Row], count: int) -> list[Tensor]:
+    def watched(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         assert len({row.latents.shape for row in rows}) == 1
-        return run(rows, count)
+        return run(rows, batch)
 
     monkeypatch.setattr(renderer, "run", watched)
     gate = start_together(renderer, monkeypatch)
@@ -133,11 +134,11 @@ def test_every_batch_is_a_sign_of_life(
     monkeypatch.setattr("render.cluster.worker.time", SimpleNamespace(monotonic=lambda: now))
     worker = make_worker()
 
-    def slow(rows: Sequence[Row], count: int) -> list[Tensor]:
+    def slow(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         nonlocal now
         now += 1.0
         silences.append(worker.progress().idle_s)
-        return run(rows, count)
+        return run(rows, batch)
 
     monkeypatch.setattr(renderer, "run", slow)
     still = Walk("still", (make_keyframe(steps=30, guidance=1.0, labels={"group": "g"}),), 64, 64, still=True)
@@ -153,7 +154,7 @@ def test_blank_images_are_counted(
     almost = pictures[0].copy()
     almost[63, 63, 2] = 1
     queue = iter([*pictures, almost])
-    monkeypatch.setattr(renderer, "decode", lambda latents, tiled: next(queue))
+    monkeypatch.setattr(renderer, "decode", lambda latents, tiled, batch: [next(queue) for _ in latents])
     unguided = [replace(frame, recipe=replace(frame.recipe, guidance=1.0, steps=2)) for frame in frames[:3]]
     (receipt,) = render_units(make_worker(), [make_unit(0, unguided)])
     assert receipt.blank == (0, 1)

@@ -18,6 +18,7 @@ import render.cluster.worker
 from render.cluster.lane import TRIES
 from render.core.recipe import Recipe
 from render.core.unit import Frame, Receipt, Unit
+from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.store.ledger import Ledger
@@ -55,14 +56,14 @@ def test_a_frame_that_does_not_decode_is_quarantined(
     run, decode = renderer.run, renderer.decode
     poison = float("nan")
 
-    def spoil(rows: Sequence[Row], count: int) -> list[Tensor]:
-        return [out * poison if rows[n].latents.shape[-1] == 12 else out for n, out in enumerate(run(rows, count))]
+    def spoil(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        return [out * poison if rows[n].latents.shape[-1] == 12 else out for n, out in enumerate(run(rows, batch))]
 
     tries: list[bool] = []
 
-    def watched(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        tries.append(bool(torch.isfinite(latents).all()))
-        return decode(latents, tiled)
+    def watched(latents: Sequence[Tensor], tiled: bool, batch: Batch) -> list[NDArray[np.uint8] | ValueError]:
+        tries.extend(bool(torch.isfinite(one).all()) for one in latents)
+        return decode(latents, tiled, batch)
 
     monkeypatch.setattr(renderer, "run", spoil)
     monkeypatch.setattr(renderer, "decode", watched)
@@ -83,12 +84,12 @@ def test_no_memory_to_decode_is_no_frame_s_fault(
     worker, tries = make_worker(), Counter[int]()
     enough = 2
 
-    def scarce(latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        tries[id(latents)] += 1
-        if tries[id(latents)] < enough:
+    def scarce(latents: Sequence[Tensor], tiled: bool, batch: Batch) -> list[NDArray[np.uint8] | ValueError]:
+        tries[id(latents[0])] += 1
+        if tries[id(latents[0])] < enough:
             raise torch.OutOfMemoryError("CUDA out of memory")
         before = len(batches)
-        pixels = decode(latents, tiled)
+        pixels = decode(latents, tiled, batch)
         assert len(batches) == before
         return pixels
 
@@ -106,11 +107,11 @@ def test_out_of_memory_halves_the_batch_size(
     run = renderer.run
     counts: list[int] = []
 
-    def scarce(rows: Sequence[Row], count: int) -> list[Tensor]:
-        counts.append(count)
-        if count > 2 and len(counts) > 3:  # some frames are done by then
+    def scarce(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        counts.append(batch.rows)
+        if batch.rows > 2 and len(counts) > 3:  # some frames are done by then
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run(rows, count)
+        return run(rows, batch)
 
     monkeypatch.setattr(renderer, "run", scarce)
     gate = start_together(renderer, monkeypatch)
@@ -135,7 +136,7 @@ def test_out_of_memory_halves_the_batch_size(
 def test_no_memory_for_batch_size_1_reaches_every_future(
     renderer: Renderer, make_worker: MakeWorker, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scarce(rows: Sequence[Row], count: int) -> list[Tensor]:
+    def scarce(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(renderer, "run", scarce)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from render.cluster.worker import Worker
 from render.core.errors import ModelError
 from render.core.recipe import Recipe
 from render.core.unit import Frame
+from render.engine.batch import Batch
 from render.engine.renderer import Renderer
 from render.models.model import Model, resolve_model
 from render.store.ledger import Ledger
@@ -66,9 +67,11 @@ def test_one_model_is_held_at_a_time(
         pipelines.append(weakref.ref(held := copy(renderer)))
         return held
 
-    def watched(self: Renderer, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+    def watched(
+        self: Renderer, latents: Sequence[Tensor], tiled: bool, batch: Batch
+    ) -> list[NDArray[np.uint8] | ValueError]:
         decoded.append(frames[0])
-        return decode(self, latents, tiled)
+        return decode(self, latents, tiled, batch)
 
     monkeypatch.setattr(Renderer, "decode", watched)
     gate = start_together(renderer, monkeypatch)
@@ -114,7 +117,7 @@ def test_prompts_are_encoded_once_a_unit_before_its_frames(
         assert any(recipe.key in keys for keys in seen)
         return start(recipe)
 
-    monkeypatch.setattr(renderer, "prepare", lambda recipes: seen.append([recipe.key for recipe in recipes]))
+    monkeypatch.setattr(renderer, "prepare", lambda recipes, ahead: seen.append([recipe.key for recipe in recipes]))
     monkeypatch.setattr(renderer, "start", started)
     worker = make_worker()
     units = units_of(frames[:8], 4)
@@ -138,7 +141,7 @@ def test_prompts_that_cannot_be_encoded_at_once(
     """A fault of one prompt is left to the frames that have it; want of memory is what it is elsewhere."""
     errors = [error]
 
-    def prepare(recipes: Iterable[Recipe]) -> None:
+    def prepare(recipes: Iterable[Recipe], ahead: Iterable[Recipe]) -> None:
         if errors:
             raise errors.pop()
 

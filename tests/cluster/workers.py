@@ -22,6 +22,7 @@ from render.cluster.worker import Setup, Worker
 from render.core.recipe import Recipe, Target
 from render.core.unit import Frame, Receipt, Unit
 from render.core.walk import Keyframe, Walk
+from render.engine.batch import Batch
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
 from render.models.model import Model
@@ -114,9 +115,9 @@ def count_calls(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[tup
     calls: list[tuple[int, int]] = []
     run = renderer.run
 
-    def counted(rows: Sequence[Row], count: int) -> list[Tensor]:
-        calls.append((len(rows), count))
-        return run(rows, count)
+    def counted(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
+        calls.append((len(rows), batch.rows))
+        return run(rows, batch)
 
     monkeypatch.setattr(renderer, "run", counted)
     return calls

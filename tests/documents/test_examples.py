@@ -48,7 +48,7 @@ def run_without_a_model(target: str | Path, *overrides: str) -> render.Summary:
         pixels = random.integers(0, 256, (len(unit.frames), height, width, 3), np.uint8)
         images = [rendered(image, "png") for image in pixels]
         assert ledger.commit(write_shard(ledger, unit, images, origin, schema, 1.0))
-    return render.Summary(prepared.job.output, prepared.counts.frames, 0, 0, (), (), 1.0)
+    return render.Summary(prepared.job.output, prepared.counts.frames, 0, 0, (), (), 1.0, 1.0, 0.0)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import Row, pack_rows
 from render.engine.renderer import Renderer
 
@@ -28,7 +29,7 @@ def render(
     def run(batch: list[Row]) -> list[Tensor]:
         if asked is not None:
             asked.append(len(batch))
-        return renderer.run(batch, rows)
+        return renderer.run(batch, Batch.full(rows))
 
     done: dict[int, Tensor] = {}
     for token, result in pack_rows(admit, run, rows):

@@ -84,7 +84,8 @@ def test_image_is_that_of_diffusers(
 ) -> None:
     recipe = make_recipe(negative_prompt=Prompt(negative), steps=4, width=96, height=64)
     (latents,) = render(renderer, [recipe])
-    image = renderer.decode(latents, tiled=False)
+    (image,) = renderer.decode([latents], tiled=False)
+    assert isinstance(image, np.ndarray)
     assert (image.shape, image.dtype) == ((64, 96, 3), np.dtype(np.uint8))
     difference = np.abs(image - stock_images(stock, starter, recipe, "np")[0] * 255.0)
     assert difference.max() < 0.51  # rounding takes half a level

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import Row, pack_rows
 from render.engine.renderer import Renderer
 from render.engine.threads import use_threads
@@ -123,7 +124,7 @@ def test_a_frame_that_raises_leaves_the_others(renderer: Renderer, make_recipe: 
         following = next(waiting, None)
         return following and (following[0], renderer.start(following[1]))
 
-    results = dict(pack_rows(admit, lambda batch: renderer.run(batch, ROWS), ROWS))
+    results = dict(pack_rows(admit, lambda batch: renderer.run(batch, Batch.full(ROWS)), ROWS))
     assert isinstance(results["bad"], TypeError)
     assert torch.equal(results["good"], render(renderer, [good])[0])
 
@@ -181,9 +182,9 @@ def test_a_rows_place_in_the_batch_does_not_show(
     rows = [row for recipe in recipes for row in next(renderer.start(recipe))]
     try:
         for count in (2, 4, 8, 16):
-            whole = renderer.run(rows[:count], count)
+            whole = renderer.run(rows[:count], Batch.full(count))
             for place in range(count):
-                turned = renderer.run([*rows[place:count], *rows[:place]], count)
+                turned = renderer.run([*rows[place:count], *rows[:place]], Batch.full(count))
                 assert torch.equal(turned[0], whole[place])
     finally:
         use_threads(1)

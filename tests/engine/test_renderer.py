@@ -1,25 +1,28 @@
-"""One pipeline held: what is encoded when, what is refused, how levels are rounded."""
+"""One pipeline held: what is encoded when, what is refused, what is stacked when."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from diffusers.configuration_utils import FrozenDict
-from diffusers.image_processor import VaeImageProcessor
+from renders import render as latents_of
 from torch import Tensor
 
-import render.engine.renderer
+import render.engine.device
+import render.engine.prompts
 from render.core.blend import Prompt, Seed, mix
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import Row
-from render.engine.renderer import Renderer, choose_dtype
-from render.models.families.parts import Autoencoder
+from render.engine.device import choose_dtype
+from render.engine.prompts import PromptCache
+from render.engine.renderer import Renderer
+from render.engine.threads import use_threads
+from render.models.model import Model
+from render.models.weighted import encode_prompt
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -39,7 +42,8 @@ def encoded(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return family.encode(prompt, negative)
 
     monkeypatch.setattr(renderer, "_family", Counting())
-    monkeypatch.setattr(renderer, "_embeddings", OrderedDict())
+    encode = partial(encode_prompt, Counting())
+    monkeypatch.setattr(renderer, "_prompts", PromptCache(encode, list, torch.device("cpu")))
     return prompts
 
 
@@ -67,10 +71,10 @@ def test_held_embeddings_are_bounded(
     renderer: Renderer, make_recipe: MakeRecipe, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By their bytes; the one not used for longest goes."""
-    monkeypatch.setattr(render.engine.renderer, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
+    monkeypatch.setattr(render.engine.prompts, "EMBEDDINGS_BYTES", 2 * 24 * 128 * 4)
     for text in ("a", "b", "a", "c", "a", "b"):
         next(renderer.start(make_recipe(guidance=1.0, prompt=Prompt(text))))
-    assert len(renderer._embeddings) == 2
+    assert len(renderer._prompts) == 2
     assert encoded == ["a", "b", "c", "b"]
 
 
@@ -81,49 +85,9 @@ def test_a_seed_is_no_prompt(renderer: Renderer, make_recipe: MakeRecipe) -> Non
 
 def test_outputs_are_float32_one_a_row(renderer: Renderer, make_recipe: MakeRecipe) -> None:
     rows: list[Row] = next(renderer.start(make_recipe(width=96)))
-    outputs = renderer.run(rows, 3)
+    outputs = renderer.run(rows, Batch.full(3))
     assert [tuple(output.shape) for output in outputs] == [(1, 8, 8, 12)] * 2
     assert {output.dtype for output in outputs} == {torch.float32}
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_latents_that_are_not_finite_are_refused(renderer: Renderer, bad: float) -> None:
-    latents = torch.zeros(1, 4, 8, 8)
-    latents[0, 1, 2, 3] = bad
-    with pytest.raises(ValueError, match="final latents: required finite values"):
-        renderer.decode(latents, tiled=False)
-
-
-class FakeVae:
-    """An autoencoder that decodes to a given image."""
-
-    config: ClassVar[dict[str, Any]] = FrozenDict(scaling_factor=1.0)
-    dtype = torch.float32
-
-    def __init__(self, image: Tensor) -> None:
-        self._image = image
-
-    def decode(self, latents: Tensor, return_dict: bool) -> tuple[Tensor]:
-        return (self._image,)
-
-
-def test_an_image_that_is_not_finite_is_refused(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
-    vae: Any = FakeVae(torch.full((1, 3, 4, 4), float("nan")))
-    monkeypatch.setattr(renderer, "_family", replace(renderer._family, autoencoder=Autoencoder(vae)))  # type: ignore[type-var]
-    with pytest.raises(ValueError, match="decoded image: required finite values"):
-        renderer.decode(torch.zeros(1, 4, 8, 8), tiled=False)
-
-
-def test_levels_are_rounded_as_diffusers_rounds_them(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Truncation would darken by half a level; values outside -1 … 1 are clipped."""
-    image = torch.linspace(-1.2, 1.2, 3 * 64 * 64).reshape(1, 3, 64, 64)
-    vae: Any = FakeVae(image)
-    monkeypatch.setattr(renderer, "_family", replace(renderer._family, autoencoder=Autoencoder(vae)))  # type: ignore[type-var]
-    ours = renderer.decode(torch.zeros(1, 4, 8, 8), tiled=False)
-    (theirs,) = VaeImageProcessor().postprocess(image, output_type="pil")
-    assert np.array_equal(ours, np.asarray(theirs))
-    assert (ours.min(), ours.max()) == (0, 255)
-    assert not np.array_equal(ours, ((image[0] / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def test_the_device_s_threads_are_recorded(renderer: Renderer) -> None:
@@ -143,7 +107,7 @@ def test_the_device_s_threads_are_recorded(renderer: Renderer) -> None:
     ],
 )
 def test_dtype_on_a_cpu(monkeypatch: pytest.MonkeyPatch, dtype: str, flags: str, chosen: torch.dtype) -> None:
-    monkeypatch.setattr(render.engine.renderer, "cpu_has", lambda flag: flag in flags.split())
+    monkeypatch.setattr(render.engine.device, "cpu_has", lambda flag: flag in flags.split())
     assert choose_dtype(torch.device("cpu"), dtype) == chosen
 
 
@@ -154,3 +118,52 @@ def test_dtype_on_a_gpu(monkeypatch: pytest.MonkeyPatch, hardware: bool, chosen:
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert choose_dtype(torch.device("cuda"), "auto") == chosen
+
+
+def test_conditioning_is_stacked_once_while_a_batch_has_the_same_members(
+    renderer: Renderer, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    family = renderer._family
+
+    class Noting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(family, name)
+
+        def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: dict[str, Tensor]) -> Tensor:
+            seen.append(conditioning["embeddings"])
+            return family.evaluate(latents, timesteps, conditioning)
+
+    monkeypatch.setattr(renderer, "_family", Noting())
+    short, long = make_recipe(steps=2, guidance=1.0), make_recipe(steps=4, guidance=1.0, prompt=Prompt("a cat"))
+    latents_of(renderer, [short, long], rows=2)
+    both, alone = seen[0], seen[2]
+    assert [one is both for one in seen] == [True, True, False, False]  # the short frame ends after two steps
+    assert [one is alone for one in seen] == [False, False, True, True]
+    assert torch.equal(both[1], alone[0])
+    assert torch.equal(alone[0], alone[1])  # the copy that fills the batch
+    seen.clear()
+    latents_of(renderer, [short], rows=2)
+    assert torch.equal(seen[0][0], both[0])
+    renderer.forget()
+    assert renderer._stacks._stacks == {}
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_parts_of_a_batch_are_stacked_once(starter: Model, make_recipe: MakeRecipe, parts: int) -> None:
+    """On several threads each part has a stack of its own, and only those of the last batch are held."""
+    renderer = Renderer(starter, "cpu", "float32", threads=parts)
+    try:
+        rows = [row for seed in range(4) for row in next(renderer.start(make_recipe(noise=Seed(seed))))]
+        first = renderer.run(rows, Batch.full(8))
+        held = dict(renderer._stacks._stacks)
+        assert len(held) == parts
+        assert all(map(torch.equal, renderer.run(rows, Batch.full(8)), first))
+        assert {key: id(stack) for key, (_, stack) in renderer._stacks._stacks.items()} == {
+            key: id(stack) for key, (_, stack) in held.items()
+        }
+        renderer.run(rows[::-1], Batch.full(8))
+        assert len(renderer._stacks._stacks) == parts
+        assert not set(held) & set(renderer._stacks._stacks)
+    finally:
+        use_threads(1)

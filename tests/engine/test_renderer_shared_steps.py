@@ -15,6 +15,7 @@ from render.cluster.lane import Lane
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe
 from render.core.walk import Keyframe
+from render.engine.batch import Batch
 from render.engine.denoise import Row, pack_rows
 from render.engine.interpolate import slerp
 from render.engine.renderer import Renderer
@@ -93,13 +94,13 @@ def test_a_long_way_outlives_a_batch_that_fails(
     renderer.prepare(recipes)
     waiting, calls = iter(enumerate(recipes)), iter(range(10_000))
 
-    def failing(rows: Sequence[Row], count: int) -> list[Tensor]:
+    def failing(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         if next(calls) == 690:
             raise RuntimeError("a passing fault")
         return [row.latents * 0.5 for row in rows]
 
     monkeypatch.setattr(renderer, "run", failing)
-    found = dict(Lane(renderer, ROWS, lambda wait: next(waiting, None)).run())
+    found = dict(Lane(renderer, Batch.full(ROWS), lambda wait: next(waiting, None)).run())
     renderer._shared.clear()
     assert len(found) == 700
     assert all(isinstance(latents, Tensor) for latents in found.values())
@@ -118,7 +119,7 @@ def test_frames_that_share_do_not_run_in_lockstep(renderer: Renderer, make_recip
 
     def run(batch: list[Row]) -> list[Tensor]:
         asked.append(len(batch))
-        return renderer.run(batch, 4)
+        return renderer.run(batch, Batch.full(4))
 
     done = [len(asked) for _ in pack_rows(admit, run, 4)]
     assert sum(asked) == 2 * (3 + 20 * 3)
@@ -147,7 +148,7 @@ def test_a_stem_that_fails_fails_its_frames_and_no_others(renderer: Renderer, ma
         following = next(waiting, None)
         return following and (following[0], renderer.start(following[1]))
 
-    results = dict(pack_rows(admit, lambda batch: renderer.run(batch, ROWS), ROWS))
+    results = dict(pack_rows(admit, lambda batch: renderer.run(batch, Batch.full(ROWS)), ROWS))
     assert [type(results[n]) for n in range(4)] == [TypeError, TypeError, TypeError, Tensor]
 
 
@@ -159,13 +160,13 @@ def test_frames_that_share_outlive_a_batch_that_fails(
     waiting = iter(enumerate(recipes))
     run, calls = renderer.run, iter(range(1000))
 
-    def failing(rows: Sequence[Row], count: int) -> list[Tensor]:
+    def failing(rows: Sequence[Row], batch: Batch) -> list[Tensor]:
         if next(calls) == 1:
             raise RuntimeError("a passing fault")
-        return run(rows, count)
+        return run(rows, batch)
 
     monkeypatch.setattr(renderer, "run", failing)
-    found = dict(Lane(renderer, ROWS, lambda wait: next(waiting, None)).run())
+    found = dict(Lane(renderer, Batch.full(ROWS), lambda wait: next(waiting, None)).run())
     monkeypatch.undo()
     for n, recipe in enumerate(recipes):
         latents = found[n]

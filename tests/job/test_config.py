@@ -99,6 +99,10 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("animation: {crf: 52}", ["from 0 to 51", "got 52"]),
         ("workers: {deadline_s: 0}", ["key 'workers.deadline_s'"]),
         ("workers: {dtype: float16}", ["key 'workers.dtype'", "one of auto, float32, bfloat16", "nearest: bfloat16"]),
+        ("workers: {batch_rows: 0}", ["key 'workers.batch_rows'", "from 1 to 4096", "got 0"]),
+        ("workers: {batch_rows: 48}", ["key 'workers.batch_rows'", "a power of two on a CPU", "got 48"]),
+        ("workers: {compile: maybe}", ["key 'workers.compile'", "one of auto, on, off", "got 'maybe'"]),
+        ("workers: {compile: 1}", ["key 'workers.compile'", "one of auto, on, off"]),
         (
             "sampling: {prompt_syntax: compel}",
             ["key 'sampling.prompt_syntax'", "one of plain, weighted", "got 'compel'"],
@@ -129,6 +133,29 @@ def test_what_is_refused(tmp_path: Path, text: str, words: list[str]) -> None:
     (error,) = errors_of(path)
     for word in [str(path), *words]:
         assert word in error
+
+
+@pytest.mark.parametrize(
+    ("text", "compile"),
+    [
+        ("{count: 1}", "auto"),
+        ("{compile: on}", "on"),
+        ("{compile: off}", "off"),
+        ("{compile: 'on'}", "on"),
+        ("{compile: no}", "off"),
+    ],
+)
+def test_on_and_off_are_words_here_although_yaml_reads_them_otherwise(tmp_path: Path, text: str, compile: str) -> None:
+    job = load_job(job_file(tmp_path, f"workers: {text}"))
+    assert job.workers.compile == compile
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(job))
+    assert load_job(again).workers.compile == compile
+    assert load_job(again, ["workers.compile=off"]).workers.compile == "off"
+
+
+def test_any_batch_size_is_taken_on_a_gpu(tmp_path: Path) -> None:
+    assert load_job(job_file(tmp_path, "workers: {batch_rows: 48, device: cuda}")).workers.batch_rows == 48
 
 
 @pytest.mark.parametrize("text", ["animation: {formats: [mp4], fps: 60}", f"seed: {SEED_MAX}", "sampling: {steps: 1}"])

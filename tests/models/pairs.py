@@ -22,11 +22,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from numpy.typing import NDArray
 from pipelines import VARIANTS, make_pipeline
 from torch import Tensor
 
 from render.core.blend import Image, Prompt, Seed
 from render.core.recipe import Recipe
+from render.engine.batch import Batch
 from render.engine.denoise import pack_rows
 from render.engine.renderer import Renderer
 from render.models.model import Changes, Model, resolve_model
@@ -106,7 +108,7 @@ class Pair:
         theirs = self._unpacked(steps[-1], recipe)
         atol = TOLERANCE * float(theirs.abs().max())
         torch.testing.assert_close(latents, theirs, atol=atol, rtol=0)
-        assert np.abs(self.renderer.decode(latents, recipe.tiled) - image).max() <= 1
+        assert np.abs(image_of(self.renderer, latents, recipe.tiled) - image).max() <= 1
 
     def theirs(self, recipe: Recipe, steps: list[Tensor] | None = None, **settings: Any) -> Any:
         """What diffusers makes of a recipe without blends: latents `[1, C, H, W]` or images in 0 … 1.
@@ -191,6 +193,12 @@ def load_stock(folder: Path, variant: str, dtype: str) -> Any:
     return pipeline
 
 
+def image_of(renderer: Renderer, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
+    (image,) = renderer.decode([latents], tiled)
+    assert isinstance(image, np.ndarray)
+    return image
+
+
 def rendered(renderer: Renderer, recipes: Sequence[Recipe], rows: int = 3) -> list[Tensor]:
     """Final latents of recipes, all through one batch loop, in the recipes' order."""
     waiting = iter(enumerate(recipes))
@@ -199,7 +207,7 @@ def rendered(renderer: Renderer, recipes: Sequence[Recipe], rows: int = 3) -> li
         following = next(waiting, None)
         return following and (following[0], renderer.start(following[1]))
 
-    done = dict(pack_rows(admit, lambda batch: renderer.run(batch, rows), rows))
+    done = dict(pack_rows(admit, lambda batch: renderer.run(batch, Batch.full(rows)), rows))
     for result in done.values():
         if isinstance(result, Exception):
             raise result

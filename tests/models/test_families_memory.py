@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pairs import MARKS, MakePair, rendered
+from pairs import MARKS, MakePair, image_of, rendered
 
-import render.engine.renderer
+import render.engine.prompts
 from render.core.blend import Prompt, mix
 from render.engine.renderer import Renderer
 
@@ -21,7 +21,7 @@ def test_tiles_are_those_of_diffusers(pair: MakePair, variant: str) -> None:
     small = pair(variant)
     recipe = small.recipe(width=128, height=96, tiled=True)
     (latents,) = rendered(small.renderer, [recipe])
-    whole, tiled = (small.renderer.decode(latents, tiles) for tiles in (False, True))
+    whole, tiled = (image_of(small.renderer, latents, tiles) for tiles in (False, True))
     assert not np.array_equal(whole, tiled)
     small.stock.vae.enable_tiling()
     try:
@@ -36,8 +36,8 @@ def test_text_encoders_leave_a_device_that_is_short_of_memory(pair: MakePair, mo
     small = pair("sd3")
     renderer = Renderer(small.model, "cpu", "float32", threads=1)
     moves: list[str] = []
-    monkeypatch.setattr(render.engine.renderer, "memory_is_short", lambda device: True)
-    monkeypatch.setattr(renderer, "_move_encoders", lambda device: moves.append(str(device)))
+    monkeypatch.setattr(render.engine.prompts, "memory_is_short", lambda device: True)
+    monkeypatch.setattr(renderer._prompts, "_move_encoders", lambda device: moves.append(str(device)))
     family = renderer._family
     encoded: list[str] = []
 
@@ -50,7 +50,7 @@ def test_text_encoders_leave_a_device_that_is_short_of_memory(pair: MakePair, mo
             moves.append("encode")
             return family.encode(prompt, negative)
 
-    monkeypatch.setattr(renderer, "_family", Noting())
+    monkeypatch.setattr(renderer._prompts, "_encode", Noting().encode)
     walk = mix("slerp", Prompt("a"), Prompt("b"), 0.5)
     renderer.prepare([small.recipe(prompt=walk), small.recipe(prompt=Prompt("b"), guidance=1.0)])
     assert encoded == ["a", "b", "night"]

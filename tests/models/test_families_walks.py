@@ -35,8 +35,8 @@ def test_a_walk_begins_and_ends_on_plain_pictures(pair: MakePair, variant: str, 
     assert torch.equal(first, rendered(small.renderer, plain[:1], rows=4)[0])
     assert torch.equal(last, rendered(small.renderer, plain[1:], rows=4)[0])
     assert torch.isfinite(middle).all()
-    ends = [small.renderer._condition(prompt, negative=False) for prompt in a]
-    between = small.renderer._condition(mix(how, *a, 0.5), negative=False)
+    ends = [small.renderer._condition(prompt, False, "plain") for prompt in a]
+    between = small.renderer._condition(mix(how, *a, 0.5), False, "plain")
     for name, tensor in between.items():
         assert not torch.equal(tensor, ends[0][name]), name
         assert not torch.equal(tensor, ends[1][name]), name

@@ -17,12 +17,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),  # diffusers' LMS and DEIS on NumPy 2
 ]
 
-CPU = torch.device("cpu")
 BETAS = {
-    "SD 1.5": Schedulers(STABLE_DIFFUSION_NOISE, CPU),
-    "SDXL": Schedulers({**STABLE_DIFFUSION_XL_NOISE, "timestep_spacing": "leading"}, CPU),
+    "SD 1.5": Schedulers(STABLE_DIFFUSION_NOISE),
+    "SDXL": Schedulers({**STABLE_DIFFUSION_XL_NOISE, "timestep_spacing": "leading"}),
 }
-SHIFTED = FlowSchedulers({"num_train_timesteps": 1000, "shift": 3.0}, CPU, 2, False)
+SHIFTED = FlowSchedulers({"num_train_timesteps": 1000, "shift": 3.0}, 2, False)
 
 
 def denoised(scheduler: Any) -> torch.Tensor:

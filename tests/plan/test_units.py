@@ -104,7 +104,7 @@ def test_units_of_any_job(case: tuple[list[Walk], Limits]) -> None:
     assert [model for model, _ in groupby(unit.model for unit in units)] == list(plan.targets)
     assert units == list(plan_units(lambda: iter(walks), plan))
     for group, rows in plan.batch_rows.items():
-        assert 1 <= rows <= (limits.batch_rows or 64)
+        assert 1 <= rows <= (limits.batch_rows or 128)
         # Counted a leg at a time: one whose guidance passes 1 on the way counts as guided in all its frames.
         most = asked[group] + sum(f.recipe.guidance <= 1 for unit in units for f in unit.frames if unit.group == group)
         assert rows <= most
@@ -154,22 +154,29 @@ def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: i
         (CPU, 128, 16),
         (CPU, 256, 4),
         (CPU, 512, 2),  # never under two: a guided frame's step
-        (GPU, 128, 64),
-        (GPU, 512, 32),
-        (GPU, 1024, 8),
-        (GPU, 8192, 2),
+        (GPU, 128, 128),  # at most: workers measure
+        (GPU, 8192, 128),
+        (replace(GPU, batch_rows=48), 512, 48),
     ],
 )
 def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, side: int, rows: int) -> None:
     walk = Walk("w", (make_keyframe(frames=200), make_keyframe()), side, side)
-    assert plan_for([walk], limits).batch_rows == {("main", side, side): rows}
+    plan = plan_for([walk], limits)
+    assert plan.batch_rows == {("main", side, side): rows}
+    assert plan.measure_rows is (limits is GPU)
 
 
 @pytest.mark.parametrize(
     ("frames", "side", "limits", "size"),
     [
         (10, 64, CPU, 8),  # little jobs are parted too
-        (640, 64, CPU, 10),  # 64 units
+        (640, 64, CPU, 16),  # what fills a batch
+        (6400, 64, CPU, 100),  # 64 units
+        (6400, 64, replace(CPU, workers=40), 40),  # four of each worker
+        (10, 64, replace(CPU, workers=3), 4),  # each worker's share
+        (256, 512, GPU, 48),  # as many as the batch that a worker is likely to choose
+        (40, 1024, GPU, 12),
+        (256, 512, replace(GPU, batch_rows=96), 96),
         (10**6, 64, CPU, UNIT_FRAMES),
         (10**6, 1024, CPU, 75),  # by bytes: 128 MiB of PNG
         (10**6, 8192, CPU, 1),
@@ -230,7 +237,7 @@ def test_no_unit_of_one_frame_ends_a_leg(make_keyframe: MakeKeyframe) -> None:
         for n in range(3)
     ]
     long = [Walk("w", tuple(make_keyframe(frames=41, seed=seed) for seed in range(2)), 64, 64, tween=1)]
-    for some, sizes in ((walks, [9, 9, 9]), (long, [9] * 9 + [2])):
+    for some, sizes in ((walks, [9, 9, 9]), (long, [17] * 4 + [15])):
         plan = plan_for(some, Limits(None, None, False, "png"))
         assert [len(unit.frames) for unit in plan_units(lambda some=some: iter(some), plan)] == sizes  # type: ignore[misc]
 
@@ -249,6 +256,7 @@ def test_what_moves_is_counted_frame_by_frame(make_keyframe: MakeKeyframe) -> No
 @pytest.mark.slow
 def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Renderer) -> None:
     """The network's rows, where one unit holds the walk: with shared steps, with tweens, with both and with repeats."""
+    from render.engine.batch import Batch
     from render.engine.denoise import pack_rows
 
     denoising = {"motion": "denoise", "every": 2, "shown": "clean", "scheduler": "heun"}
@@ -272,7 +280,7 @@ def test_the_plan_counts_what_is_run(make_keyframe: MakeKeyframe, renderer: Rend
 
         def run(rows: list[Row], asked: list[int] = asked) -> list[Tensor]:
             asked.append(len(rows))
-            return renderer.run(rows, 8)
+            return renderer.run(rows, Batch.full(8))
 
         assert len(list(pack_rows(admit, run, 8))) == len(recipes)
         planned = count_walks([walk], TARGETS).evaluations

@@ -124,13 +124,17 @@ class Family(Protocol):
         """
 
     def scheduler(self, name: str, steps: int, latents: tuple[int, ...]) -> Any:
-        """Return a new diffusers scheduler for one frame, its timesteps set for latents of shape `[1, C, H, W]`."""
+        """Return a new diffusers scheduler for one frame, its timesteps set for latents of shape `[1, C, H, W]`.
+
+        Its timesteps and sigmas are on the CPU.
+        """
 
     def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Return the network's output `[B, C, H, W]` for latents `[B, C, H, W]` and timesteps `[B]`.
 
         `conditioning` has the tensors of `encode`, `[B, …]`. If `Facts.guidance_embeds`, it also has `guidance`, `[B]` in
-        float32.
+        float32, on the CPU. Nothing here may wait for the device: no value of a tensor is read, and what comes from the
+        CPU is sent by `copy_to`.
         """
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from render.models.families import Conditioning, Config, Encoder, Facts, Loading, SamplingDefaults
-from render.models.families.parts import SIDE_MAX, Autoencoder, autoencoder_factor, load_pipeline
+from render.models.families.parts import SIDE_MAX, Autoencoder, autoencoder_factor, copy_to, load_pipeline
 from render.models.families.schedulers import FlowSchedulers
 
 if TYPE_CHECKING:
@@ -65,17 +65,19 @@ class Flux:
 
     def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         rows, channels, height, width = latents.shape
-        embeddings = conditioning["embeddings"]
+        embeddings, guidance = conditioning["embeddings"], conditioning.get("guidance")
+        with latents.device:  # diffusers makes the positions on the default device
+            positions = self.pipeline._prepare_latent_image_ids(
+                rows, height // PATCH, width // PATCH, latents.device, latents.dtype
+            )
         output: Tensor = self.pipeline.transformer(
             hidden_states=self.pipeline._pack_latents(latents, rows, channels, height, width),
             timestep=timesteps.to(latents.dtype) / 1000,
-            guidance=conditioning.get("guidance"),
+            guidance=None if guidance is None else copy_to(guidance, latents.device),
             pooled_projections=conditioning["pooled"],
             encoder_hidden_states=embeddings,
             txt_ids=embeddings.new_zeros(embeddings.shape[1], 3),
-            img_ids=self.pipeline._prepare_latent_image_ids(
-                rows, height // PATCH, width // PATCH, latents.device, latents.dtype
-            ),
+            img_ids=positions,
             return_dict=False,
         )[0]
         factor = autoencoder_factor(self.autoencoder.vae.config)
@@ -85,5 +87,5 @@ class Flux:
 
 def load(loading: Loading) -> Flux:
     pipeline = load_pipeline(PIPELINE, loading)
-    schedulers = FlowSchedulers(pipeline.scheduler.config, loading.device, PATCH, even_sigmas=True)
+    schedulers = FlowSchedulers(pipeline.scheduler.config, PATCH, even_sigmas=True)
     return Flux(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

@@ -10,12 +10,21 @@ from render.models.families import UNUSED
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
     from render.models.families import Conditioning, Loading
 
-__all__ = ["SIDE_MAX", "Autoencoder", "autoencoder_factor", "guidance_embedding", "load_pipeline", "text_encoders"]
+__all__ = [
+    "SIDE_MAX",
+    "Autoencoder",
+    "autoencoder_factor",
+    "copy_to",
+    "guidance_embedding",
+    "load_pipeline",
+    "text_encoders",
+]
 
 SIDE_MAX = 8192  # pixels; a sanity limit for networks without one of their own
 
@@ -41,7 +50,7 @@ def load_pipeline(class_name: str, loading: Loading) -> Any:
     for network in pipeline.components.values():
         if isinstance(network, torch.nn.Module):
             network.requires_grad_(False).eval().to(loading.device)
-    for name in ("unet", "vae"):  # convolutions are faster so
+    for name in ("unet", "vae") if loading.device.type == "cpu" else ():  # convolutions are faster so, on a GPU slower
         if name in pipeline.components:
             getattr(pipeline, name).to(memory_format=torch.channels_last)
     return pipeline
@@ -66,6 +75,19 @@ def _merge_loras(pipeline: Any, loading: Loading) -> None:
         pipeline.unload_lora_weights()
 
 
+def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on another device, or itself if it is there, without waiting for the device.
+
+    From the CPU to a GPU it goes through pinned memory: a copy from ordinary memory waits until the GPU has done
+    everything that was queued before.
+
+    Not for copies from a GPU to the CPU: their values would be there later than the tensor.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def text_encoders(pipeline: Any) -> list[Any]:
     """Return the pipeline's text encoders."""
     parts = pipeline.components.items()
@@ -84,22 +106,31 @@ class Autoencoder:
 
     vae: Any  # diffusers' AutoencoderKL
 
+    @property
+    def factor(self) -> int:
+        """Number of pixels that one latent spans along each side."""
+        return autoencoder_factor(self.vae.config)
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return the shape of one frame's latents, `[1, C, H, W]`, for an image size in pixels."""
-        factor = autoencoder_factor(self.vae.config)
-        return 1, self.vae.config.latent_channels, height // factor, width // factor
+        return 1, self.vae.config.latent_channels, height // self.factor, width // self.factor
 
-    def decode(self, latents: Tensor, tiled: bool) -> NDArray[np.uint8]:
-        """Return the image `[height, width, 3]` of latents `[1, C, H, W]`. Raises ValueError if it is not finite."""
+    def decode(self, latents: Tensor, tiled: bool) -> tuple[Tensor, Tensor]:
+        """Return the images of latents `[B, C, H, W]`, uint8 `[B, height, width, 3]`, and which are finite, bool `[B]`.
+
+        Nothing here waits for the device.
+        """
         import torch
 
+        images = self.decode_values(latents, tiled)
+        levels = ((images / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return levels.permute(0, 2, 3, 1).contiguous(), torch.isfinite(images).flatten(1).all(1)
+
+    def decode_values(self, latents: Tensor, tiled: bool) -> Tensor:
+        """Return the decoder's output for latents `[B, C, H, W]`: float32 `[B, 3, height, width]`, about −1 … 1."""
         scaled = (latents / self.vae.config.scaling_factor + self._shift).to(self.vae.dtype)
-        image = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0][0].float()
-        if not torch.isfinite(image).all():
-            raise ValueError("decoded image: required finite values, got NaN or infinity")
-        levels = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        pixels: NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().cpu().numpy()
-        return pixels
+        values: Tensor = (self.vae.tiled_decode if tiled else self.vae.decode)(scaled, return_dict=False)[0]
+        return values.float()
 
     def encode(self, pixels: NDArray[np.uint8], noise: Tensor, tiled: bool) -> Tensor:
         """Return a sample of the latents of an image `[height, width, 3]`, float32 `[1, C, H, W]`.
@@ -110,8 +141,8 @@ class Autoencoder:
 
         image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1
         vae = self.vae
-        encoded = (vae.tiled_encode if tiled else vae.encode)(image.to(vae.device, vae.dtype)).latent_dist
-        latents = encoded.mean.float() + encoded.std.float() * noise.to(vae.device)
+        encoded = (vae.tiled_encode if tiled else vae.encode)(copy_to(image.to(vae.dtype), vae.device)).latent_dist
+        latents = encoded.mean.float() + encoded.std.float() * copy_to(noise, vae.device)
         scaled: Tensor = (latents - self._shift) * vae.config.scaling_factor
         return scaled
 
@@ -120,14 +151,13 @@ class Autoencoder:
         return self.vae.config.get("shift_factor") or 0.0
 
 
-def guidance_embedding(pipeline: Any, conditioning: Conditioning, dtype: Any) -> Tensor | None:
+def guidance_embedding(pipeline: Any, conditioning: Conditioning, latents: Tensor) -> Tensor | None:
     """Return the guidance embedding of a latent consistency UNet, `[B, dim]` (Luo et al. 2023, arXiv:2310.04378).
 
-    Returns None if the conditioning has no guidance.
+    It has the device and dtype of `latents`. Returns None if the conditioning has no guidance.
     """
     if "guidance" not in conditioning:
         return None
-    scale = conditioning["guidance"] - 1
     width = pipeline.unet.config.time_cond_proj_dim
-    embedding: Tensor = pipeline.get_guidance_scale_embedding(scale.cpu(), embedding_dim=width)
-    return embedding.to(scale.device, dtype)
+    embedding: Tensor = pipeline.get_guidance_scale_embedding(conditioning["guidance"] - 1, embedding_dim=width)
+    return copy_to(embedding.to(latents.dtype), latents.device)

@@ -71,5 +71,5 @@ class PixArtSigma:
 
 def load(loading: Loading) -> PixArtSigma:
     pipeline = load_pipeline(PIPELINE, loading)
-    schedulers = Schedulers(pipeline.scheduler.config, loading.device)
+    schedulers = Schedulers(pipeline.scheduler.config)
     return PixArtSigma(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

@@ -1,15 +1,16 @@
-"""diffusers' schedulers by the names of the manifest, each made from the model's own scheduler configuration."""
+"""diffusers' schedulers by the names of the manifest, each made from the model's own scheduler configuration.
+
+Their timesteps and sigmas are on the CPU, whatever the device of the latents: a scheduler reads them at every step, and to
+read a value of a GPU waits until the GPU has done everything that was queued before.
+"""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["DIFFUSION", "FLOW", "FlowSchedulers", "Schedulers", "native_scheduler"]
 
@@ -46,8 +47,8 @@ def native_scheduler(config: dict[str, Any], otherwise: str) -> str:
 class Schedulers:
     """Maker of schedulers for one model: each combination of name and steps is built once, then copied."""
 
-    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
-        self._config, self._device = config, device
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
         self._built = lru_cache(maxsize=256)(self._build)
 
     def __call__(self, name: str, steps: int, latents: tuple[int, ...]) -> Any:  # noqa: ARG002
@@ -55,7 +56,7 @@ class Schedulers:
 
     def _build(self, name: str, steps: int) -> Any:
         scheduler = _make(DIFFUSION[name], self._config)
-        scheduler.set_timesteps(steps, device=self._device)
+        scheduler.set_timesteps(steps, device="cpu")
         return _begin_at_first(scheduler)
 
 
@@ -66,9 +67,8 @@ class FlowSchedulers:
     spaced sigmas 1 … 1/steps before the shift, as FLUX.1 wants, instead of its own.
     """
 
-    def __init__(self, config: dict[str, Any], device: torch.device, patch: int, even_sigmas: bool) -> None:
-        self._config, self._device = config, device
-        self._patch, self._even = patch, even_sigmas
+    def __init__(self, config: dict[str, Any], patch: int, even_sigmas: bool) -> None:
+        self._config, self._patch, self._even = config, patch, even_sigmas
         self._built = lru_cache(maxsize=256)(self._build)
 
     def __call__(self, name: str, steps: int, latents: tuple[int, ...]) -> Any:
@@ -85,7 +85,7 @@ class FlowSchedulers:
             settings["mu"] = self._mu(tokens)
         if self._even and name == "flow-euler":
             settings["sigmas"] = np.linspace(1.0, 1 / steps, steps)
-        scheduler.set_timesteps(steps, device=self._device, **settings)
+        scheduler.set_timesteps(steps, device="cpu", **settings)
         return _begin_at_first(scheduler)
 
     def _mu(self, tokens: int) -> float:

@@ -62,7 +62,7 @@ class StableDiffusion:
             latents,
             timesteps,
             encoder_hidden_states=conditioning["embeddings"],
-            timestep_cond=guidance_embedding(self.pipeline, conditioning, latents.dtype),
+            timestep_cond=guidance_embedding(self.pipeline, conditioning, latents),
             return_dict=False,
         )[0]
         return output
@@ -72,5 +72,5 @@ def load(loading: Loading) -> StableDiffusion:
     pipeline = load_pipeline(PIPELINE, loading)
     if not hasattr(pipeline.text_encoder, "text_model"):  # diffusers looks there for the norm of clip_skip
         object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # not as a submodule
-    schedulers = Schedulers(pipeline.scheduler.config, loading.device)
+    schedulers = Schedulers(pipeline.scheduler.config)
     return StableDiffusion(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

@@ -77,5 +77,5 @@ class StableDiffusion3:
 def load(loading: Loading) -> StableDiffusion3:
     pipeline = load_pipeline(PIPELINE, loading)
     patch = pipeline.transformer.config.patch_size
-    schedulers = FlowSchedulers(pipeline.scheduler.config, loading.device, patch, even_sigmas=False)
+    schedulers = FlowSchedulers(pipeline.scheduler.config, patch, even_sigmas=False)
     return StableDiffusion3(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

@@ -54,15 +54,19 @@ class StableDiffusionXL:
         return {"embeddings": embeddings[0], "pooled": pooled[0]}
 
     def evaluate(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        import torch
+
         pooled = conditioning["pooled"]
         height, width = (side * autoencoder_factor(self.autoencoder.vae.config) for side in latents.shape[-2:])
-        sizes = pooled.new_tensor([height, width, 0, 0, height, width])  # original size, crop, target size
+        sizes = (height, width, 0, 0, height, width)  # original size, crop, target size
+        # Filled on the device: a tensor of a list would be copied from the CPU.
+        time_ids = torch.stack([pooled.new_full((len(latents),), size) for size in sizes], dim=1)
         output: Tensor = self.pipeline.unet(
             latents,
             timesteps,
             encoder_hidden_states=conditioning["embeddings"],
-            timestep_cond=guidance_embedding(self.pipeline, conditioning, latents.dtype),
-            added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes.expand(len(latents), -1)},
+            timestep_cond=guidance_embedding(self.pipeline, conditioning, latents),
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids},
             return_dict=False,
         )[0]
         return output
@@ -70,5 +74,5 @@ class StableDiffusionXL:
 
 def load(loading: Loading) -> StableDiffusionXL:
     pipeline = load_pipeline(PIPELINE, loading)
-    schedulers = Schedulers(pipeline.scheduler.config, loading.device)
+    schedulers = Schedulers(pipeline.scheduler.config)
     return StableDiffusionXL(pipeline, Autoencoder(pipeline.vae), schedulers, loading)

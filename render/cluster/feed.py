@@ -1,0 +1,139 @@
+"""The frames in a worker's hands: units that were handed in, in their order, and which of their frames starts next."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import TypeAlias
+
+from render.core import Group, Receipt, Unit
+from render.store import Failure, Rendered
+
+__all__ = ["Feed", "FrameHandle", "LaneKey", "UnitInFlight"]
+
+LaneKey: TypeAlias = tuple[Group, int]  # (model, width, height), batch size in network inputs
+FrameHandle: TypeAlias = "tuple[UnitInFlight, int]"  # a frame's unit and its position there
+
+
+@dataclass(eq=False)
+class UnitInFlight:
+    """A unit that was handed in and is not committed yet."""
+
+    unit: Unit
+    receipt: Future[Receipt] = field(default_factory=Future)
+    started_s: float = 0.0  # time.monotonic()
+    results: list[Rendered | Failure | None] = field(default_factory=list)  # by position; None until finished
+    unfinished: int = 0  # frames without a result
+    prepared: bool = False  # its prompts are encoded
+    has_sizes: bool = False  # its batch sizes are those that were chosen, not the plan's
+
+    def start(self) -> None:
+        """Forget all results, if there are any, and start the unit's clock."""
+        self.started_s, self.prepared = time.monotonic(), False
+        self.results, self.unfinished = [None] * len(self.unit.frames), len(self.unit.frames)
+
+    @property
+    def lane(self) -> LaneKey:
+        """Group and batch size; units with the same share batches."""
+        return self.unit.group, self.unit.batch_rows
+
+
+class Feed:
+    """Units handed in, and the frames of those begun. Any thread may hand units in; one thread takes frames."""
+
+    def __init__(self, wait_over: Callable[[float], None]) -> None:
+        """`wait_over` gets the seconds that a wait for a unit took, once one comes."""
+        self._changed = Condition()
+        self._wait_over = wait_over
+        self._queued: deque[UnitInFlight] = deque()
+        self._waiting: deque[FrameHandle] = deque()  # frames of units begun, in the order in which they start
+        self._closed = self._last = False
+        self.received = 0  # units
+
+    def put(self, flight: UnitInFlight) -> None:
+        with self._changed:
+            self._queued.append(flight)
+            self.received += 1
+            self._last = False
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let the wait for further units end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def expect_no_more(self) -> None:
+        """Note that no further units are planned: the frames in hand are the last, and the longest go first."""
+        with self._changed:
+            self._last = True
+
+    def queued(self, model: str) -> list[Unit]:
+        """Return the units of a model that are not begun."""
+        with self._changed:
+            return [flight.unit for flight in self._queued if flight.unit.model == model]
+
+    def is_ending(self, lane: LaneKey) -> bool:
+        """Return True when no further unit of a lane is in sight: the job ends, or the next unit is of another lane."""
+        with self._changed:
+            return self._queued[0].lane != lane if self._queued else self._last or self._closed
+
+    def peek(self, wait: bool) -> UnitInFlight | None:
+        """Return the next unit to begin. None: none is there yet or, after waiting, the feed is closed."""
+        with self._changed:
+            began_s = time.monotonic()
+            if wait and not self._queued and not self._closed:
+                self._changed.wait_for(lambda: self._queued or self._closed)
+                if self._queued and self.received > 1:
+                    self._wait_over(time.monotonic() - began_s)
+            return self._queued[0] if self._queued else None
+
+    def begin(self, flight: UnitInFlight) -> None:
+        """Begin a unit: its frames may start."""
+        with self._changed:
+            if self._queued and self._queued[0] is flight:
+                self._queued.popleft()
+            flight.start()
+            self._waiting.extend((flight, position) for position in range(len(flight.unit.frames)))
+
+    def take(self, lane: LaneKey) -> FrameHandle | None:
+        """Take the next frame of the units begun; at the end of their lane the one that takes most steps."""
+        with self._changed:
+            if not self._waiting:
+                return None
+            if self.is_ending(lane):
+                longest = max(self._waiting, key=_steps)
+                self._waiting.remove(longest)
+                return longest
+            return self._waiting.popleft()
+
+    def wants_unit(self, following: UnitInFlight | None, lane: LaneKey) -> bool:
+        """Return True if the next unit is of this lane and is to be begun: no frame is left, or it is among the last."""
+        return following is not None and following.lane == lane and (self._last or not self._waiting)
+
+    def first(self) -> UnitInFlight | None:
+        """Return the unit of the next frame."""
+        return self._waiting[0][0] if self._waiting else None
+
+    def drop(self) -> None:
+        """Forget the frames of the units begun, to begin these anew."""
+        with self._changed:
+            self._waiting.clear()
+
+    def unstarted(self) -> tuple[int, int]:
+        """Return (network inputs that the frames which are not started ask for at once, those they need in all)."""
+        with self._changed:
+            recipes = [flight.unit.frames[position].recipe for flight, position in self._waiting]
+            units = [flight.unit for flight in self._queued]
+        recipes += [frame.recipe for unit in units for frame in unit.frames]
+        return sum(recipe.rows for recipe in recipes), sum(recipe.evaluations for recipe in recipes)
+
+
+def _steps(handle: FrameHandle) -> int:
+    flight, position = handle
+    recipe = flight.unit.frames[position].recipe
+    return recipe.evaluations // recipe.rows

@@ -1,0 +1,118 @@
+"""Workers whose network has unsafe places, as UNets on a GPU have: the bits hold all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from instruments import FakeInstruments
+from torch import Tensor
+from workers import MakeWorker, make_unit, render_units, rows_of
+
+from render.cluster.batch_book import BatchBook
+from render.core.unit import Frame, Group, Unit
+from render.engine.batch import Batch, Batches
+from render.engine.denoise import Row
+from render.engine.renderer import Renderer
+from render.engine.tuner import Tuner
+from render.reproduce import render_alone
+from render.store.encode import rendered
+from render.store.ledger import Ledger
+
+pytest_plugins = ["workers"]
+pytestmark = pytest.mark.slow
+ROWS = 12
+DECODE_ROWS = 2  # that are chosen beside 12 rows, where more images take no more time
+UNSAFE = (1, 4)
+
+
+@pytest.fixture
+def planted(renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The renderer's network with UNSAFE places, and its places measured as on a GPU; (rows, other inputs) of its calls."""
+    calls: list[tuple[int, int]] = []
+    evaluate = renderer._evaluate
+
+    @torch.inference_mode()
+    def err(rows: Sequence[Row]) -> Tensor:
+        calls.append((len(rows), len({id(row) for row in rows})))
+        output = evaluate(rows)
+        for place in UNSAFE:
+            if place < len(rows):
+                output[place] += 0.05
+        return output
+
+    monkeypatch.setattr(renderer, "_evaluate", err)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    measuring = Tuner(renderer.tuner._target, FakeInstruments(tick_s=1.0), compiles=False)
+    monkeypatch.setattr(renderer, "tuner", measuring)
+    return calls
+
+
+def hashes(make_worker: MakeWorker, out: Path, units: Sequence[Unit]) -> dict[tuple[str, int], str]:
+    ledger = Ledger(out)
+    ledger.create()
+    receipts = render_units(make_worker(out=out), units)
+    assert {receipt.batch_rows for receipt in receipts} == {ROWS}
+    rows = [row for receipt in receipts for row in rows_of(ledger, receipt)]
+    assert {(row["decode_rows"], row["exact"]) for row in rows} == {(DECODE_ROWS, True)}
+    return {(row["walk"], row["frame"]): row["sha256"] for row in rows}
+
+
+def test_bits_hold_in_any_company(
+    renderer: Renderer,
+    make_worker: MakeWorker,
+    tmp_path: Path,
+    frames: list[Frame],
+    planted: list[tuple[int, int]],
+) -> None:
+    """All frames in one unit, one a unit, backwards, and each one alone, as `render reproduce` makes it."""
+    same = frames[:8]
+    whole = hashes(make_worker, tmp_path / "whole", [make_unit(0, same, ROWS)])
+    assert len(whole) == len(same)
+    apart = [make_unit(number, [frame], ROWS) for number, frame in enumerate(reversed(same))]
+    assert hashes(make_worker, tmp_path / "apart", apart) == whole
+    for frame in same:
+        alone = rendered(render_alone(renderer, frame.recipe, ROWS, DECODE_ROWS), "png")
+        assert alone.sha256 == whole[frame.walk, frame.index]
+
+
+def test_unsafe_places_hold_copies(
+    renderer: Renderer, make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], planted: list[tuple[int, int]]
+) -> None:
+    """Places are measured once for a shape, in calls of copies alone; then no call holds more rows than are safe."""
+    hashes(make_worker, tmp_path / "out", [make_unit(0, frames[:8], ROWS)])
+    assert renderer.tuner.batches(64, 64, ROWS, DECODE_ROWS).network.places == (0, 2, 3, 5, 6, 7, 8, 9, 10, 11)
+    measured, rest = planted[:7], planted[7:]
+    assert measured == [(ROWS, 1)] * 7  # time and memory in four calls, the places in three
+    assert {rows for rows, _ in rest} == {ROWS}
+    assert max(others for _, others in rest) == 10
+
+
+def test_less_memory_than_the_worker_that_chose_had(
+    make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sizes are recorded, and this card has no room to measure their places: half of them, and half again."""
+    asked: list[int] = []
+    batches = BatchBook.batches
+
+    def short(book: BatchBook, renderer: Renderer, group: Group, rows: int) -> Batches:
+        asked.append(rows)
+        if rows > 2:
+            raise torch.OutOfMemoryError
+        return batches(book, renderer, group, rows)
+
+    monkeypatch.setattr(BatchBook, "batches", short)
+    ledger = Ledger(tmp_path / "out")
+    ledger.create()
+    (receipt,) = render_units(make_worker(out=ledger.folder.out), [make_unit(0, frames[:4], 8)])
+    assert (receipt.frames, receipt.batch_rows) == (4, 2)
+    assert asked[:3] == [8, 4, 2]
+
+
+def test_the_planted_places_would_show(renderer: Renderer, frames: list[Frame], planted: list[tuple[int, int]]) -> None:
+    """Without safe places the pixels of a frame depend on where its rows lie: what these tests are for."""
+    rows = next(renderer.start(frames[0].recipe))
+    outputs = renderer.run(rows[:1] * ROWS, Batch.full(ROWS))
+    assert not torch.equal(outputs[0], outputs[1])
