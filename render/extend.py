@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from render.compiling import check_toolchain
 from render.core import Group, StoreError, Target
 from render.job import JobConfig, choose_workforce
 from render.manifest import Manifest, append_rows, compare_manifests, same_rows
@@ -148,6 +149,9 @@ def whole_job(prepared: Prepared, record: Record) -> Prepared:
     )
     models = resolve_models(job, record.plan.targets, weights=True)
     job = replace(job, workers=replace(job.workers, cpus=record.plan.threads))
+    workforce = choose_workforce(job, largest_bytes(models), record.plan.all_units)
+    if record.plan.compile:
+        check_toolchain(job, workforce)
     return replace(
         prepared,
         job=job,
@@ -155,7 +159,7 @@ def whole_job(prepared: Prepared, record: Record) -> Prepared:
         manifest=record.manifest,
         counts=count_alike(record.manifest.alike(), record.plan.targets),
         plan=record.plan,
-        workforce=choose_workforce(job, largest_bytes(models), record.plan.all_units),
+        workforce=workforce,
     )
 
 
@@ -169,8 +173,7 @@ def extended(record: Record, addition: Addition) -> Record:
     new: dict[str, Target] = addition.prepared.plan.targets
     names = {f"model {name}" for name in new} | {"model"}
     fingerprint = {n: v for n, v in addition.prepared.plan.fingerprint.items() if n in names}
-    weights = largest_bytes(addition.prepared.models)
-    part = plan_counts(job, count_alike(more.alike(), new), new, {}, weights)
+    part = plan_counts(job, count_alike(more.alike(), new), new, addition.prepared.models)
     # Never smaller batches than those before: the few frames of an extension get the pixels that they had among many.
     rows = {group: max(rows, _batch_rows(record.plan, group)) for group, rows in part.batch_rows.items()}
     extension = Extension(

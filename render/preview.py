@@ -53,6 +53,7 @@ def begin_preview(whole: Prepared, units: Sequence[Unit]) -> Prepared:
     return replace(
         whole,
         job=replace(whole.job, output=folder.out),
+        plan=replace(whole.plan, compile=False),  # which takes longer than a preview
         counts=replace(whole.counts, frames=sum(len(unit.frames) for unit in units)),
         workforce=replace(force, count=None if force.count is None else min(force.count, len(units))),
     )
@@ -134,10 +135,11 @@ def measure(whole: Prepared, units: Sequence[Unit], receipts: Sequence[Receipt],
     by_unit = {receipt.unit: receipt for receipt in receipts if receipt.frames}
     done = [(unit, by_unit[unit.id]) for unit in units if unit.id in by_unit]
     rendered = sum(receipt.frames for _, receipt in done)
-    call_s = {unit.group: receipt.seconds / _calls(unit) for unit, receipt in done}
-    pixel_s = [s / (whole.plan.batch_rows[group] * group[1] * group[2]) for group, s in call_s.items()]
+    call_s = {unit.group: receipt.seconds / _calls(unit, receipt.batch_rows) for unit, receipt in done}
+    batch_rows = {**whole.plan.batch_rows, **{unit.group: receipt.batch_rows for unit, receipt in done}}
+    pixel_s = [s / (batch_rows[group] * group[1] * group[2]) for group, s in call_s.items()]
     work_s, evaluations = 0.0, 0
-    for group, rows in whole.plan.batch_rows.items():
+    for group, rows in batch_rows.items():
         walks = ((walk, times) for walk, times in whole.manifest.alike() if _group(walk) == group)
         own = count_alike(walks, whole.plan.targets).evaluations
         usual = sum(pixel_s) / max(1, len(pixel_s)) * rows * group[1] * group[2]  # of a group without a frame here
@@ -158,15 +160,15 @@ def measure(whole: Prepared, units: Sequence[Unit], receipts: Sequence[Receipt],
     )
 
 
-def _calls(unit: Unit) -> int:
-    """Return about the network calls that a unit takes, each of a whole batch."""
+def _calls(unit: Unit, batch_rows: int) -> int:
+    """Return about the network calls that a unit takes, each of a whole batch of `batch_rows` inputs."""
     calls = []
     for frame in unit.frames:
         recipe = frame.recipe
         steps = recipe.stop or recipe.steps - recipe.skipped_steps
         calls.append(evaluations_of(frame.keyframe, steps) * (1 if recipe.towards is None else 2))
     rows = sum(count * (2 if f.recipe.guided else 1) for count, f in zip(calls, unit.frames, strict=True))
-    return max(1, *calls, math.ceil(rows / unit.batch_rows))
+    return max(1, *calls, math.ceil(rows / batch_rows))
 
 
 def preview_ending(preview: Preview, short: Callable[[Path], str]) -> str:

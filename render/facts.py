@@ -1,0 +1,77 @@
+"""The facts of a plan, as `render plan` prints them. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from render.manifest import show
+from render.plan import show_group
+from render.prepare import Prepared
+
+__all__ = ["plan_facts", "plan_table"]
+
+
+def plan_facts(prepared: Prepared) -> dict[str, Any]:
+    """Return what is known of a job before it runs, as JSON has it."""
+    counts, plan, force = prepared.counts, prepared.plan, prepared.workforce
+    return {
+        "manifest": str(prepared.job.manifest),
+        "separated_by": list(prepared.manifest.separated_by),
+        "output": str(prepared.job.output),
+        "models": [
+            {"name": name, "id": model.id, "fingerprint": plan.targets[name].fingerprint or None}
+            for name, model in prepared.models.items()
+        ],
+        "walks": counts.walks,
+        "stills": counts.stills,
+        "sweep": prepared.job.sweep.count,
+        "frames": counts.frames,
+        "units": plan.units,
+        "pixels": counts.pixels,
+        "network_evaluations": counts.evaluations,
+        "expected_bytes": prepared.expected_bytes,
+        "batch_rows": {show_group(group): rows for group, rows in plan.batch_rows.items()},
+        "compile": {"on": plan.compile, "reason": prepared.compile_reason},
+        "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
+        "labels": [
+            {"name": name, "type": kind, "example": None if value is None else str(value)}
+            for name, kind, value in prepared.manifest.labels
+        ],
+        "warnings": list(prepared.warnings),
+    }
+
+
+def plan_table(prepared: Prepared, short: Callable[[Path], str]) -> str:
+    """Return the same as lines of text; `short` shows a path."""
+    facts = plan_facts(prepared)
+    count = "as many as fit" if facts["workers"]["count"] is None else facts["workers"]["count"]
+    most = "at most " if prepared.plan.measure_rows else ""
+    sizes = ", ".join(f"{size} (batches of {most}{rows})" for size, rows in facts["batch_rows"].items())
+    lines = [
+        f"manifest   {short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
+        f"output     {short(prepared.job.output)}",
+        f"models     {', '.join(_model(**model) for model in facts['models'])}",
+        f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
+        *([f"sweep      {facts['sweep']:,} points of every row"] if facts["sweep"] > 1 else []),
+        f"frames     {facts['frames']:,} in {facts['units']:,} units: {sizes}",
+        f"work       {facts['network_evaluations']:,} network evaluations, {facts['pixels'] / 1e6:,.1f} megapixels",
+        f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
+        f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
+        f"compile    {'yes' if facts['compile']['on'] else 'no'}: {facts['compile']['reason']}",
+    ]
+    labels = [_label(*label) for label in prepared.manifest.labels]
+    return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
+
+
+def _separated(by: list[str]) -> str:
+    return f" ({' and '.join(by)} between columns)" if by else ""
+
+
+def _label(name: str, kind: str, example: Any) -> str:
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
+
+
+def _model(name: str, id: str, fingerprint: str | None) -> str:
+    return f"{name}: {id}" + (f" (fingerprint {fingerprint})" if fingerprint else "")
