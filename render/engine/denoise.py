@@ -31,8 +31,11 @@ __all__ = [
     "pack_rows",
 ]
 
-ENDING_BATCHES = 4  # batches that the frames in flight fill at the end of a job
-ENDING_ROWS = 64  # or the network inputs that they ask for at once, where that is more
+ENDING_BATCHES, ENDING_ROWS = (
+    4,
+    64,
+)  # at the end of a job the frames in flight fill so many batches, or have so many rows
+
 
 CPU = torch.device("cpu")
 
