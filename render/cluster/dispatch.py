@@ -8,9 +8,10 @@ that is larger than this is split in halves. So all workers end together.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import heapify, heapreplace
 from itertools import islice
 
 from render.cluster.progress import AHEAD_BATCHES, Progress
@@ -45,6 +46,11 @@ class Load:
     def worthwhile(self) -> int:
         """Network inputs of the smallest unit that is worth a file of its own."""
         return SLACK_BATCHES * self.unit.batch_rows
+
+    @cached_property
+    def longest(self) -> int:
+        """Network inputs of its longest frame."""
+        return max(frame.recipe.evaluations for frame in self.unit.frames)
 
     @cached_property
     def generation(self) -> int:
@@ -172,7 +178,7 @@ class Dispatcher:
     def _choose(self, hand: Hand | None, hands: Sequence[Hand]) -> Load | None:
         """Take the unit out of the pool that a worker gets; None for a worker that is to be started."""
         if self._is_ending:
-            self._split_to(max(max(load.generation / PARTS, load.worthwhile) for load in self._pool))
+            self._split_to_balance(hands)
         alone = hand is None or not hand.units
         fitting = [load for load in self._pool if alone or load.unit.id not in self._suspects]
         if hand is not None:
@@ -208,11 +214,15 @@ class Dispatcher:
             sizes = [load for load in sizes if load is not smallest] + halves
         return max(small, key=lambda load: load.evaluations)
 
-    def _split_to(self, most: float) -> None:
-        """Split the units of the pool until each takes at most so many network inputs, or is one frame."""
-        large = [load for load in self._pool if load.evaluations > most and load.unit.id not in self._suspects]
-        while large:
-            large += [half for half in self._halves(large.pop()) or [] if half.evaluations > most]
+    def _split_to_balance(self, hands: Sequence[Hand]) -> None:
+        """Split the largest units of the pool until the workers can end together, or units get too small to be worth it."""
+        least = max(max(load.generation / PARTS, load.worthwhile) for load in self._pool)
+        slack = max(max(load.longest, load.worthwhile) for load in self._pool)
+        large = [load for load in self._pool if load.evaluations > least and load.unit.id not in self._suspects]
+        while large and _spread([hand.left for hand in hands], self._workers, self._pool) > slack:
+            largest = max(large, key=lambda load: load.evaluations)
+            large.remove(largest)
+            large += [half for half in self._halves(largest) or [] if half.evaluations > least]
 
     def _halves(self, load: Load) -> list[Load] | None:
         """Split a unit of the pool; None if it is one frame, or its frames share steps."""
@@ -224,3 +234,12 @@ class Dispatcher:
         for half in reversed(halves):
             self._pool.insert(place, half)
         return halves
+
+
+def _spread(left: Sequence[int], workers: int, pool: Iterable[Load]) -> int:
+    """Return by how much the workers' ends differ if each unit, the largest first, goes to whoever has least left."""
+    ends = [*left, *[0] * (workers - len(left))]
+    heapify(ends)
+    for evaluations in sorted((load.evaluations for load in pool), reverse=True):
+        heapreplace(ends, ends[0] + evaluations)
+    return max(ends) - ends[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,14 @@ def test_the_last_units_are_shared_out(ledger: Ledger) -> None:
     assert dispatcher.is_empty
     assert (busy.left, idle.left) == (50, 50)  # a frame takes 10
     assert sum(len(unit.frames) for hand in (busy, idle) for unit in hand.units.values()) == 8 + 4 + 3
+
+
+def test_units_that_end_together_stay_whole(ledger: Ledger) -> None:
+    """Four units for two workers at the end of a job, which is all of it: more files would end it no sooner."""
+    some = [replace(unit, batch_rows=16) for unit in units(8, 8, 8, 7)]
+    dispatcher, hands = Dispatcher(iter(some), ledger, 2), [Hand("main"), Hand("main")]
+    assert sorted(give_all(dispatcher, hands)) == ["00000", "00001", "00002", "00003"]
+    assert [len(hand.units) for hand in hands] == [2, 2]
 
 
 def test_one_worker_s_units_stay_whole(ledger: Ledger) -> None:

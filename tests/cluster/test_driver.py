@@ -10,7 +10,6 @@ import hashlib
 import io
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -395,31 +394,3 @@ def test_a_machine_is_lost(
             machines.remove_node(node)
     assert stored(tmp_path) == list(range(16))
     assert not tombs(tmp_path)
-
-
-STOPPED = """
-import os, signal, sys
-from pathlib import Path
-from types import SimpleNamespace
-from render.cluster.driver import Cluster
-from render.job.workforce import Workforce
-
-def stop(*_):
-    raise KeyboardInterrupt
-
-signal.signal(signal.SIGTERM, stop)
-try:
-    with Cluster(SimpleNamespace(out=Path(sys.argv[1])), Workforce(1, 1, 0.0, "cpu"), None, 60.0):
-        os.kill(os.getpid(), signal.SIGTERM)
-except KeyboardInterrupt:
-    print("stopped while it ran")
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-except KeyboardInterrupt:
-    print("stopped after its end")
-"""
-
-
-def test_ray_leaves_the_handler_of_sigterm_alone(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", STOPPED, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped while it ran\nstopped after its end\n", "")
