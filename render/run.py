@@ -228,7 +228,8 @@ def _render(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):
             pass
-        return time.monotonic() - (cluster.ready_s or time.monotonic())
+        now = time.monotonic()
+        return now - (cluster.ready_s or now)
 
 
 @contextmanager

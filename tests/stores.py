@@ -112,7 +112,7 @@ def sibling(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Here:
     """Stands in for the cluster: one worker in this process, which has torch and diffusers loaded, and no Ray."""
 
-    ready_s = None
+    ready_s: float | None = None
 
     def __init__(self, setup: Setup, workforce: Workforce, address: str | None, deadline_s: float) -> None:
         self._setup = setup
@@ -127,6 +127,7 @@ class Here:
 
         first, *others = units
         worker = Worker(self._setup, first.group[0])
+        self.ready_s = time.monotonic()
         futures = [worker.submit(unit) for unit in (first, *others)]
         worker.expect_no_more()
         for future in futures:
