@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from render.core import InputError, RunError
+from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
 from render.progress import make_report
@@ -23,7 +24,9 @@ __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
-TARGET = "a job (.yaml), or a manifest (.csv, .parquet or a folder of CSV files) that is rendered with defaults"
+TARGET = (
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files), rendered with defaults"
+)
 EXAMPLES = {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
@@ -151,6 +154,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     counts, plan, force = prepared.counts, prepared.plan, prepared.workforce
     return {
         "manifest": str(prepared.job.manifest),
+        "separated_by": list(prepared.manifest.separated_by),
         "output": str(prepared.job.output),
         "models": [
             {"name": name, "id": model.id, "fingerprint": plan.targets[name].fingerprint or None}
@@ -167,6 +171,10 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "batch_rows": {show_group(group): rows for group, rows in plan.batch_rows.items()},
         "compile": {"on": plan.compile, "reason": prepared.compile_reason},
         "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
+        "labels": [
+            {"name": name, "type": kind, "example": None if value is None else str(value)}
+            for name, kind, value in prepared.manifest.labels
+        ],
         "warnings": list(prepared.warnings),
     }
 
@@ -177,7 +185,7 @@ def _table(prepared: Prepared) -> str:
     most = "at most " if prepared.plan.measure_rows else ""
     sizes = ", ".join(f"{size} (batches of {most}{rows})" for size, rows in facts["batch_rows"].items())
     lines = [
-        f"manifest   {_short(prepared.job.manifest)}",
+        f"manifest   {_short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
         f"output     {_short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
@@ -188,7 +196,16 @@ def _table(prepared: Prepared) -> str:
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
         f"compile    {'yes' if facts['compile']['on'] else 'no'}: {facts['compile']['reason']}",
     ]
-    return "\n".join([*lines, *(f"warning: {text}" for text in prepared.warnings)])
+    labels = [_label(*label) for label in prepared.manifest.labels]
+    return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
+
+
+def _separated(by: list[str]) -> str:
+    return f" ({' and '.join(by)} between columns)" if by else ""
+
+
+def _label(name: str, kind: str, example: Any) -> str:
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from render.card import write_card
-from render.core import Receipt, RunError, Unit
+from render.core import JobError, Receipt, RunError, Unit, expand_home
 from render.job import JobConfig, load_job
-from render.manifest import Manifest
+from render.manifest import Manifest, TableLike, memory_name
 from render.output import UNWRITABLE, animation_files, write_file, write_sheets
 from render.plan import plan_units
 from render.prepare import Prepared, prepare
@@ -76,24 +76,26 @@ class Summary:
     waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
 
 
-def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
+def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
+    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
     files are enough.
     """
-    return prepare(load_job(Path(target), overrides), weights=check_model, check_files=check_model)
+    return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
-def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
+def run_job(target: str | Path | TableLike, *overrides: str, report: Report | None = None) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
-    `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError for
-    bad input, before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that
-    could not be written; what is committed stays.
+    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB. The
+    same table resumes it. `overrides` are `key=value` strings as on the command line. Raises InputError for bad input,
+    before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that could not
+    be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = record_or_resume(prepare(load_job(Path(target), overrides)))
+    prepared = record_or_resume(_prepare(target, overrides, weights=True))
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
@@ -125,7 +127,7 @@ def _fill(receipts: Sequence[Receipt]) -> float:
 
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
-    out = Path(out)
+    out = expand_home(out)
     job = stored_job(out, overrides, "sheets")
     with _failures() as failed:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
@@ -133,10 +135,22 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
-    out, report = Path(out), report or Silent()
+    out, report = expand_home(out), report or Silent()
     job = stored_job(out, overrides, "animation")
     with _failures() as failed:
         return _animate(out, stored_manifest(out), job, report, failed)
+
+
+def _prepare(
+    target: str | Path | TableLike, overrides: Sequence[str], weights: bool, check_files: bool = False
+) -> Prepared:
+    if isinstance(target, str | Path):
+        return prepare(load_job(expand_home(target), overrides), weights, check_files)
+    if not isinstance(target, TableLike):
+        required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
+        raise JobError(f"target: required {required}, got {type(target).__name__}")
+    job = load_job(Path(memory_name(target)), overrides, in_memory=True)
+    return prepare(job, weights, check_files, target)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

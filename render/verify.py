@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from render.core import Receipt, StoreError, Unit, file_sha256
+from render.core import Receipt, StoreError, Unit, expand_home, file_sha256
 from render.plan import plan_units
 from render.resume import load_plan, stored_manifest
 from render.store import Ledger
@@ -32,7 +32,7 @@ class Verdict:
 
 def verify_store(out: str | Path) -> Verdict:
     """Check an output folder against its plan, to the last pixel. Raises StoreError when `out` is not an output folder."""
-    out = Path(out)
+    out = expand_home(out)
     plan, manifest, ledger = load_plan(out), stored_manifest(out), Ledger(out)
     problems, frames = [], 0
     if manifest.fingerprint != plan.fingerprint["manifest"]:

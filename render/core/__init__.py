@@ -2,19 +2,22 @@
 
 Frozen dataclasses and small functions of the standard library alone, so that `import render` takes no time. Promises: a
 recipe's canonical JSON, and with it the key of a stored frame, stays the same for the same picture; files written through
-`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns.
+`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns, `aliases.py` and
+`scheduler_names.py` of what other programs call them.
 """
 
 from __future__ import annotations
 
+from render.core.aliases import column_meant, column_nearly, setting_elsewhere
 from render.core.atomic import PARTIAL, create_exclusively, partial, publish, replacing, sync, write_atomically
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
-from render.core.paths import special_kind
+from render.core.paths import TABLE_ENDINGS, expand_home, special_kind, table_ending, table_name, why_no_table
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
+from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.schedulers import scheduler_calls
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.user_cache import user_cache
@@ -51,6 +54,7 @@ __all__ = [
     "SEED_MAX",
     "STEPS_MAX",
     "SYNTAXES",
+    "TABLE_ENDINGS",
     "Blend",
     "CellType",
     "Choice",
@@ -80,22 +84,32 @@ __all__ = [
     "Walk",
     "WeightedText",
     "canonical_json",
+    "column_meant",
     "column_names",
+    "column_nearly",
     "cpu_has",
     "cpu_info",
     "create_exclusively",
+    "expand_home",
     "file_name_key",
     "file_sha256",
     "leaves",
     "mix",
+    "nearest_schedulers",
+    "noise_schedule",
     "parse_weights",
     "partial",
     "publish",
     "replacing",
     "scheduler_calls",
+    "scheduler_meant",
+    "setting_elsewhere",
     "special_kind",
     "still_name",
     "sync",
+    "table_ending",
+    "table_name",
     "user_cache",
+    "why_no_table",
     "write_atomically",
 ]

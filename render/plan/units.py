@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "Plan",
     "Stretch",
+    "count_alike",
     "count_walks",
     "evaluations_with_cuts",
     "make_plan",
@@ -136,30 +137,35 @@ def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
 
 def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
     """Count frames, pixels and network evaluations in one pass over the walks."""
+    return count_alike(((walk, 1) for walk in walks), targets)
+
+
+def count_alike(walks: Iterable[tuple[Walk, int]], targets: Mapping[str, Target]) -> Counts:
+    """Count likewise, with walks that stand for a number of walks of equal cost; for 1 where frames share work."""
     named = stills = pixels = evaluations = 0
     by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
     stretches: dict[Group, list[Stretch]] = defaultdict(list)
-    for walk in walks:
-        stills += walk.still
-        named += not walk.still
+    for walk, times in walks:
+        stills += walk.still * times
+        named += (not walk.still) * times
         for leg in legs(walk):
             group = walk.model, walk.width, walk.height
             rows, each, stem = _cost(leg, targets[walk.model])
-            by_group[group][0] += leg.count
-            by_group[group][1] += math.ceil(max(1, leg.full_renders) * rows)
-            pixels += leg.count * walk.width * walk.height
-            evaluations += round(leg.full_renders * each + stem)
-            _add(stretches[group], leg, round(leg.redone_per_cut * each + stem))
+            by_group[group][0] += leg.count * times
+            by_group[group][1] += math.ceil(max(1, leg.full_renders) * rows) * times
+            pixels += leg.count * times * walk.width * walk.height
+            evaluations += round(leg.full_renders * each + stem) * times
+            _add(stretches[group], leg, times, round(leg.redone_per_cut * each + stem))
     frames = sum(count for count, _ in by_group.values())
     sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
     return Counts(named, stills, frames, pixels, evaluations, sizes, dict(stretches))
 
 
-def _add(stretches: list[Stretch], leg: Leg, redone_per_cut: int) -> None:
+def _add(stretches: list[Stretch], leg: Leg, times: int, redone_per_cut: int) -> None:
     if leg.shares_work or not stretches or stretches[-1].shares_work:
-        stretches.append(Stretch(leg.count, leg.shares_work, redone_per_cut))
+        stretches.append(Stretch(leg.count * times, leg.shares_work, redone_per_cut))
     else:
-        stretches[-1].frames += leg.count
+        stretches[-1].frames += leg.count * times
 
 
 def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:

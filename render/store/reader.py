@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from render.core import StoreError
+from render.core import StoreError, expand_home
 from render.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -158,4 +158,4 @@ def _places(shard: int, path: Path) -> pa.Table:
 
 def open_store(path: str | Path) -> ImageStore:
     """Open the output folder of a run. Raises StoreError when `path` is not an output folder."""
-    return ImageStore(Path(path))
+    return ImageStore(expand_home(path))

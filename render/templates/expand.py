@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from render.core import JobError, replacing
+from render.core import JobError, expand_home, replacing
 from render.manifest import Problems, RawTable, show
 from render.templates.grammar import TemplateError, parse_template
 from render.templates.sources import read_source, templates_of
@@ -48,8 +48,12 @@ class Expansion:
         for name in ("count", "limit"):
             if not 1 <= getattr(self, name) <= PROMPTS_MAX:
                 raise JobError(f"{name}: required 1 … {PROMPTS_MAX:,}; got {getattr(self, name)}")
+        if self.wildcards is not None:
+            object.__setattr__(self, "wildcards", expand_home(self.wildcards))
         if self.wildcards is not None and not self.wildcards.is_dir():
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
+        if self.styles is not None:
+            object.__setattr__(self, "styles", expand_home(self.styles))
         if self.styles is not None and not self.styles.is_file():
             raise JobError(f"styles: required a style file; got {str(self.styles)!r}")
 
@@ -62,7 +66,7 @@ def expand_templates(source: str | Path, target: str | Path, expansion: Expansio
     Keyframes in JSON become a walk. Raises ManifestError with every bad row, and JobError for a target that can't be
     written.
     """
-    source, target = Path(source), Path(target)
+    source, target = expand_home(source), expand_home(target)
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
