@@ -43,7 +43,7 @@ def special_kind(path: Path) -> str:
 
 
 def why_unreadable(path: Path) -> str:
-    """Return why a path can't be opened as a file: `a pipe`, `a folder`, `no such file`; "" for a file.
+    """Return why a path can't be opened as a file: `a pipe`, `a folder`, `no such file or directory`; "" for a file.
 
     Every input file is looked at here before it is opened: opening a pipe waits for somebody who writes to it.
     """
@@ -52,9 +52,7 @@ def why_unreadable(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         if isinstance(error, OSError) and error.errno == errno.ELOOP:
             return "a symbolic link to itself"
-        if isinstance(error, OSError) and error.errno != errno.ENOENT:
-            return (error.strerror or type(error).__name__).lower()
-        return "no such file"
+        return (error.strerror or "").lower() if isinstance(error, OSError) else "no such file or directory"
     return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "a folder")
 
 

@@ -20,8 +20,9 @@ SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
 
 def read_yaml(path: Path) -> dict[str, Any]:
     if why := why_unreadable(path):
-        required = "a job file" if why == "no such file" else "a YAML file"
-        raise JobError(f"{shorten(path)}: required {required}, got {why}")
+        none = why == "no such file or directory"
+        required, got = ("a job file", "no such file") if none else ("a YAML file", why)
+        raise JobError(f"{shorten(path)}: required {required}, got {got}")
     try:
         with path.open(encoding="utf-8") as file:
             value = parse_yaml(file.read(TEXT_MAX + 1))

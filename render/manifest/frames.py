@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from render.core import shorten
+from render.manifest.bounded import TooMuchError
+from render.manifest.parquet import read_bounded
 from render.manifest.problems import Problems, show
 from render.manifest.raw import STORED, RawTable, column_keys
 
@@ -25,11 +27,17 @@ def from_parquet(path: Path, problems: Problems) -> RawTable:
     if head != b"PAR1":
         problems.fatal("a Parquet file, as its ending says", f"one that begins with {head!r} (a CSV file?)")
     try:
-        with pq.ParquetFile(path) as parquet:
-            table = parquet.read()
-            _ = table.column_names
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        problems.fatal("a whole Parquet file", str(error))
+        table = read_bounded(path)
+        _ = table.column_names
+    except TooMuchError as error:
+        problems.fatal(*error.args)
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:  # UnicodeDecodeError for the names is a ValueError
+        problems.fatal("a whole Parquet file", shorten(error))
     return from_arrow(table, problems)
 
 
