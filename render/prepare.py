@@ -68,8 +68,8 @@ def prepare(
     """Check everything that can be checked without rendering, and plan.
 
     `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
-    them is read, else known digests are used. `table` is the manifest where it is in memory, and no file. Raises JobError,
-    ModelError or ManifestError.
+    them is read, else known digests are used, and the networks are built without weights and compared with the files.
+    `table` is the manifest where it is in memory, and no file. Raises JobError, ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
@@ -79,6 +79,7 @@ def prepare(
     models = resolve_models(job, manifest.models, weights)
     for model in models.values() if check_files else ():
         model.check_files()
+        model.check_networks()
     targets = {
         name: Target(
             model.fingerprint if weights else "",
