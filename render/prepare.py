@@ -72,9 +72,9 @@ def prepare(
     """Check everything that can be checked without rendering, and plan.
 
     `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
-    them is read, else known digests are used. `table` is the manifest if that is in memory, and no file. Its rows are
-    numbered as if `rows_before` others stood before them. Raises JobError,
-    ModelError or ManifestError.
+    them is read, else known digests are used, and the networks are built without weights and compared with the files.
+    `table` is the manifest if that is in memory, and no file. Its rows are numbered as if `rows_before` others stood before
+    them. Raises JobError, ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
@@ -85,6 +85,7 @@ def prepare(
     models = resolve_models(job, manifest.models, weights)
     for model in models.values() if check_files else ():
         model.check_files()
+        model.check_networks()
     targets = _targets(job, models, weights)
     found = Warnings()
     found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))

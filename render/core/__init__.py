@@ -14,8 +14,18 @@ from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, O
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
-from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
-from render.core.paths import TABLE_ENDINGS, expand_home, special_kind, table_ending, table_name, why_no_table
+from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError, shorten
+from render.core.paths import (
+    TABLE_ENDINGS,
+    expand_home,
+    is_folder,
+    real_path,
+    special_kind,
+    table_ending,
+    table_name,
+    why_no_table,
+    why_unreadable,
+)
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
 from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.schedulers import scheduler_calls
@@ -93,6 +103,7 @@ __all__ = [
     "expand_home",
     "file_name_key",
     "file_sha256",
+    "is_folder",
     "leaves",
     "mix",
     "nearest_schedulers",
@@ -100,10 +111,12 @@ __all__ = [
     "parse_weights",
     "partial",
     "publish",
+    "real_path",
     "replacing",
     "scheduler_calls",
     "scheduler_meant",
     "setting_elsewhere",
+    "shorten",
     "special_kind",
     "still_name",
     "sync",
@@ -111,5 +124,6 @@ __all__ = [
     "table_name",
     "user_cache",
     "why_no_table",
+    "why_unreadable",
     "write_atomically",
 ]

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "JobError", "ManifestError", "ModelError", "RunError", "StoreError"]
+__all__ = ["InputError", "JobError", "ManifestError", "ModelError", "RunError", "StoreError", "shorten"]
+
+
+LINE_MAX = 1200  # characters of a line of an error; the last third is kept as well
+VALUE_MAX = 120  # characters of a value in an error
+
+
+def shorten(value: object) -> str:
+    """Return a value as an error shows it: on one line, its beginning and its end if it is longer than VALUE_MAX.
+
+    >>> shorten("a" * 500)[76:87]
+    'aaaa … aaaa'
+    """
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list inside of itself
+        text = f"a {type(value).__name__} that can't be written out"
+    return _middle_out(" ".join(text.splitlines()), VALUE_MAX)
+
+
+def _middle_out(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[len(text) - most // 3 + 3 :]}"
 
 
 class InputError(ValueError):
-    """Something the user gave can't be used; nothing has started and nothing is lost."""
+    """Something the user gave can't be used; nothing has started and nothing is lost.
+
+    No line of its message is longer than LINE_MAX, whatever path or prompt it quotes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(_middle_out(line, LINE_MAX) for line in message.split("\n")))
 
 
 class ManifestError(InputError):

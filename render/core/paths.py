@@ -1,15 +1,26 @@
-"""Paths as people write them: `~`, the endings of tables, and pipes and devices, which can't be read to an end.
+"""Paths as people write them: `~`, the endings of tables, and what can't be read to an end: pipes, devices, loops.
 
 Standard library only.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
-__all__ = ["TABLE_ENDINGS", "expand_home", "special_kind", "table_ending", "table_name", "why_no_table"]
+__all__ = [
+    "TABLE_ENDINGS",
+    "expand_home",
+    "is_folder",
+    "real_path",
+    "special_kind",
+    "table_ending",
+    "table_name",
+    "why_no_table",
+    "why_unreadable",
+]
 
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 TEXT_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")  # of tables; each may have .gz behind it
@@ -29,6 +40,33 @@ def special_kind(path: Path) -> str:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
     except (OSError, ValueError):  # none such, or no name that there can be
         return ""
+
+
+def why_unreadable(path: Path) -> str:
+    """Return why a path can't be opened as a file: `a pipe`, `a folder`, `no such file or directory`; "" for a file.
+
+    Every input file is looked at here before it is opened: opening a pipe waits for somebody who writes to it.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            return "a symbolic link to itself"
+        return (error.strerror or "").lower() if isinstance(error, OSError) else "no such file or directory"
+    return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "a folder")
+
+
+def real_path(path: Path) -> Path:
+    """Return an absolute path with its symbolic links followed; one that leads to itself is left as it is."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a NUL byte in the name
+        return path.absolute()
+
+
+def is_folder(path: Path) -> bool:
+    """Return True for a folder; False for what can't be looked at, such as a name too long for a file system."""
+    return os.path.isdir(path)
 
 
 def expand_home(path: str | Path) -> Path:

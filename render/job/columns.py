@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from render.core import JobError
+from render.core import JobError, shorten
 
 __all__ = ["is_of_columns", "parse_columns"]
 
@@ -30,7 +30,7 @@ def parse_columns(settings: Iterable[tuple[str, str, Any]], errors: list[str]) -
         try:
             found = _mapping(value) if key == KEY else found | _mapping({key.removeprefix(f"{KEY}."): value})
         except JobError as error:
-            errors.append(f"{where}: key {key!r}: {error}")
+            errors.append(f"{where}: key {shorten(repr(key))}: {error}")
     return found
 
 
@@ -39,6 +39,6 @@ def _mapping(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for pair in value.items() for text in pair):
         raise JobError(
-            f"required names with what they are, such as {{cfgs: guidance, filename: ignore}}; got {value!r}"
+            f"required names with what they are, such as {{cfgs: guidance, filename: ignore}}; got {shorten(repr(value))}"
         )
     return dict(value)

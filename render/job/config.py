@@ -20,8 +20,11 @@ from render.core import (
     TABLE_ENDINGS,
     JobError,
     expand_home,
+    is_folder,
     nearest_schedulers,
+    real_path,
     scheduler_meant,
+    shorten,
     table_ending,
     table_name,
     why_no_table,
@@ -42,6 +45,7 @@ LISTS = {
     "sheets.kinds": "[walk]",
     "loras": "[{path: a.safetensors}]",
 }  # key: example
+KEYS_MAX = 1000  # of a job file
 MODELS_KEY = re.compile(r"models\.([^.]*)")
 MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -59,7 +63,7 @@ def load_job(target: Path, overrides: Sequence[str] = (), in_memory: bool = Fals
         try:
             config = _merge(config, key, value)
         except JobError as error:
-            errors.append(f"{where}: key {key!r}: {error}")
+            errors.append(f"{where}: key {shorten(repr(key))}: {error}")
     sources = {key: where for where, key, _ in settings}
     if "manifest" not in sources:
         errors.append(f"{target}: key 'manifest': required a path, got none")
@@ -84,15 +88,29 @@ def _settings(target: Path, overrides: Sequence[str], in_memory: bool) -> list[t
     """Return (place, key, value) of everything that target and overrides set, in order. Raises JobError."""
     if target.suffix in {".yaml", ".yml"} and not in_memory:
         settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
-    elif in_memory or table_ending(target) or target.is_dir():
+    elif in_memory or table_ending(target) or is_folder(target):
         settings = [(str(target), "manifest", str(target.absolute()))]
     else:
         required = f"a job (.yaml) or a manifest ({', '.join(TABLE_ENDINGS)} or a folder)"
-        raise JobError(f"{target}: required {required}, got {target.suffix!r}{why_no_table(target)}")
+        raise JobError(
+            f"{shorten(target)}: required {required}, got {shorten(repr(target.suffix))}{why_no_table(target)}"
+        )
     own = [(f"override {text!r}", *override(text)) for text in overrides]
     if in_memory and any(key == "manifest" for _, key, _ in own):
         raise JobError(f"key 'manifest': required one manifest; got the {target} in memory, too")
+    _check_keys(settings, str(target))
     return settings + own
+
+
+def _check_keys(settings: Sequence[tuple[str, str, Any]], where: str) -> None:
+    """Raise JobError for a file with more keys than a job can have, or with one in two spellings (`a: {b: 1}`, `a.b: 1`)."""
+    if len(settings) > KEYS_MAX:
+        raise JobError(f"{where}: required at most {KEYS_MAX:,} keys, got {len(settings):,}")
+    seen = set()
+    for _, key, _ in settings:
+        if key in seen:
+            raise JobError(f"{where}: key {shorten(repr(key))}: required once, got it twice (nested, and with dots)")
+        seen.add(key)
 
 
 def _keys(config: DictConfig, wanted: str) -> list[str]:
@@ -103,7 +121,7 @@ def _keys(config: DictConfig, wanted: str) -> list[str]:
     if match := MODELS_KEY.match(wanted):
         if not MODEL_NAME.fullmatch(match[1]) or match[1] == MAIN:
             required = f"a name of letters, digits, '-' and '_' that begins with a letter and is not {MAIN!r}"
-            raise JobError(f"required {required}; got {match[1]!r}")
+            raise JobError(f"required {required}; got {shorten(repr(match[1]))}")
         known += [f"{match[0]}.{name}" for name in ModelConfig.__dataclass_fields__]
     return known
 
@@ -112,20 +130,20 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     """Return the config with one key set, except `sweep`, which has a parser of its own. Raises JobError: required, got."""
     known = _keys(config, key)
     if key.startswith("sweep."):
-        raise JobError(f"required a list of groups as the value of 'sweep', got {key!r}")
+        raise JobError(f"required a list of groups as the value of 'sweep', got {shorten(repr(key))}")
     if key not in known and not is_of_columns(key):
         same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = same or difflib.get_close_matches(key, known, 1, 0.4)
         inside = [name for name in known if name.startswith(f"{key}.")]
         hint = f"keys below it: {', '.join(inside)}" if inside else f"nearest: {near[0]}" if near else "none is near"
-        raise JobError(f"required a known key, got {key!r} ({hint})")
+        raise JobError(f"required a known key, got {shorten(repr(key))} ({hint})")
     if key == "sweep" or is_of_columns(key):
         return config
     if key == "sampling.scheduler" and isinstance(value, str):
         value = scheduler_meant(value) or value
     example = LISTS.get("loras" if key.endswith(".loras") else key)
     if example and not isinstance(value, list):
-        raise JobError(f"required a list such as {example}, got {value!r}")
+        raise JobError(f"required a list such as {example}, got {shorten(repr(value))}")
     if key in SWITCHES and isinstance(value, bool):
         value = "on" if value else "off"
     nested = hide_signs(value)
@@ -135,7 +153,7 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
         merged = OmegaConf.merge(config, nested)
     except (OmegaConfBaseException, TypeError) as error:
         reason = show_signs(str(error).splitlines()[0])
-        raise JobError(f"required another type, got {value!r} ({reason})") from error
+        raise JobError(f"required another type, got {shorten(repr(value))} ({shorten(reason)})") from error
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -153,7 +171,7 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
             if key == "sampling.scheduler":
                 near = [*nearest_schedulers(str(value), SCHEDULERS)]
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
-            yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {value!r}{hint}"
+            yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {shorten(repr(value))}{hint}"
     rows = config.workers.batch_rows
     if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config)):  # the threads' parts are equal
         where = sources.get("workers.batch_rows", "job")
@@ -184,14 +202,14 @@ def _parse_loras(config: DictConfig, sources: dict[str, str], errors: list[str])
 def _parse_lora(value: Any) -> LoraConfig:
     """Parse one entry of a model's `loras`. Raises JobError."""
     if not isinstance(value, dict):
-        raise JobError(f"required path and weight of a LoRA, got {value!r}")
+        raise JobError(f"required path and weight of a LoRA, got {shorten(repr(value))}")
     config: DictConfig = OmegaConf.structured(LoraConfig)
     for name, part in value.items():
         config = _merge(config, str(name), part)
     lora = show_signs(OmegaConf.to_object(config))
     assert isinstance(lora, LoraConfig)
     if lora.path.suffix != ".safetensors":
-        raise JobError(f"required the path of a .safetensors file, got {str(value.get('path', ''))!r}")
+        raise JobError(f"required the path of a .safetensors file, got {shorten(repr(str(value.get('path', ''))))}")
     if not math.isfinite(lora.weight):
         raise JobError(f"required a finite weight, got {lora.weight}")
     return lora
@@ -202,9 +220,9 @@ def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: P
     base = target.parent.absolute()
     return replace(
         job,
-        manifest=(base / expand_home(job.manifest)).resolve(),
+        manifest=real_path(base / expand_home(job.manifest)),
         output=expand_home(job.output).absolute(),
-        media=(base / expand_home(job.media)).resolve() if job.media else None,
+        media=real_path(base / expand_home(job.media)) if job.media else None,
         model=_locate(job.model, loras[MAIN], base),
         models={name: _locate(model, loras[name], base) for name, model in job.models.items()},
     )
@@ -213,6 +231,6 @@ def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: P
 def _locate(model: ModelConfig, loras: Iterable[LoraConfig], base: Path) -> ModelConfig:
     """Resolve the paths of a model; an existing folder wins over a hub id of the same spelling."""
     local = base / expand_home(model.id)
-    name = str(local.resolve()) if model.id != "starter" and local.is_dir() else model.id
-    found = tuple(replace(lora, path=(base / expand_home(lora.path)).resolve()) for lora in loras)
+    name = str(real_path(local)) if model.id != "starter" and is_folder(local) else model.id
+    found = tuple(replace(lora, path=real_path(base / expand_home(lora.path))) for lora in loras)
     return replace(model, id=name, loras=found)

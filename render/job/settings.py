@@ -7,9 +7,8 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from render.core import JobError, special_kind
+from render.core import JobError, shorten, why_unreadable
+from render.job.yaml_text import TEXT_MAX, YamlError, parse_yaml
 
 __all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
 
@@ -20,13 +19,14 @@ SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    if kind := special_kind(path):
-        raise JobError(f"{path}: required a YAML file, got {kind}")
+    if why := why_unreadable(path):
+        none = why == "no such file or directory"
+        required, got = ("a job file", "no such file") if none else ("a YAML file", why)
+        raise JobError(f"{shorten(path)}: required {required}, got {got}")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise JobError(f"{path}: required a job file, got no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        with path.open(encoding="utf-8") as file:
+            value = parse_yaml(file.read(TEXT_MAX + 1))
+    except (OSError, UnicodeDecodeError, YamlError) as error:
         raise JobError(f"{path}: required a YAML file, got {error}") from error
     if not isinstance(value, dict):
         raise JobError(f"{path}: required a mapping of keys, got {type(value).__name__}")
@@ -45,11 +45,13 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise JobError(f"override {text!r}: required key=value, got no '='")
+        raise JobError(f"override {shorten(repr(text))}: required key=value, got no '='")
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise JobError(f"override {text!r}: required a YAML value after '=', got {value!r}") from error
+        return key, parse_yaml(value)
+    except YamlError as error:
+        why = str(error).splitlines()[0]
+        required = "required a YAML value after '='"
+        raise JobError(f"override {shorten(repr(text))}: {required}, got {shorten(repr(value))} ({why})") from error
 
 
 def hide_signs(value: Any) -> Any:

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import count, product
 from typing import Any, TypeAlias
 
-from render.core import JobError, file_name_key
+from render.core import JobError, file_name_key, shorten
 
 __all__ = ["LIMIT", "UNSWEPT", "Axis", "Sweep", "Value", "parse_sweep"]
 
@@ -136,7 +136,7 @@ def _axis(group: object, limit: int, where: str, problems: list[str]) -> Axis | 
         if fault := _name_fault(name):
             problems.append(f"{where}: {fault}")
         try:
-            columns[str(name)] = _values(cells, limit, f"{where}.{name}")
+            columns[str(name)] = _values(cells, limit, f"{where}.{shorten(name)}")
         except JobError as error:
             problems.append(str(error))
     if len(problems) > before:
@@ -166,7 +166,7 @@ def _columns_twice(groups: Sequence[object], where: str) -> Iterator[str]:
     for index, group in enumerate(groups):
         for name in group if isinstance(group, dict) else ():
             if (first := seen.setdefault(name, index)) != index:
-                yield f"{where}[{index}].{name}: required a column in one group; got it in {where}[{first}], too"
+                yield f"{where}[{index}].{shorten(name)}: required a column in one group; got it in {where}[{first}], too"
 
 
 def _values(cells: object, limit: int, where: str) -> tuple[Value, ...]:
@@ -205,19 +205,19 @@ def _range(text: str, limit: int, where: str) -> tuple[Value, ...]:
     first, last, step = (Decimal(part.strip()) for part in [*parts, "1"][:3])
     if any(number.adjusted() >= DIGITS or -int(number.as_tuple().exponent) > DIGITS for number in (first, last, step)):
         raise JobError(
-            f"{where}: required numbers of at most {DIGITS} digits before and behind the point; got {text!r}"
+            f"{where}: required numbers of at most {DIGITS} digits before and behind the point; got {_show(text)}"
         )
     span = EXACT.subtract(last, first)
     if not step or span * step < 0:
         required = "a step below 0 to come down to the last number" if span < 0 else "a step above 0"
-        raise JobError(f"{where}: required {required}; got {step} in {text!r}")
+        raise JobError(f"{where}: required {required}; got {step} in {_show(text)}")
     steps = EXACT.divide_int(span, step) if abs(span) < abs(step) * 10 * (limit + 1) else Decimal(10 * limit)
     if steps >= limit:
-        raise JobError(_over(limit, where, f"more in {text!r}"))
+        raise JobError(_over(limit, where, f"more in {_show(text)}"))
     if EXACT.multiply(steps, step) != span:
         reached = EXACT.add(first, EXACT.multiply(steps, step))
         raise JobError(
-            f"{where}: required steps that reach the last number, {last}; got {reached} as the last in {text!r}"
+            f"{where}: required steps that reach the last number, {last}; got {reached} as the last in {_show(text)}"
         )
     whole = all(int(number.as_tuple().exponent) >= 0 for number in (first, step))
     numbers = (EXACT.add(first, EXACT.multiply(index, step)) for index in range(int(steps) + 1))
@@ -251,5 +251,4 @@ def _is_file_name(text: str, size_bytes: int) -> bool:
 
 
 def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    return shorten(repr(value))

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from render.core import file_sha256, special_kind
+from render.core import file_sha256, real_path, shorten, why_unreadable
 from render.manifest.cells import CheckedTable
 from render.manifest.problems import show
 
@@ -46,10 +46,10 @@ def read_files(checked: CheckedTable, name: str, root: Path, check: Callable[[Pa
 
 
 def _fault(path: str, root: Path, check: Callable[[Path], Fault | None]) -> Fault | None:
-    file = (root / path).resolve()
-    if Path(path).is_absolute() or not file.is_relative_to(root.resolve()):
-        return f"a path inside {root}", show(path)
-    if kind := special_kind(file):
-        return "a file", f"{show(path)} ({kind})"
+    file = real_path(root / path)
+    if Path(path).is_absolute() or not file.is_relative_to(real_path(root)):
+        return f"a path inside {shorten(root)}", show(path)
+    if (why := why_unreadable(file)) and why != "no such file or directory":
+        return "a file", f"{show(path)} ({why})"
     fault = check(file)
     return fault and (fault[0], f"{show(path)} ({fault[1]})")

@@ -9,6 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from render.core import shorten
+from render.manifest.bounded import TooMuchError
+from render.manifest.parquet import read_bounded
 from render.manifest.problems import Problems, show
 from render.manifest.raw import STORED, RawTable, column_keys
 from render.manifest.store_rows import IMAGE, is_of_store
@@ -26,13 +29,19 @@ def from_parquet(path: Path, problems: Problems) -> RawTable:
     if head != b"PAR1":
         problems.fatal("a Parquet file, as its ending says", f"one that begins with {head!r} (a CSV file?)")
     try:
-        with pq.ParquetFile(path) as parquet:
-            names = parquet.schema_arrow.names
-            whole = None if not is_of_store(names) else [name for name in names if name != IMAGE]
-            table = parquet.read(whole)
-            _ = table.column_names
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        problems.fatal("a whole Parquet file", str(error))
+        names = pq.read_schema(path).names
+        whole = None if not is_of_store(names) else [name for name in names if name != IMAGE]
+        table = read_bounded(path, whole)
+        _ = table.column_names
+    except TooMuchError as error:
+        problems.fatal(*error.args)
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:  # UnicodeDecodeError for the names is a ValueError
+        problems.fatal("a whole Parquet file", shorten(error))
     return from_arrow(table, problems)
 
 

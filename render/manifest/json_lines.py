@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from render.core import shorten
 from render.manifest.problems import Problems, show
 from render.manifest.raw import CHUNK, RawTable, column_keys
 from render.manifest.text import open_text
@@ -61,7 +62,7 @@ def _objects(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int, di
         except (ValueError, RecursionError) as error:
             why = " (a list over several lines? Here every line is one object)" if line.strip() in ("[", "{") else ""
             why = " (a comma behind the object? None stands between lines)" if line.rstrip().endswith("},") else why
-            problems.add("one JSON object on every line", f"{error} on line {number}{why}", row=row)
+            problems.add("one JSON object on every line", f"{_reason(error)} on line {number}{why}", row=row)
         else:
             if isinstance(value, dict):
                 yield row, value
@@ -69,6 +70,12 @@ def _objects(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int, di
             problems.add("one JSON object on every line", f"{show(value)} on line {number}", row=row)
         if problems.total > 100:
             return
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "lists and objects nested too deep"
+    return "an integer of thousands of digits" if "digits" in str(error) else shorten(error)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

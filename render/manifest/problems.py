@@ -33,11 +33,11 @@ class Problems:
         before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
         said = f"required {required}; got {' '.join(got.splitlines())}"
         where = [f"row {row - before}"] if row else []
-        where += [f"column {column!r}"] if column is not None else []
+        where += [f"column {show(column)}"] if column is not None else []
         found = row, f"{': '.join([file, *([', '.join(where)] if where else [])])}: {said}"
         reported = found
         if group := self.swept.get(column or ""):
-            reported = 0, f"sweep: group {group}, column {column!r}: {said}"
+            reported = 0, f"sweep: group {group}, column {show(column)}: {said}"
             place = f"row {row - before} of {file}" if self._parts else f"row {row}"
             found = 0, f"{reported[1]} (first on {place})" if row else reported[1]
         if reported in self._reported:
@@ -96,5 +96,8 @@ class Problems:
 
 def show(value: object) -> str:
     """Return a value as an error shows it: its repr, shortened."""
-    text = str(value) if isinstance(value, Decimal) else repr(value)
+    try:
+        text = str(value) if isinstance(value, Decimal) else repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a {type(value).__name__} that can't be written out"
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from render.manifest.bounded import CELL_MAX
 from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable
 from render.manifest.text import open_text
@@ -53,7 +54,7 @@ def read_prompt_lines(path: Path, problems: Problems) -> RawTable:
 def _check_header(line: str, problems: Problems) -> None:
     """Refuse a table that is called .txt: its header would become a prompt, and its settings parts of prompts."""
     for separator in (",", ";", "\t"):
-        cells = [cell.strip().casefold() for row in csv.reader([line], delimiter=separator) for cell in row]
+        cells = [cell.strip().casefold() for row in csv.reader([line[:CELL_MAX]], delimiter=separator) for cell in row]
         if "prompt" in cells or "template" in cells:
             required = "a line with a prompt, for the name ends in .txt"
             problems.fatal(required, f"{show(line)} (looks like the header of a table: call it .csv or .tsv)")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from render.manifest.bounded import CELL_MAX
 from render.manifest.problems import Problems, show
 from render.manifest.raw import CHUNK, RawTable, column_keys
 from render.manifest.separators import SEPARATORS, Dialect, find_dialect
@@ -49,7 +50,10 @@ def _records(dialect: Dialect, path: Path, problems: Problems) -> Iterator[tuple
             yield row, fields
             row += 1
     except csv.Error as error:
-        problems.add("CSV with every quote closed, or doubled inside quotes", f"{error}; no row below is read", row=row)
+        required, got = "CSV with every quote closed, or doubled inside quotes", f"{error}; no row below is read"
+        if "field limit" in str(error):
+            required, got = f"cells of at most {CELL_MAX:,} characters", "a longer one (a quote that is not closed?)"
+        problems.add(required, got, row=row)
 
 
 def _of_width(

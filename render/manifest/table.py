@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from render.core import TABLE_ENDINGS, special_kind, table_ending, why_no_table
+from render.core import TABLE_ENDINGS, is_folder, table_ending, why_no_table, why_unreadable
+from render.manifest.bounded import CELL_MAX, COLUMNS_MAX, ROWS_MAX
 from render.manifest.frames import from_arrow, from_pandas, from_parquet
 from render.manifest.indices import without_indices
 from render.manifest.json_lines import read_json_lines
@@ -26,6 +27,7 @@ from render.manifest.prompt_lines import read_prompt_lines
 from render.manifest.raw import RawTable, is_text
 from render.manifest.separated import read_separated
 from render.manifest.store_rows import as_manifest, is_of_store, shards_in
+from render.manifest.text import check_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,7 @@ def read_table(source: Path | TableLike, problems: Problems, naming: Naming = UN
     """
     if not isinstance(source, Path):
         table = without_indices(_from_memory(source, problems), naming, problems)
-    elif source.is_dir():
+    elif is_folder(source):
         table = _from_folder(source, problems, naming)
     else:
         table = without_indices(_from_file(source, problems), naming, problems)
@@ -67,10 +69,18 @@ def read_table(source: Path | TableLike, problems: Problems, naming: Naming = UN
     if not len(table.rows):
         problems.raise_any()
         problems.fatal("at least one row below the header", "none")
+    _check_size(table, problems)
     columns = {name: _plain(name, column, table.rows, problems) for name, column in table.columns.items()}
     broken = table.broken | {name for name, column in columns.items() if column is None}
     empty = pa.chunked_array([pa.nulls(len(table.rows), pa.large_string())])
     return replace(table, columns={n: empty if n in broken else c for n, c in columns.items()}, broken=broken)
+
+
+def _check_size(table: RawTable, problems: Problems) -> None:
+    """Refuse more rows or columns than a manifest can have."""
+    for what, count, most in (("rows", len(table.rows), ROWS_MAX), ("columns", len(table.columns), COLUMNS_MAX)):
+        if count > most:
+            problems.fatal(f"at most {most:,} {what}", f"{count:,}")
 
 
 def memory_name(source: TableLike) -> str:
@@ -133,8 +143,8 @@ def _from_file(path: Path, problems: Problems) -> RawTable:
     if not ending:
         names = f"a folder, or a name that ends in {', '.join(TABLE_ENDINGS)}"
         problems.fatal(names, show(path.name) + why_no_table(path))
-    if kind := special_kind(path):
-        problems.fatal("a file that can be read", kind)
+    if why := why_unreadable(path):
+        problems.fatal("a file that can be read", why)
     try:
         with path.open("rb") as file:
             head = file.read(1)
@@ -142,6 +152,8 @@ def _from_file(path: Path, problems: Problems) -> RawTable:
         problems.fatal("a file that can be read", (error.strerror or type(error).__name__).lower())
     if not head:
         problems.fatal("a header and at least one row", "an empty file")
+    if ending != ".parquet":
+        check_size(path, problems)
     return READERS[ending](path, problems)
 
 
@@ -161,6 +173,9 @@ def _plain(name: str, column: Any, rows: npt.NDArray[np.int64], problems: Proble
         column = column if kind == column.type else column.cast(kind)
         return _without_nan(column) if pa.types.is_floating(kind) else column
     column = column.cast(pa.large_string())
+    for position in np.flatnonzero(pc.greater(pc.utf8_length(column), CELL_MAX).fill_null(False)):
+        count = len(column[position].as_py())
+        problems.add(f"at most {CELL_MAX:,} characters", f"{count:,}", row=int(rows[position]), column=name)
     for position in np.flatnonzero(pc.match_substring(column, "\0").fill_null(False)):
         got = f"{show(column[position].as_py())} (UTF-16 without a byte-order mark?)"
         problems.add("text without NUL characters", got, row=int(rows[position]), column=name)

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from render.manifest.bounded import BoundedReader, TooMuchError
 from render.manifest.problems import Problems
 
-__all__ = ["open_text"]
+__all__ = ["check_size", "open_text"]
 
 MARKS = {  # the longer first: UTF-16's is the beginning of UTF-32's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -21,6 +22,7 @@ MARKS = {  # the longer first: UTF-16's is the beginning of UTF-32's
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+BUFFER = 2**18  # bytes read at a time
 OTHERS = {
     b"PAR1": "a Parquet file",
     b"PK\x03\x04": "a zip archive (a spreadsheet? Save it as CSV)",
@@ -44,9 +46,9 @@ def open_text(path: Path, problems: Problems) -> Iterator[IO[str]]:
         if zipped != (head == b"\x1f\x8b"):
             required = "a gzip archive" if zipped else f"{what} (or a name that ends in .gz)"
             problems.fatal(f"{required}, as its ending says", "another file" if zipped else "a gzip archive")
-        with gzip.open(path) if zipped else path.open("rb") as file:
-            head = file.peek(4)[:6] if isinstance(file, io.BufferedReader) else file.read(6)
-            file.seek(0)
+        with gzip.open(path) if zipped else path.open("rb") as packed:
+            file = io.BufferedReader(BoundedReader(packed), BUFFER)
+            head = file.peek(6)[:6]
             for magic, other in OTHERS.items():
                 if head.startswith(magic):
                     problems.fatal(f"{what}, as its ending says", other)
@@ -54,7 +56,16 @@ def open_text(path: Path, problems: Problems) -> Iterator[IO[str]]:
             errors = "strict" if encoding else "surrogateescape"
             with io.TextIOWrapper(file, encoding=encoding or "utf-8-sig", errors=errors) as text:
                 yield text
+    except TooMuchError as error:
+        problems.fatal(*error.args)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         problems.fatal("a whole gzip archive", str(error))
     except UnicodeDecodeError as error:
         problems.fatal(f"whole text in {error.encoding.upper()}, as its byte-order mark says", error.reason)
+
+
+def check_size(path: Path, problems: Problems) -> None:
+    """Raise ManifestError for a text with more bytes, lines or longer lines than a table may have, before it is parsed."""
+    with open_text(path, problems) as text:
+        while text.buffer.read(BUFFER):  # type: ignore[attr-defined]
+            pass

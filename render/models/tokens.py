@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from render.core import ModelError, shorten, why_unreadable
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["TokenLimit", "read_token_limit"]
+
+FILES = ("tokenizer.json", "merges.txt", "vocab.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,18 @@ class TokenLimit:
 
 
 def read_token_limit(folder: Path, max_tokens: int) -> TokenLimit | None:
-    """Return the limit with the tokenizer of a folder; None if its files are in a format that is not read here."""
-    tokenizer = _tokenizer(folder)
-    return tokenizer and TokenLimit(tokenizer, max_tokens, _is_by_word(tokenizer))
+    """Return the limit with the tokenizer of a folder; None if its files are in a format that is not read here.
+
+    Raises ModelError for a tokenizer that is broken.
+    """
+    for name in FILES:
+        if os.path.lexists(folder / name) and (why := why_unreadable(folder / name)):
+            raise ModelError(f"{folder / name}: required a file of a tokenizer, got {why}")
+    try:
+        tokenizer = _tokenizer(folder)
+        return tokenizer and TokenLimit(tokenizer, max_tokens, _is_by_word(tokenizer))
+    except Exception as error:  # the library raises nothing more special
+        raise ModelError(f"{folder}: required a tokenizer, got {shorten(error)}") from error
 
 
 def _is_by_word(tokenizer: Tokenizer) -> bool:
@@ -56,7 +70,7 @@ def _is_by_word(tokenizer: Tokenizer) -> bool:
     parts = json.loads(tokenizer.to_str())
     normalizer, splits = parts["normalizer"] or {}, parts["pre_tokenizer"] or {}
     changes = {change["type"] for change in normalizer.get("normalizers", [normalizer]) if change}
-    first = splits.get("pretokenizers", [splits])[0]
+    first = [*splits.get("pretokenizers", [splits]), {}][0]
     pattern = (first.get("pattern") or {}).get("Regex", "")
     removed = first.get("type") == "Split" and first.get("invert") and first.get("behavior") == "Removed"
     whole = removed and pattern.endswith(r"[^\s\p{L}\p{N}]+") and " " not in pattern

@@ -82,7 +82,7 @@ def test_an_override_s_value_may_hold_an_equals_sign(tmp_path: Path) -> None:
         ("model: {loras: [{path: '${x}'}]}", ["the path of a .safetensors file, got '${x}'"]),
         ("model: {loras: [{path: a.safetensors, weight: '???'}]}", ["required another type, got '???'"]),
         ("model: {loras: ['${x}']}", ["required another type, got ['${x}']"]),
-        ('model: {id: "\\udc24"}', ["key 'model.id'", "required text in UTF-8"]),
+        ('model: {id: "\\udc24"}', ["required a YAML file", "Unicode character escape", "line 2"]),
         ("sampling: {steps: 0}", ["key 'sampling.steps'", "from 1 to 998", "got 0"]),
         ("sampling: {guidance: -1}", ["a finite number from 0", "got -1"]),
         ("sampling: {guidance: .nan}", ["a finite number from 0", "got nan"]),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from render.core import ModelError
+from render.core import ModelError, shorten
 from render.models.families import UNUSED
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SIDE_MAX",
     "Autoencoder",
+    "add_loras",
     "autoencoder_factor",
     "copy_to",
     "guidance_embedding",
@@ -56,20 +59,25 @@ def load_pipeline(class_name: str, loading: Loading) -> Any:
     return pipeline
 
 
-def _merge_loras(pipeline: Any, loading: Loading) -> None:
-    names = [f"lora{number}" for number in range(len(loading.loras))]
-    for name, (file, _) in zip(names, loading.loras, strict=True):
+def add_loras(pipeline: Any, loras: tuple[tuple[Path, float], ...]) -> list[str]:
+    """Add LoRAs, (file, weight), to a pipeline's networks; return their names there. Raises ModelError for a misfit."""
+    names = [f"lora{number}" for number in range(len(loras))]
+    for name, (file, _) in zip(names, loras, strict=True):
         where: dict[str, Any] = {"weight_name": file.name, "local_files_only": True}
         fitting = f"LoRA {file}: required weights for {', '.join(pipeline._lora_loadable_modules)}"
         try:
             state = pipeline.lora_state_dict(file.parent, **where)
             parts = {key.partition(".")[0] for key in (state[0] if isinstance(state, tuple) else state)}
             if not parts or parts - set(pipeline._lora_loadable_modules):
-                raise ModelError(f"{fitting}, got some for {', '.join(sorted(parts)) or 'nothing'}")
+                raise ModelError(f"{fitting}, got some for {shorten(', '.join(sorted(parts)) or 'nothing')}")
             pipeline.load_lora_weights(file.parent, adapter_name=name, **where)
         except (ValueError, KeyError, RuntimeError) as error:
             raise error if isinstance(error, ModelError) else ModelError(f"{fitting}, got {error}") from error
-    if names:
+    return names
+
+
+def _merge_loras(pipeline: Any, loading: Loading) -> None:
+    if names := add_loras(pipeline, loading.loras):
         pipeline.set_adapters(names, [weight for _, weight in loading.loras])
         pipeline.fuse_lora(components=pipeline._lora_loadable_modules, adapter_names=names)
         pipeline.unload_lora_weights()
