@@ -142,10 +142,7 @@ def check_motions(
             low, high = one.frames_range
             odd = named & ((cells["frames"].values < low) | (cells["frames"].values > high))
             _refuse(checked, "frames", odd, f"{low} … {high} in a walk of motion {one.name}", cells["frames"])
-    open_line = ~still & (motion == "line") & ~cells["motion"].bad & (cells["loop"].values == "none")
-    alone = is_first & open_line & (sizes == 1) & cells["frames"].given & (cells["frames"].values > 1)
-    required = "two keyframes for a line of several frames (one alone can drift, circle or denoise: see column motion)"
-    _refuse(checked, "frames", alone, required, cells["frames"])
+    _refuse_lone_keyframes(checked, is_first & ~still & (motion == "line") & (sizes == 1), cells)
     cycle = is_first & (cells["loop"].values == "cycle") & (sizes < 2)
     _refuse(checked, "loop", cycle & np.isin(motion, takers("loop")), "2 keyframes or more for a cycle", sizes)
     strength = cells["strength"]
@@ -155,6 +152,14 @@ def check_motions(
     required = f"one that predicts the clean image, {', '.join(PREDICTS_CLEAN)}"
     odd = is_first & hidden & np.isin(motion, takers("shown"))
     _refuse(checked, "scheduler", odd, required, cells["scheduler"])
+
+
+def _refuse_lone_keyframes(checked: CheckedTable, alone: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
+    """Refuse frames of a line that has one keyframe: it would be one frame, without a word."""
+    odd = alone & ~cells["motion"].bad & (cells["loop"].values == "none")
+    odd = odd & cells["frames"].given & (cells["frames"].values > 1)
+    required = "two keyframes for a line of several frames (one alone can drift, circle or denoise: see column motion)"
+    _refuse(checked, "frames", odd, required, cells["frames"])
 
 
 def takers(column: str) -> list[str]:

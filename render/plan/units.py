@@ -36,8 +36,6 @@ UNITS_OF_WORKER = 4  # at least, so that those near the end can be spread
 UNIT_FRAMES_MIN = 8  # where a worker's share is as many
 GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
 GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
-GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
-GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
 BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
 
 
