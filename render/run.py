@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -101,9 +101,7 @@ def run_job(
     be written; what is committed stays.
     """
     report = report or Silent()
-    asked = Asked(
-        extend, _extending(target, overrides), partial(_prepare, target, overrides, True, False)
-    )  # the rows before it follow
+    asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
     prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
@@ -140,8 +138,8 @@ def preview_job(
     """Render some frames of a job, spread over its manifest, into OUTPUT-preview; the output itself is not touched.
 
     Every model, size and walk has one of the frames as far as their number allows. Their batch sizes are those of the whole
-    job, so they have the pixels that a run gives them. An older preview is replaced. Raises InputError for bad input, and
-    RunError when rendering can't go on.
+    job; networks are not compiled. An older preview is replaced. Raises InputError for bad input, and RunError when
+    rendering can't go on.
     """
     report, whole = report or Silent(), _prepare(target, overrides, weights=True)
     chosen = list(choose_frames(whole, frames))
@@ -179,6 +177,11 @@ def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
     if isinstance(target, str | Path):
         return shlex.join(["render", "run", str(target), *overrides, "--extend"])
     return "run_job(…, extend=True)"
+
+
+def _again(target: str | Path | TableLike, overrides: Sequence[str]) -> Callable[[int], Prepared]:
+    """Return a function that plans the job anew, its rows numbered as if so many others stood before them."""
+    return lambda rows_before: _prepare(target, overrides, weights=True, rows_before=rows_before)
 
 
 def _prepare(
