@@ -173,7 +173,8 @@ def extended(record: Record, addition: Addition) -> Record:
     new: dict[str, Target] = addition.prepared.plan.targets
     names = {f"model {name}" for name in new} | {"model"}
     fingerprint = {n: v for n, v in addition.prepared.plan.fingerprint.items() if n in names}
-    part = plan_counts(job, count_alike(more.alike(), new), new, addition.prepared.models)
+    weights = largest_bytes(addition.prepared.models)
+    part = plan_counts(job, count_alike(more.alike(), new), new, {}, weights)
     # Never smaller batches than those before: the few frames of an extension get the pixels that they had among many.
     rows = {group: max(rows, _batch_rows(record.plan, group)) for group, rows in part.batch_rows.items()}
     extension = Extension(

@@ -92,7 +92,7 @@ def prepare(
     counts = count_alike(watched(manifest, found), targets)
     if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
         found.add(*text_warnings(models, manifest))
-    plan = replace(plan_counts(job, counts, targets, models), fingerprint=_fingerprint(job, manifest, targets))
+    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models))
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
     decision = decide_compile(job, models, counts, workforce)
@@ -122,11 +122,16 @@ def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[st
     }
 
 
-def plan_counts(job: JobConfig, counts: Counts, targets: dict[str, Target], models: dict[str, Model]) -> Plan:
-    """Fix batch sizes and units for counted walks, within the limits that the job and this machine set."""
-    workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
+def plan_counts(
+    job: JobConfig, counts: Counts, targets: dict[str, Target], fingerprint: dict[str, str], weights_bytes: int
+) -> Plan:
+    """Fix batch sizes and units for counted walks, within the limits that the job and this machine set.
+
+    `weights_bytes` is the size of the largest model's weights.
+    """
+    workers = choose_workforce(job, weights_bytes, counts.frames).count or 1
     limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
-    return make_plan(counts, limits, {}, targets)
+    return make_plan(counts, limits, fingerprint, targets)
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:

@@ -46,8 +46,9 @@ def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared
         return _resumed(prepared, recorded)
     record = Record(job.output, stored_job(job.output), recorded, stored_manifest(job.output))
     begun = record.manifest.part(0, recorded.rows)
-    first = plan_counts(job, count_alike(begun.alike(), recorded.targets), recorded.targets, prepared.models)
-    differing = list(_differences(recorded, prepared, first))
+    counts, weights = count_alike(begun.alike(), recorded.targets), largest_bytes(prepared.models)
+    first = plan_counts(job, counts, recorded.targets, {}, weights)
+    differing = list(_differences(recorded, prepared, replace(first, threads=prepared.plan.threads)))
     addition = None if is_whole else find_addition(prepared, asked, record, differing)
     if differing:
         raise refusal(job.output, differing)
@@ -156,6 +157,6 @@ def _differences(recorded: Plan, prepared: Prepared, begun: Plan) -> Iterator[st
         ("workers.cpus", job.workers.cpus, recorded.threads, now.threads),
         ("store.unit_frames", job.store.unit_frames, recorded.unit_frames, begun.unit_frames),
     )
-    for name, asked, before_too, wanted in choices:
-        if asked is not None and before_too != wanted:
-            yield f"{name}: {before_too} then, {wanted} now"
+    for name, asked, chosen, wanted in choices:
+        if asked is not None and chosen != wanted:
+            yield f"{name}: {chosen} then, {wanted} now"

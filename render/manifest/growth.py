@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from render.core import column_names
 from render.manifest.problems import show
-from render.manifest.raw import is_text
+from render.manifest.raw import CHUNK, is_text
 from render.manifest.stored import Manifest
 
 __all__ = ["append_rows", "compare_manifests", "same_rows"]
@@ -117,8 +117,12 @@ def _differing(a: Any, b: Any) -> npt.NDArray[np.bool_]:
 
 def _digests(table: Any) -> npt.NDArray[np.int64]:
     """Return a number for each row, [N], equal for rows with equal cells, but for what follows from their numbers."""
-    columns = [table[name].to_pylist() for name in table.column_names if name not in COUNTED]
-    return np.fromiter((hash(repr(row)) for row in zip(*columns, strict=True)), np.int64, table.num_rows)
+    names = [name for name in table.column_names if name not in COUNTED]
+    found: list[int] = []
+    for start in range(0, table.num_rows, CHUNK):
+        part = table.slice(start, CHUNK)
+        found += [hash(repr(row)) for row in zip(*(part[name].to_pylist() for name in names), strict=True)]
+    return np.array(found, np.int64)
 
 
 def _moved(a: Any, b: Any) -> str:

@@ -197,7 +197,7 @@ def mixed_walks(frames: int, make_keyframe: Callable[..., Keyframe]) -> list[Wal
         guidance, scheduler = random.choice([1.0, 7.5]), random.choice(SCHEDULERS)
         return make_keyframe(row=row, steps=random.randint(8, 50), guidance=guidance, scheduler=scheduler)
 
-    return [Walk(f"still-{row}", (keyframe(row),), 512, 512, still=True) for row in range(frames)]
+    return [Walk(f"still-{row}", (keyframe(row),), 512, 512, still=True) for row in range(1, frames + 1)]
 
 
 def run_stand_ins(walks: list[Walk], workers: int, batch_rows: int, ledger: Ledger) -> Outcome:
