@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from render.address import why_unreachable
 from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
@@ -91,6 +92,8 @@ def prepare(
     }
     found = Warnings()
     found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    if reason := why_unreachable(job.workers.address):
+        found.add(f"workers.address: a run will be refused ({reason})")
     counts = count_alike(watched(manifest, found), targets)
     if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
         found.add(*text_warnings(models, manifest))

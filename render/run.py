@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from render.address import check_address
 from render.card import write_card
 from render.core import JobError, Receipt, RunError, Unit, expand_home
 from render.job import JobConfig, load_job
@@ -95,7 +96,9 @@ def run_job(target: str | Path | TableLike, *overrides: str, report: Report | No
     be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = record_or_resume(_prepare(target, overrides, weights=True))
+    checked = _prepare(target, overrides, weights=True)
+    check_address(checked.job.workers.address)
+    prepared = record_or_resume(checked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:
