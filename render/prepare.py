@@ -81,22 +81,8 @@ def prepare(
     for model in models.values() if check_files else ():
         model.check_files()
         model.check_networks()
-    targets = {
-        name: Target(
-            model.fingerprint if weights else "",
-            model.facts.guidance_embeds,
-            job.all_models[name].tile_above,
-            job.sampling.prompt_syntax,
-        )
-        for name, model in models.items()
-    }
-    found = Warnings()
-    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
-    if reason := why_unreachable(job.workers.address):
-        found.add(f"workers.address: a run will be refused ({reason})")
-    counts = count_alike(watched(manifest, found), targets)
-    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
-        found.add(*text_warnings(models, manifest))
+    targets = _targets(job, models, weights)
+    counts, warnings = _count(job, manifest, models, targets)
     workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
     limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
     plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
@@ -112,8 +98,34 @@ def prepare(
         workforce=workforce,
         plan=plan,
         compile_reason=decision.reason,
-        warnings=(*filter(None, [decision.warning]), *found.lines),
+        warnings=(*filter(None, [decision.warning]), *warnings),
     )
+
+
+def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[str, Target]:
+    return {
+        name: Target(
+            model.fingerprint if weights else "",
+            model.facts.guidance_embeds,
+            job.all_models[name].tile_above,
+            job.sampling.prompt_syntax,
+        )
+        for name, model in models.items()
+    }
+
+
+def _count(
+    job: JobConfig, manifest: Manifest, models: dict[str, Model], targets: dict[str, Target]
+) -> tuple[Counts, tuple[str, ...]]:
+    """Return the counts of a manifest, and what the plan warns of."""
+    found = Warnings()
+    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    if reason := why_unreachable(job.workers.address):
+        found.add(f"workers.address: a run will be refused ({reason})")
+    counts = count_alike(watched(manifest, found), targets)
+    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
+        found.add(*text_warnings(models, manifest))
+    return counts, found.lines
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:
