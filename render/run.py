@@ -82,7 +82,7 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
-    files are enough.
+    files and the weights' headers are enough. It loads torch, to compare the weights with the networks.
     """
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
