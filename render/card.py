@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from string import Template
 
@@ -9,7 +11,9 @@ from render.core import write_atomically
 from render.prepare import Prepared
 from render.store import STORE_TABLE, OutputFolder
 
-__all__ = ["write_card"]
+__all__ = ["plain", "write_card"]
+
+MARKUP = re.compile(r"[\\`*\[\]|!~#$:@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # `:` and `@`: links
 
 CARD = Template("""\
 ---
@@ -30,14 +34,14 @@ $frames images rendered from $manifest with the $models: $walks walks and $still
 
 ```python
 from datasets import load_dataset
-images = load_dataset("$out", split="train")
+images = load_dataset($code_out, split="train")
 
 import render
-store = render.open_store("$out")
-store.frame("$example").image()
+store = render.open_store($code_out)
+store.frame($code_example).image()
 ```
 ```sql
-select walk, frame, prompt, seed from '$out/data/*.parquet';
+select walk, frame, prompt, seed from $sql_data;
 ```
 
 | column | type | meaning |
@@ -52,26 +56,54 @@ Further columns are labels: columns of the manifest that nightrender does not us
 def write_card(prepared: Prepared) -> None:
     """Write OUT/README.md; its YAML header lists the files that `datasets.load_dataset` reads."""
     job, counts = prepared.job, prepared.counts
+    tables = [job.manifest, *(Path(part.table) for part in prepared.plan.extensions if part.table)]
     text = CARD.substitute(
-        name=job.output.name,
+        name=plain(job.output.name),
         frames=counts.frames,
         walks=counts.walks,
         stills=counts.stills,
-        manifest=" and ".join([job.manifest.name, *(Path(p.table).name for p in prepared.plan.extensions if p.table)]),
+        manifest=plain(" and ".join(table.name for table in tables)),
         models=_models(prepared),
         columns="\n".join(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in STORE_TABLE),
-        out=job.output.name,
-        example=next(prepared.manifest.walks()).name,
+        code_out=_quoted(job.output.name),
+        code_example=_quoted(next(prepared.manifest.walks()).name),
+        sql_data=_sql(f"{job.output.name}/data/*.parquet"),
     )
-    write_atomically(OutputFolder(job.output).card, text.encode())
+    write_atomically(OutputFolder(job.output).card, text.encode(errors="replace"))  # a name need not be in UTF-8
+
+
+def plain(text: str) -> str:
+    r"""Return a text as Markdown shows it, none of whose signs is markup; on one line.
+
+    >>> print(plain("cats_1 <b>*new*</b>.csv"))
+    cats_1 &lt;b&gt;\*new\*&lt;/b&gt;.csv
+    """
+    joined = " ".join(text.split())
+    return MARKUP.sub(r"\\\g<0>", joined).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a Python string on one line."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _sql(text: str) -> str:
+    """Return a text as a string of SQL on one line."""
+    doubled = " ".join(text.split()).replace("'", "''")
+    return f"'{doubled}'"
+
+
+def _code(text: str) -> str:
+    """Return a text as code within a line of Markdown, whose end its own backticks can't be."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
 
 
 def _models(prepared: Prepared) -> str:
     """Name the models by id and fingerprint; of several, each also by its name in the job."""
     several = len(prepared.models) > 1
     names = [
-        f"`{model.id}`"
-        + (f" at `{model.revision}`" if model.revision else "")
+        _code(model.id)
+        + (f" at {_code(model.revision)}" if model.revision else "")
         + f" ({f'`{name}`, ' if several else ''}fingerprint `{model.fingerprint}`)"
         for name, model in prepared.models.items()
     ]

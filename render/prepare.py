@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from render.address import why_unreachable
 from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
@@ -87,11 +88,7 @@ def prepare(
         model.check_files()
         model.check_networks()
     targets = _targets(job, models, weights)
-    found = Warnings()
-    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
-    counts = count_alike(watched(manifest, found), targets)
-    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
-        found.add(*text_warnings(models, manifest))
+    counts, warnings = _count(job, manifest, models, targets)
     plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models))
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
@@ -105,7 +102,7 @@ def prepare(
         workforce=workforce,
         plan=plan,
         compile_reason=decision.reason,
-        warnings=(*filter(None, [decision.warning]), *found.lines),
+        warnings=(*filter(None, [decision.warning]), *warnings),
     )
 
 
@@ -132,6 +129,20 @@ def plan_counts(
     workers = choose_workforce(job, weights_bytes, counts.frames).count or 1
     limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
     return make_plan(counts, limits, fingerprint, targets)
+
+
+def _count(
+    job: JobConfig, manifest: Manifest, models: dict[str, Model], targets: dict[str, Target]
+) -> tuple[Counts, tuple[str, ...]]:
+    """Return the counts of a manifest, and what the plan warns of."""
+    found = Warnings()
+    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    if reason := why_unreachable(job.workers.address):
+        found.add(f"workers.address: a run will be refused ({reason})")
+    counts = count_alike(watched(manifest, found), targets)
+    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
+        found.add(*text_warnings(models, manifest))
+    return counts, found.lines
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:

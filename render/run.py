@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from render.address import check_address
 from render.card import write_card
 from render.core import JobError, Receipt, RunError, Unit, expand_home
 from render.extend import Asked
@@ -84,7 +85,7 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
 
     `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
-    files are enough.
+    files and the weights' headers are enough. It loads torch, to compare the weights with the networks.
     """
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
@@ -102,7 +103,9 @@ def run_job(
     """
     report = report or Silent()
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
-    prepared = record_or_resume(_prepare(target, overrides, weights=True), asked)
+    checked = _prepare(target, overrides, weights=True)
+    check_address(checked.job.workers.address)
+    prepared = record_or_resume(checked, asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock(), _failures() as failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
@@ -11,6 +12,8 @@ from render.core import replacing
 from render.output.animate import Animation, loop_order
 
 __all__ = ["cues", "write_subtitles"]
+
+TAG = re.compile(r"<(?=[a-zA-Z/!?])|\{(?=\\|[a-zA-Z]:)")  # where one begins
 
 
 def cues(texts: Sequence[str], rate: Fraction) -> Iterator[tuple[int, int, str]]:
@@ -29,12 +32,20 @@ def cues(texts: Sequence[str], rate: Fraction) -> Iterator[tuple[int, int, str]]
 def write_subtitles(path: Path, texts: Sequence[str], settings: Animation) -> None:
     """Write one text for each frame of a walk, in the order of playing; the file appears whole or not at all."""
     shown = [texts[index] for index in loop_order(len(texts), settings.loop)]
-    blocks = [  # an arrow in a text could be read as that of a cue
-        f"{number}\n{_clock(start)} --> {_clock(end)}\n{text.replace('-->', '→')}\n"
+    blocks = [
+        f"{number}\n{_clock(start)} --> {_clock(end)}\n{_plain(text)}\n"
         for number, (start, end, text) in enumerate(cues(shown, settings.rate), start=1)
     ]
     with replacing(path) as temporary:
         temporary.write_text("\n".join(blocks), encoding="utf-8", newline="\n")
+
+
+def _plain(text: str) -> str:
+    r"""Return a text that no player takes for an arrow of a cue, or for a tag such as `<b>` or `{\an8}`.
+
+    A word joiner, which has no width, parts the sign from what makes a tag of it.
+    """
+    return TAG.sub("\\g<0>\u2060", text.replace("-->", "→"))
 
 
 def _clock(milliseconds: int) -> str:

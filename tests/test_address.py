@@ -1,0 +1,65 @@
+"""Addresses of Ray clusters at which nothing answers: an error within seconds, before anything starts."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from render import JobError, plan_job, run_job
+from render.address import check_address, why_unreachable
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        yield server
+
+
+def test_an_address_at_which_something_answers(server: socket.socket) -> None:
+    server.listen()
+    port = server.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", f"localhost:{port}"):
+        check_address(address)
+
+
+@pytest.mark.parametrize("address", [None, "auto", "local"])
+def test_addresses_that_ray_finds_out_itself(address: str | None) -> None:
+    assert why_unreachable(address) == ""
+
+
+@pytest.mark.parametrize("address", ["", "x", "x:0", "x:99999", "http://x:1", "x:1/", "a b:1", "${x}", "x" * 6000])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(JobError) as caught:
+        check_address(address)
+    assert "required the address HOST:PORT of a running Ray cluster, or auto inside one" in str(caught.value)
+    assert "no HOST:PORT" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_run_is_refused_within_seconds_and_a_plan_warns(server: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("prompt\na cat\n")
+    address = f"127.0.0.1:{server.getsockname()[1]}"  # bound, and nobody listens
+    job = (f"output={tmp_path / 'out'}", f"workers.address={address}", "workers.count=1", "workers.cpus=1")
+    begin = time.monotonic()
+    with pytest.raises(JobError, match="nothing answers there: connection refused"):
+        run_job(tmp_path / "m.csv", *job)
+    assert time.monotonic() - begin < 30
+    assert not (tmp_path / "out").exists()
+    assert any("nothing answers there" in warning for warning in plan_job(tmp_path / "m.csv", *job).warnings)
+
+
+def test_a_host_that_says_nothing_is_waited_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    def connect(place: tuple[str, int], timeout: float) -> socket.socket:
+        waits.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert why_unreachable("[fe80::1]:6379") == "nothing answers there: timed out"
+    assert waits == [3.0]
