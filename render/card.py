@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-from render.core import write_atomically
+from render.core import ObjectPath, write_atomically
 from render.prepare import Prepared
 from render.store import STORE_TABLE, OutputFolder
 
@@ -29,7 +29,7 @@ $frames images rendered from $manifest with the $models: $walks walks and $still
 
 ```python
 from datasets import load_dataset
-images = load_dataset("$out", split="train")
+images = load_dataset($dataset, split="train")
 
 import render
 store = render.open_store("$out")
@@ -51,6 +51,8 @@ Further columns are labels: columns of the manifest that nightrender does not us
 def write_card(prepared: Prepared) -> None:
     """Write OUT/README.md; its YAML header lists the files that `datasets.load_dataset` reads."""
     job, counts = prepared.job, prepared.counts
+    is_object = isinstance(job.output, ObjectPath)
+    out = str(job.output) if is_object else job.output.name
     text = CARD.substitute(
         name=job.output.name,
         frames=counts.frames,
@@ -59,7 +61,8 @@ def write_card(prepared: Prepared) -> None:
         manifest=job.manifest.name,
         models=_models(prepared),
         columns="\n".join(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in STORE_TABLE),
-        out=job.output.name,
+        out=out,
+        dataset=f'"parquet", data_files="{out}/data/*.parquet"' if is_object else f'"{out}"',
         example=next(prepared.manifest.walks()).name,
     )
     write_atomically(OutputFolder(job.output).card, text.encode())

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from render.core import InputError, RunError
+from render.core import InputError, ObjectPath, RunError, any_path
 from render.plan import show_group
 from render.prepare import Prepared
 from render.progress import make_report
@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
     for command in (animate, sheets, verify, reproduce):
-        command.add_argument("out", metavar="OUT", type=Path, help="the output folder of a run")
+        command.add_argument(
+            "out", metavar="OUT", type=_output, help="the output folder of a run, or s3://BUCKET/PREFIX"
+        )
     reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
     for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
@@ -137,7 +139,16 @@ def _ending(summary: Summary) -> str:
     return "\n".join(lines)
 
 
+def _output(text: str) -> Path:
+    try:
+        return any_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _short(path: Path) -> str:
+    if isinstance(path, ObjectPath):
+        return str(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from render.compiling import check_toolchain
-from render.core import MAIN, StoreError, replacing, write_atomically
+from render.core import MAIN, StoreError, local_copy, replacing, write_atomically
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
 from render.manifest import Manifest, read_stored
 from render.plan import Plan
@@ -80,7 +80,8 @@ def load_plan(out: Path) -> Plan:
 
 def stored_manifest(out: Path) -> Manifest:
     """Return the manifest of an output folder, with every default filled in."""
-    return read_stored(OutputFolder(out).manifest)
+    with local_copy(OutputFolder(out).manifest) as file:
+        return read_stored(file)
 
 
 def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> JobConfig:

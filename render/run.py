@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from render.output import UNWRITABLE, animation_files, write_file, write_sheets
 from render.plan import plan_units
 from render.prepare import Prepared, prepare
 from render.resume import record_or_resume, stored_job, stored_manifest
-from render.store import ImageStore, Ledger, open_store
+from render.store import ImageStore, Ledger, check_access, open_store, reach_output
 
 __all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
 
@@ -93,14 +93,16 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
     could not be written; what is committed stays.
     """
     report = report or Silent()
-    prepared = record_or_resume(prepare(load_job(Path(target), overrides)))
+    asked = load_job(Path(target), overrides)
+    check_access(asked.output, writes=True)
+    prepared = record_or_resume(prepare(asked))
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
-    with ledger.lock(), _failures() as failed:
+    with ledger.lock() as check_lock, _failures() as failed:
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = _render(prepared, ledger, report)
+        seconds = _render(prepared, ledger, report, check_lock)
         ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
@@ -125,7 +127,7 @@ def _fill(receipts: Sequence[Receipt]) -> float:
 
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
-    out = Path(out)
+    out = reach_output(out)
     job = stored_job(out, overrides, "sheets")
     with _failures() as failed:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
@@ -133,7 +135,7 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
 
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
-    out, report = Path(out), report or Silent()
+    out, report = reach_output(out), report or Silent()
     job = stored_job(out, overrides, "animation")
     with _failures() as failed:
         return _animate(out, stored_manifest(out), job, report, failed)
@@ -143,7 +145,7 @@ def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
-def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
+def _render(prepared: Prepared, ledger: Ledger, report: Report, check_lock: Callable[[], None]) -> float:
     """Render every unit that is not committed. Returns the seconds since the first worker was ready."""
     units = ledger.outstanding(_units(prepared))
     first = next(units, None)
@@ -166,7 +168,7 @@ def _render(prepared: Prepared, ledger: Ledger, report: Report) -> float:
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):
-            pass
+            check_lock()
         return time.monotonic() - (cluster.ready_s or time.monotonic())
 
 

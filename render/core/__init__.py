@@ -7,15 +7,26 @@ recipe's canonical JSON, and with it the key of a stored frame, stays the same f
 
 from __future__ import annotations
 
-from render.core.atomic import PARTIAL, create_exclusively, partial, publish, replacing, sync, write_atomically
+from render.core.atomic import (
+    PARTIAL,
+    create_exclusively,
+    local_copy,
+    partial,
+    publish,
+    replacing,
+    sync,
+    write_atomically,
+)
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
+from render.core.objects import PROBE, ObjectPath, any_path, read_many, without_secrets
 from render.core.paths import special_kind
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
 from render.core.schedulers import scheduler_calls
+from render.core.scratch import scratch_folder
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.user_cache import user_cache
 from render.core.vocabulary import (
@@ -47,6 +58,7 @@ __all__ = [
     "MAIN",
     "PARTIAL",
     "PIXELS_VERSION",
+    "PROBE",
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
@@ -68,6 +80,7 @@ __all__ = [
     "Mix",
     "ModelError",
     "Number",
+    "ObjectPath",
     "Offset",
     "Prompt",
     "Receipt",
@@ -79,6 +92,7 @@ __all__ = [
     "Unit",
     "Walk",
     "WeightedText",
+    "any_path",
     "canonical_json",
     "column_names",
     "cpu_has",
@@ -87,15 +101,19 @@ __all__ = [
     "file_name_key",
     "file_sha256",
     "leaves",
+    "local_copy",
     "mix",
     "parse_weights",
     "partial",
     "publish",
+    "read_many",
     "replacing",
     "scheduler_calls",
+    "scratch_folder",
     "special_kind",
     "still_name",
     "sync",
     "user_cache",
+    "without_secrets",
     "write_atomically",
 ]

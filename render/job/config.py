@@ -13,7 +13,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from render.core import GIF_FPS_MAX, MAIN, JobError
+from render.core import GIF_FPS_MAX, MAIN, JobError, ObjectPath, any_path, without_secrets
 from render.job.bounds import BOUNDS, POINTS_MAX
 from render.job.keys import JobConfig, LoraConfig, ModelConfig
 from render.job.settings import hide_signs, leaves, override, read_yaml, show_signs
@@ -41,7 +41,7 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
         raise JobError(
             f"{target}: required a job (.yaml) or a manifest (.csv, .parquet or a folder), got {target.suffix!r}"
         )
-    settings += [(f"override {text!r}", *override(text)) for text in overrides]
+    settings += [(f"override {without_secrets(text)!r}", *override(text)) for text in overrides]
     config: DictConfig = OmegaConf.structured(JobConfig)
     errors = []
     for where, key, value in settings:
@@ -65,7 +65,7 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
     job = show_signs(OmegaConf.to_object(config))
     assert isinstance(job, JobConfig)
     output = job.output if "output" in sources else Path("out") / target.stem
-    return _resolve_paths(replace(job, output=output, sweep=sweep), loras, target)
+    return _resolve_paths(replace(job, output=any_path(output), sweep=sweep), loras, target)
 
 
 def _keys(config: DictConfig, wanted: str) -> list[str]:
@@ -122,7 +122,7 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
         if value is not None and not holds(value):
             near = difflib.get_close_matches(str(value), required.removeprefix("one of ").split(", "), 1)
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
-            yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {value!r}{hint}"
+            yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {without_secrets(repr(value))}{hint}"
     rows = config.workers.batch_rows
     if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config)):  # the threads' parts are equal
         where = sources.get("workers.batch_rows", "job")
@@ -167,8 +167,11 @@ def _parse_lora(value: Any) -> LoraConfig:
 
 
 def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: Path) -> JobConfig:
-    """Give the models their LoRAs, and make all paths absolute; job files have them relative to themselves."""
-    base = target.parent.absolute()
+    """Give the models their LoRAs, and make all paths absolute. Job files have them relative to themselves.
+
+    The job file in an output folder has absolute ones already, also where that lies in a bucket.
+    """
+    base = Path.cwd() if isinstance(target, ObjectPath) else target.parent.absolute()
     return replace(
         job,
         manifest=(base / job.manifest).resolve(),
