@@ -49,11 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"render: {error}\nWhat is committed stays; the same command resumes.", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
-        return FAILED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output is gone
+        return FAILED
+    except OSError as error:  # a bucket that does not answer, or a disk
+        print(f"render: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
         return FAILED
 
 

@@ -85,6 +85,18 @@ def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> 
     return prepare(load_job(Path(target), overrides), weights=check_model, check_files=check_model)
 
 
+@contextmanager
+def _plain_end() -> Iterator[None]:
+    """Raise RunError for an output that can't be read or written any more: a bucket that does not answer, a full disk."""
+    try:
+        yield
+    except BrokenPipeError:  # of whoever reads what a report prints
+        raise
+    except OSError as error:
+        raise RunError(str(error)) from error
+
+
+@_plain_end()
 def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
@@ -125,6 +137,7 @@ def _fill(receipts: Sequence[Receipt]) -> float:
     return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
+@_plain_end()
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = reach_output(out)
@@ -133,6 +146,7 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
 
 
+@_plain_end()
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
     out, report = reach_output(out), report or Silent()

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, NoReturn
 from unittest.mock import patch
 from uuid import uuid4
 
 import boto3
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
-from render.core import ObjectPath, s3, scratch
+from render.core import ObjectPath, s3, scratch_folder
 from render.core.s3 import open_bucket
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYTESTONLY"
@@ -35,7 +35,11 @@ VARIABLES = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-THROTTLED = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+REFUSALS = {
+    "throttle": ("503 Slow Down", "SlowDown"),
+    "deny": ("403 Forbidden", "AccessDenied"),
+    "conflict": ("409 Conflict", "ConditionalRequestConflict"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Request:
         return f"{self.number} {self.method} {self.path}?{self.query} {self.range}"
 
 
-Fault = Callable[[Request], str]  # "", or one of: throttle, deny, cut (nothing is done), lose (done, but the answer is
+Fault = Callable[
+    [Request], str
+]  # "", or one of: those in REFUSALS, cut (nothing is done), lose (done, but the answer is
 # lost), half (half of the answer's body, then nothing), stall (as half, but the connection stays)
 
 
@@ -64,6 +70,7 @@ class Server:
         self._lock = Lock()
         self.requests: list[Request] = []
         self.fault: Fault = lambda _: ""
+        self.ignores_conditions = False  # as a store without exclusive creation does
         self.ended = Event()
 
     def begin(self, fault: Fault = lambda _: "") -> None:
@@ -86,18 +93,17 @@ class Server:
             fault = self.fault(found)
         if fault == "cut":
             _cut(environ)
-            return []
-        if fault in {"throttle", "deny"}:
-            environ["wsgi.input"].read()
-            status = "503 Slow Down" if fault == "throttle" else "403 Forbidden"
+        if fault in REFUSALS:
+            status, code = REFUSALS[fault]
             start(status, [("Content-Type", "application/xml"), ("Connection", "close")])
-            return [THROTTLED if fault == "throttle" else THROTTLED.replace(b"SlowDown", b"AccessDenied")]
+            return [f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>".encode()]
+        if self.ignores_conditions:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         with self._lock:  # moto looks and writes in two steps; S3 does it in one
             answer: list[Any] = []
             body = b"".join(self._app(environ, lambda *head: answer.extend(head)))
         if fault == "lose":
             _cut(environ)
-            return []
         start(*answer)
         return self._broken(body, environ, fault) if fault else [body]
 
@@ -108,16 +114,20 @@ class Server:
         _cut(environ)
 
 
-def _cut(environ: dict[str, Any]) -> None:
+def _cut(environ: dict[str, Any]) -> NoReturn:
     connection: socket.socket = environ["werkzeug.socket"]
     connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError  # which werkzeug takes for the client's end
+
+
+QUIET = type("Quiet", (WSGIRequestHandler,), {"log": lambda *_: None})  # a handler that logs nothing
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server for the whole session, which AWS_ENDPOINT_URL points to; `bucket` gives a fresh bucket on it."""
     app = Server()
-    listening = make_server("127.0.0.1", 0, app, threaded=True)
+    listening = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QUIET)
     Thread(target=listening.serve_forever, daemon=True).start()
     with patch.dict(os.environ, VARIABLES | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{listening.server_port}"}):
         os.environ.pop("AWS_PROFILE", None)
@@ -159,4 +169,4 @@ def copy_of(out: ObjectPath, target: Path) -> Path:
 
 
 def left_in_scratch() -> list[Path]:
-    return list(scratch.scratch_folder().iterdir())
+    return list(scratch_folder().iterdir())

@@ -30,6 +30,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as ConnectionFault
 
 __all__ = ["Bucket", "open_bucket"]
 
@@ -204,13 +205,13 @@ def _plain_errors(where: str) -> Iterator[None]:
     except NO_CREDENTIALS as error:
         got = f"none or a part ({type(error).__name__})"
         raised = PermissionError(f"{where}: required credentials in the environment or ~/.aws, got {got}")
-    except (HTTPClientError, IncompleteReadError, RetriesExceededError) as error:
+    except (ConnectionFault, HTTPClientError, IncompleteReadError, RetriesExceededError) as error:
         name = type(error).__name__
         kind = TimeoutError if "Timeout" in name else ConnectionError
         raised = kind(
             f"{where}: required an answer of the store, got {name} (is AWS_ENDPOINT_URL right, the network up?)"
         )
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:  # the latter for an endpoint that is no URL
         raised = OSError(
             f"{where}: required an object store, got {type(error).__name__} (see ~/.aws and AWS_… variables)"
         )

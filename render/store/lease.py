@@ -101,7 +101,7 @@ def _take(path: ObjectPath, record: dict[str, Any]) -> None:
         age_s = facts.age_s if facts else 0.0
         raise StoreError(
             f"{path.parent.parent}: required that no other run writes there, got one that does: {_holder(found)}, last "
-            f"heard of {age_s:.0f} s ago. If it is dead, the same command goes on {STALE_S:.0f} s after that"
+            f"heard of {age_s:.0f} s ago. If it is dead, the same command takes its place {STALE_S:.0f} s after that"
         )
 
 
