@@ -90,9 +90,10 @@ class Ledger:
 
     def delete_orphans(self) -> int:
         """Delete files that no commit names: shards, scratch and temporary files of dead workers. Returns their number."""
-        named = {receipt.file for receipt in self.receipts()}
         own = self.folder
-        orphans: list[Path] = [path for path in own.data.iterdir() if path.name not in named]
+        shards = list(own.data.iterdir())  # before the commits: a dying worker may be about to commit one
+        named = {receipt.file for receipt in self.receipts()}
+        orphans = [path for path in shards if path.name not in named]
         if isinstance(own.out, ObjectPath):
             orphans += own.run.glob(f"{PROBE}*")
             with suppress(OSError):  # not every store lists them; what is left costs its place, nothing else
