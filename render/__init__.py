@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
     from render.prepare import Prepared
+    from render.preview import Preview
     from render.reproduce import Reproduction, reproduce_frame
-    from render.run import Report, Summary, animate_store, plan_job, run_job, sheet_store
+    from render.run import Report, Summary, animate_store, plan_job, preview_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
     from render.verify import Verdict, verify_store
@@ -27,6 +28,7 @@ __all__ = [
     "ManifestError",
     "ModelError",
     "Prepared",
+    "Preview",
     "Recipe",
     "Report",
     "Reproduction",
@@ -39,6 +41,7 @@ __all__ = [
     "expand_templates",
     "open_store",
     "plan_job",
+    "preview_job",
     "reproduce_frame",
     "run_job",
     "sheet_store",
@@ -48,8 +51,9 @@ __all__ = [
 _MODULES = {
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
     "render.prepare": ("Prepared",),
+    "render.preview": ("Preview",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
-    "render.run": ("Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
+    "render.run": ("Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
     "render.verify": ("Verdict", "verify_store"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from string import Template
 
 from render.core import ObjectPath, write_atomically
@@ -58,7 +59,7 @@ def write_card(prepared: Prepared) -> None:
         frames=counts.frames,
         walks=counts.walks,
         stills=counts.stills,
-        manifest=job.manifest.name,
+        manifest=" and ".join([job.manifest.name, *(Path(p.table).name for p in prepared.plan.extensions if p.table)]),
         models=_models(prepared),
         columns="\n".join(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in STORE_TABLE),
         out=out,

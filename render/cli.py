@@ -8,24 +8,31 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from render.core import InputError, ObjectPath, RunError, any_path
+from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
+from render.preview import preview_ending
 from render.progress import make_report
-from render.run import Summary, animate_store, plan_job, run_job, sheet_store
+from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
 from render.store import OutputFolder
 
 __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
-TARGET = "a job (.yaml), or a manifest (.csv, .parquet or a folder of CSV files) that is rendered with defaults"
+TARGET = (
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
+    "defaults"
+)
 EXAMPLES = {
-    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight",
+    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
+    "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
     "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
     "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
@@ -73,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"render {version('nightrender')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = _command(commands, "run", _run, "render a job, or what is left of it")
+    how = run.add_mutually_exclusive_group()
+    how.add_argument(
+        "--extend",
+        action="store_true",
+        help="add rows that the manifest has at its end, or a further table, to the output",
+    )
+    how.add_argument(
+        "--preview",
+        metavar="N",
+        type=int,
+        help="render N frames, spread over the manifest, into OUTPUT-preview, and say what the whole job would take",
+    )
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
     plan.add_argument(
@@ -112,13 +131,25 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 
 
 def _run(options: Any) -> int:
+    if options.preview is not None:
+        return _preview(options)
     report = make_report()
     try:
-        summary = run_job(options.target, *options.overrides, report=report)
+        summary = run_job(options.target, *options.overrides, report=report, extend=options.extend)
     finally:
         report.close()
     print(_ending(summary))
     return QUARANTINED if summary.quarantined else DONE
+
+
+def _preview(options: Any) -> int:
+    report = make_report()
+    try:
+        preview = preview_job(options.target, *options.overrides, frames=options.preview, report=report)
+    finally:
+        report.close()
+    print(preview_ending(preview, _short))
+    return QUARANTINED if preview.quarantined else DONE
 
 
 def _ending(summary: Summary) -> str:
@@ -165,6 +196,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
     counts, plan, force = prepared.counts, prepared.plan, prepared.workforce
     return {
         "manifest": str(prepared.job.manifest),
+        "separated_by": list(prepared.manifest.separated_by),
         "output": str(prepared.job.output),
         "models": [
             {"name": name, "id": model.id, "fingerprint": plan.targets[name].fingerprint or None}
@@ -181,6 +213,10 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "batch_rows": {show_group(group): rows for group, rows in plan.batch_rows.items()},
         "compile": {"on": plan.compile, "reason": prepared.compile_reason},
         "workers": {"count": force.count, "threads": force.threads, "gpus": force.gpus, "device": force.device},
+        "labels": [
+            {"name": name, "type": kind, "example": None if value is None else str(value)}
+            for name, kind, value in prepared.manifest.labels
+        ],
         "warnings": list(prepared.warnings),
     }
 
@@ -191,7 +227,7 @@ def _table(prepared: Prepared) -> str:
     most = "at most " if prepared.plan.measure_rows else ""
     sizes = ", ".join(f"{size} (batches of {most}{rows})" for size, rows in facts["batch_rows"].items())
     lines = [
-        f"manifest   {_short(prepared.job.manifest)}",
+        f"manifest   {_short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
         f"output     {_short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
         f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
@@ -202,7 +238,16 @@ def _table(prepared: Prepared) -> str:
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
         f"compile    {'yes' if facts['compile']['on'] else 'no'}: {facts['compile']['reason']}",
     ]
-    return "\n".join([*lines, *(f"warning: {text}" for text in prepared.warnings)])
+    labels = [_label(*label) for label in prepared.manifest.labels]
+    return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
+
+
+def _separated(by: list[str]) -> str:
+    return f" ({' and '.join(by)} between columns)" if by else ""
+
+
+def _label(name: str, kind: str, example: Any) -> str:
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:
@@ -232,9 +277,17 @@ def _sheets(options: Any) -> int:
 
 
 def _add_expand(commands: Any) -> None:
-    expand = _command(commands, "expand", _expand, "expand prompt templates such as {red|blue} car to a manifest")
+    expand = _command(
+        commands,
+        "expand",
+        _expand,
+        "expand prompt templates such as {red|blue} car to a manifest, or write the frames of a store as one",
+    )
     expand.add_argument(
-        "templates", metavar="TEMPLATES", type=Path, help="a table with a column template, .txt, or keyframes in .json"
+        "templates",
+        metavar="TEMPLATES",
+        type=Path,
+        help="a table with a column template, .txt, keyframes in .json, or OUT",
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
@@ -249,7 +302,7 @@ def _expand(options: Any) -> int:
     from render.templates import Expansion, expand_templates
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
-    count = expand_templates(options.templates, options.output, how)
+    count = expand_templates(options.templates, options.output, how, partial(print, "warning:", file=sys.stderr))
     print(f"{count:,} prompts in {_short(options.output)}")
     return DONE
 

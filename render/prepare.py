@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from render.compiling import decide_compile
@@ -22,7 +21,9 @@ from render.manifest import (
     Defaults,
     Manifest,
     ModelRules,
+    Naming,
     SizeRule,
+    TableLike,
     check_weights,
     literal_signs,
     read_manifest,
@@ -33,18 +34,13 @@ from render.plan import (
     Counts,
     Limits,
     Plan,
-    count_walks,
+    count_alike,
     evaluations_with_cuts,
-    legs,
     make_plan,
-    motion_of,
-    steps_of,
 )
+from render.surprises import Warnings, hive_warnings, text_warnings, watched
 
-__all__ = ["Prepared", "largest_bytes", "prepare", "resolve_models"]
-
-WARNINGS_MAX = 20
-CHUNK = 10_000  # walks checked at a time
+__all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
 
 
 @dataclass(frozen=True)
@@ -66,36 +62,40 @@ class Prepared:
         return int(self.counts.pixels * BYTES_PER_PIXEL[self.job.store.format])
 
 
-def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> Prepared:
+def prepare(
+    job: JobConfig,
+    weights: bool = True,
+    check_files: bool = False,
+    table: TableLike | None = None,
+    rows_before: int = 0,
+) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
     `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
-    them is read, else known digests are used. Raises JobError, ModelError or ManifestError.
+    them is read, else known digests are used. `table` is the manifest if that is in memory, and no file. Its rows are
+    numbered as if `rows_before` others stood before them. Raises JobError,
+    ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
-    manifest = read_manifest(job.manifest, _defaults(job), rules, job.sweep)
+    naming = Naming(job.labels, job.columns)
+    source = job.manifest if table is None else table
+    manifest = read_manifest(source, _defaults(job), rules, job.sweep, naming, rows_before)
     _check_syntax(job, known, manifest)
     models = resolve_models(job, manifest.models, weights)
     for model in models.values() if check_files else ():
         model.check_files()
-    targets = {
-        name: Target(
-            model.fingerprint if weights else "",
-            model.facts.guidance_embeds,
-            job.all_models[name].tile_above,
-            job.sampling.prompt_syntax,
-        )
-        for name, model in models.items()
-    }
-    counts = count_walks(manifest.walks(), targets)
-    workers = choose_workforce(job, largest_bytes(models), counts.frames).count or 1
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
-    plan = make_plan(counts, limits, _fingerprint(job, manifest, targets), targets)
+    targets = _targets(job, models, weights)
+    found = Warnings()
+    found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
+    counts = count_alike(watched(manifest, found), targets)
+    if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
+        found.add(*text_warnings(models, manifest))
+    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models))
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units)
     decision = decide_compile(job, models, counts, workforce)
-    plan = replace(plan, threads=workforce.threads, compile=decision.on)
+    plan = replace(plan, threads=workforce.threads, compile=decision.on, rows=manifest.row_count)
     return Prepared(
         job=job,
         models=models,
@@ -104,8 +104,33 @@ def prepare(job: JobConfig, weights: bool = True, check_files: bool = False) -> 
         workforce=workforce,
         plan=plan,
         compile_reason=decision.reason,
-        warnings=(*filter(None, [decision.warning]), *_warnings(job, models, manifest)),
+        warnings=(*filter(None, [decision.warning]), *found.lines),
     )
+
+
+def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[str, Target]:
+    """Return the facts about the models that recipes depend on; without weights they have no fingerprints."""
+    return {
+        name: Target(
+            model.fingerprint if weights else "",
+            model.facts.guidance_embeds,
+            job.all_models[name].tile_above,
+            job.sampling.prompt_syntax,
+        )
+        for name, model in models.items()
+    }
+
+
+def plan_counts(
+    job: JobConfig, counts: Counts, targets: dict[str, Target], fingerprint: dict[str, str], weights_bytes: int
+) -> Plan:
+    """Fix batch sizes and units for counted walks, within the limits that the job and this machine set.
+
+    `weights_bytes` is the size of the largest model's weights.
+    """
+    workers = choose_workforce(job, weights_bytes, counts.frames).count or 1
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
+    return make_plan(counts, limits, fingerprint, targets)
 
 
 def _check_syntax(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> None:
@@ -184,35 +209,3 @@ def _fingerprint(job: JobConfig, manifest: Manifest, targets: dict[str, Target])
         "store.format": job.store.format,
         "pixels version": str(PIXELS_VERSION),
     }
-
-
-def _warnings(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    """Yield warnings, at most WARNINGS_MAX lines."""
-    found = _all_warnings(job, models, manifest)
-    yield from islice(found, WARNINGS_MAX)
-    if more := sum(1 for _ in found):
-        yield f"… and {more} more warnings"
-
-
-def _all_warnings(job: JobConfig, models: dict[str, Model], manifest: Manifest) -> Iterator[str]:
-    weighted = job.sampling.prompt_syntax == "weighted"
-    yield from literal_signs(manifest, job.sampling.prompt_syntax)
-    walks = manifest.walks()
-    while chunk := list(islice(walks, CHUNK)):
-        texts: dict[str, dict[str, int]] = {name: {} for name in models}  # of each model, text → first row
-        for walk in chunk:
-            own = texts[walk.model]
-            for keyframe in walk.keyframes:
-                own.setdefault(keyframe.prompt, keyframe.row)
-                own.setdefault(keyframe.negative_prompt, keyframe.row)
-            moves = not {"steps", "scheduler"} & set(motion_of(walk).fixed)
-            if moves and len({(keyframe.steps, keyframe.scheduler) for keyframe in walk.keyframes}) > 1:
-                where = manifest.where(walk.start.row)
-                yield f"{where}: steps or scheduler change within walk {walk.name!r}: expect a jump at the keyframe"
-            if walk.anchor and any(leg.stem_steps == steps_of(leg.start) for leg in legs(walk)):
-                where = manifest.where(walk.start.row)
-                yield f"{where}: anchor leaves the frames of walk {walk.name!r} no step of their own: all will be alike"
-        for name, own in texts.items() if not weighted else ():  # weighted prompts are read in several windows
-            for text, lost in models[name].lost_words(own):
-                where = manifest.where(own[text])
-                yield f"{where}: prompt over the model's token limit; it will not see: {lost!r}"

@@ -10,36 +10,57 @@ from pathlib import Path
 
 from render.compiling import check_toolchain
 from render.core import MAIN, StoreError, local_copy, replacing, write_atomically
+from render.extend import Asked, Record, extended, find_addition, refusal, whole_job
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
 from render.manifest import Manifest, read_stored
-from render.plan import Plan
-from render.prepare import Prepared, largest_bytes
-from render.store import OutputFolder
+from render.plan import Plan, count_alike
+from render.prepare import Prepared, largest_bytes, plan_counts
+from render.store import Ledger, OutputFolder
 
 __all__ = ["load_plan", "record_or_resume", "stored_job", "stored_manifest"]
 
 
-def record_or_resume(prepared: Prepared) -> Prepared:
+def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared:
     """Write job, manifest, sounds and plan to a new output folder; in a begun one take the plan that it records.
 
     Batch size, unit sizes and threads that the job leaves open are those of the first run, so that a resume gives the
-    same bits on another machine of the same kind of device and dtype. Raises StoreError for a folder that was begun with
-    another job, which names the differences, and for one with other files in it.
+    same bits on another machine of the same kind of device and dtype. Rows that the job's table adds are recorded behind
+    the others if that is asked. Raises StoreError for a folder that was begun with another job, which names the
+    differences, and for one with other files in it.
     """
     job, folder = prepared.job, OutputFolder(prepared.job.output)
+    asked = asked or Asked(False, "render run TARGET --extend", lambda _: prepared)
     if job.output.is_file():
         raise StoreError(f"{job.output}: required a new or empty folder, or one of a run; got a file")
     if not folder.plan.exists():
+        if asked.extend:
+            raise StoreError(f"{job.output}: required the output folder of a run, to add rows to; got none")
         _check_empty(folder)
         _record(prepared, folder)
         return prepared
     recorded = load_plan(job.output)
-    if differing := list(_differences(recorded, prepared)):
-        raise StoreError(
-            f"{job.output}: required the job that the folder was begun with, got another:\n  "
-            + "\n  ".join(differing)
-            + "\nGive it another output=FOLDER, or finish the first job as it was."
-        )
+    is_whole = recorded.fingerprint["manifest"] == prepared.plan.fingerprint["manifest"]
+    if is_whole and not recorded.extensions:
+        if differing := list(_differences(recorded, prepared, prepared.plan)):
+            raise refusal(job.output, differing)
+        return _resumed(prepared, recorded)
+    record = Record(job.output, stored_job(job.output), recorded, stored_manifest(job.output))
+    begun = record.manifest.part(0, recorded.rows)
+    counts, weights = count_alike(begun.alike(), recorded.targets), largest_bytes(prepared.models)
+    first = plan_counts(job, counts, recorded.targets, {}, weights)
+    differing = list(_differences(recorded, prepared, replace(first, threads=prepared.plan.threads)))
+    addition = None if is_whole else find_addition(prepared, asked, record, differing)
+    if differing:
+        raise refusal(job.output, differing)
+    if addition is not None:
+        record = extended(record, addition)
+        _record_extension(record, addition.prepared.job, folder)
+    return whole_job(prepared, record)
+
+
+def _resumed(prepared: Prepared, recorded: Plan) -> Prepared:
+    """Return the job with the plan that its output records."""
+    job = prepared.job
     like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
     workforce = choose_workforce(like_then, largest_bytes(prepared.models), recorded.units)
     if recorded.compile:
@@ -56,14 +77,36 @@ def _check_empty(folder: OutputFolder) -> None:
 def _record(prepared: Prepared, folder: OutputFolder) -> None:
     """Write what a resume needs, the plan last: with it the folder is begun."""
     folder.run.mkdir(parents=True, exist_ok=True)
-    for sha256, audio in prepared.manifest.sounds.items():
+    _keep_sounds(prepared.manifest, prepared.job, folder)
+    prepared.manifest.write(folder.manifest)
+    write_atomically(folder.job, to_yaml(prepared.job).encode())
+    _write_plan(prepared.plan, folder)
+
+
+def _record_extension(record: Record, brought_by: JobConfig, folder: OutputFolder) -> None:
+    """Write the record of an output with more rows, the plan last: until then the rows past the old plan's don't count."""
+    ledger = Ledger(folder.out)
+    ledger.create()
+    with ledger.lock():
+        if load_plan(folder.out).all_rows != record.plan.all_rows - record.plan.extensions[-1].rows:
+            raise StoreError(f"{folder.out}: required that no other run adds rows, got one that did")
+        _keep_sounds(record.manifest.part(record.plan.all_rows - record.plan.extensions[-1].rows), brought_by, folder)
+        record.manifest.write(folder.manifest)
+        write_atomically(folder.job, to_yaml(record.job).encode())
+        _write_plan(record.plan, folder)
+
+
+def _keep_sounds(manifest: Manifest, job: JobConfig, folder: OutputFolder) -> None:
+    """Copy the sounds of the walks into the output folder."""
+    for sha256, audio in manifest.sounds.items():
         kept = folder.sound(audio, sha256)
         kept.parent.mkdir(exist_ok=True)
         with replacing(kept) as temporary:
-            shutil.copyfile(prepared.job.media_root / audio, temporary)
-    prepared.manifest.write(folder.manifest)
-    write_atomically(folder.job, to_yaml(prepared.job).encode())
-    write_atomically(folder.plan, json.dumps(prepared.plan.to_dict(), indent=1).encode())
+            shutil.copyfile(job.media_root / audio, temporary)
+
+
+def _write_plan(plan: Plan, folder: OutputFolder) -> None:
+    write_atomically(folder.plan, json.dumps(plan.to_dict(), indent=1).encode())
 
 
 def load_plan(out: Path) -> Plan:
@@ -79,9 +122,9 @@ def load_plan(out: Path) -> Plan:
 
 
 def stored_manifest(out: Path) -> Manifest:
-    """Return the manifest of an output folder, with every default filled in."""
+    """Return the manifest of an output folder, with every default filled in: the rows that its plan knows."""
     with local_copy(OutputFolder(out).manifest) as file:
-        return read_stored(file)
+        return read_stored(file).part(0, load_plan(out).all_rows)
 
 
 def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> JobConfig:
@@ -91,11 +134,15 @@ def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> J
     return load_job(OutputFolder(out).job, overrides)
 
 
-def _differences(recorded: Plan, prepared: Prepared) -> Iterator[str]:
+def _differences(recorded: Plan, prepared: Prepared, begun: Plan) -> Iterator[str]:
+    """Yield what differs beside the manifest. `begun` is what this job would plan for the rows that the output began with.
+
+    Models count that both have: a table of an output need not use all of its models.
+    """
     now, job = prepared.plan, prepared.job
-    for name in {**recorded.fingerprint, **now.fingerprint}:
-        if recorded.fingerprint.get(name) != now.fingerprint.get(name):
-            yield f"{name}: {recorded.fingerprint.get(name)} then, {now.fingerprint.get(name)} now"
+    for name, then in recorded.fingerprint.items():
+        if name != "manifest" and name in now.fingerprint and then != now.fingerprint[name]:
+            yield f"{name}: {then} then, {now.fingerprint[name]} now"
     for name, target in now.targets.items():
         before = recorded.targets.get(name, target)
         if before.prompt_syntax != target.prompt_syntax:
@@ -106,11 +153,11 @@ def _differences(recorded: Plan, prepared: Prepared) -> Iterator[str]:
     compile_asked = None if job.workers.compile == "auto" else job.workers.compile
     compile_then, compile_now = ("on" if plan.compile else "off" for plan in (recorded, now))
     choices: tuple[tuple[str, object, object, object], ...] = (
-        ("workers.batch_rows", job.workers.batch_rows, recorded.batch_rows, now.batch_rows),
+        ("workers.batch_rows", job.workers.batch_rows, recorded.batch_rows, begun.batch_rows),
         ("workers.compile", compile_asked, compile_then, compile_now),
         ("workers.cpus", job.workers.cpus, recorded.threads, now.threads),
-        ("store.unit_frames", job.store.unit_frames, recorded.unit_frames, now.unit_frames),
+        ("store.unit_frames", job.store.unit_frames, recorded.unit_frames, begun.unit_frames),
     )
-    for name, asked, then, wanted in choices:
-        if asked is not None and then != wanted:
-            yield f"{name}: {then} then, {wanted} now"
+    for name, asked, chosen, wanted in choices:
+        if asked is not None and chosen != wanted:
+            yield f"{name}: {chosen} then, {wanted} now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,16 +13,18 @@ from pathlib import Path
 from typing import Protocol
 
 from render.card import write_card
-from render.core import Receipt, RunError, Unit
+from render.core import JobError, Receipt, RunError, Unit, expand_home
+from render.extend import Asked
 from render.job import JobConfig, load_job
-from render.manifest import Manifest
-from render.output import UNWRITABLE, animation_files, write_file, write_sheets
+from render.manifest import Manifest, TableLike, memory_name
+from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
 from render.prepare import Prepared, prepare
+from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
 from render.resume import record_or_resume, stored_job, stored_manifest
 from render.store import ImageStore, Ledger, check_access, open_store, reach_output
 
-__all__ = ["Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
+__all__ = ["Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
 
 class Report(Protocol):
@@ -76,13 +79,14 @@ class Summary:
     waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
 
 
-def plan_job(target: str | Path, *overrides: str, check_model: bool = False) -> Prepared:
+def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
+    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
     `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
     files are enough.
     """
-    return prepare(load_job(Path(target), overrides), weights=check_model, check_files=check_model)
+    return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
 @contextmanager
@@ -97,24 +101,27 @@ def _plain_end() -> Iterator[None]:
 
 
 @_plain_end()
-def run_job(target: str | Path, *overrides: str, report: Report | None = None) -> Summary:
+def run_job(
+    target: str | Path | TableLike, *overrides: str, report: Report | None = None, extend: bool = False
+) -> Summary:
     """Render a job, or what is left of it, into its store and animate its walks.
 
-    `target` is a job file or a manifest, `overrides` are `key=value` strings as on the command line. Raises InputError for
-    bad input, before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that
-    could not be written; what is committed stays.
+    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB. The
+    same table resumes it. `overrides` are `key=value` strings as on the command line. With `extend`, rows that follow
+    those of the output, or a further table, are added to it; what is there stays as it is. Raises InputError for bad input,
+    before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that could not
+    be written; what is committed stays.
     """
     report = report or Silent()
-    asked = load_job(Path(target), overrides)
-    check_access(asked.output, writes=True)
-    prepared = record_or_resume(prepare(asked))
+    asked = Asked(extend, _extending(target, overrides), partial(_prepare, target, overrides, True))
+    prepared = record_or_resume(_prepare(target, overrides, weights=True, writes=True), asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock() as check_lock, _failures() as failed:
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = _render(prepared, ledger, report, check_lock)
+        seconds = _render(prepared, ledger.outstanding(_units(prepared)), report, check_lock)
         ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
@@ -138,6 +145,31 @@ def _fill(receipts: Sequence[Receipt]) -> float:
 
 
 @_plain_end()
+def preview_job(
+    target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
+) -> Preview:
+    """Render some frames of a job, spread over its manifest, into OUTPUT-preview; the output itself is not touched.
+
+    Every model, size and walk has one of the frames as far as their number allows. Their batch sizes are those of the whole
+    job, so they have the pixels that a run gives them. An older preview is replaced. Raises InputError for bad input, and
+    RunError when rendering can't go on.
+    """
+    report, whole = report or Silent(), _prepare(target, overrides, weights=True, writes=True)
+    chosen = list(choose_frames(whole, frames))
+    units = preview_units(chosen, whole)
+    prepared = begin_preview(whole, units)
+    ledger = Ledger(prepared.job.output)
+    ledger.create()
+    with ledger.lock() as check_lock:
+        report.begin(prepared, 0)
+        _render(prepared, iter(units), report, check_lock)
+        ledger.delete_orphans()
+        store = open_store(prepared.job.output)
+        sheet = write_preview(store, [frame for _, frame in chosen], whole.job.sheets.cell) if len(store) else ()
+    return measure(whole, units, ledger.receipts(), sheet)
+
+
+@_plain_end()
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = reach_output(out)
@@ -155,13 +187,43 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
         return _animate(out, stored_manifest(out), job, report, failed)
 
 
+def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
+    """Return the command that adds the rows of a target to its output."""
+    if isinstance(target, str | Path):
+        return shlex.join(["render", "run", str(target), *overrides, "--extend"])
+    return "run_job(…, extend=True)"
+
+
+def _prepare(
+    target: str | Path | TableLike,
+    overrides: Sequence[str],
+    weights: bool,
+    check_files: bool = False,
+    rows_before: int = 0,
+    writes: bool = False,
+) -> Prepared:
+    """Check and plan a job; with `writes`, look first whether its output can be written."""
+    if isinstance(target, str | Path):
+        job = load_job(expand_home(target), overrides)
+        if writes:
+            check_access(job.output, writes)
+        return prepare(job, weights, check_files, rows_before=rows_before)
+    if not isinstance(target, TableLike):
+        required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
+        hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
+        raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
+    job = load_job(Path(memory_name(target)), overrides, in_memory=True)
+    if writes:
+        check_access(job.output, writes)
+    return prepare(job, weights, check_files, target, rows_before)
+
+
 def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
-def _render(prepared: Prepared, ledger: Ledger, report: Report, check_lock: Callable[[], None]) -> float:
-    """Render every unit that is not committed. Returns the seconds since the first worker was ready."""
-    units = ledger.outstanding(_units(prepared))
+def _render(prepared: Prepared, units: Iterator[Unit], report: Report, check_lock: Callable[[], None]) -> float:
+    """Render units into the job's output. Returns the seconds since the first worker was ready."""
     first = next(units, None)
     if first is None:
         return 0.0

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pyarrow.dataset as ds
@@ -137,10 +137,10 @@ class Here:
         worker.close()
 
 
-def run_here(target: Path, *overrides: str) -> Summary:
+def run_here(target: Any, *overrides: str, extend: bool = False) -> Summary:
     """Do what `run_job` does with one worker, in seconds less; for tests of what is rendered, not of who renders it."""
     with rendering_here():
-        return run_job(target, *overrides)
+        return run_job(target, *overrides, extend=extend)
 
 
 @contextmanager

@@ -175,7 +175,9 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     said = capsys.readouterr()
     assert said.err == ""
     lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
-    assert list(lines) == ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers", "compile"]
+    known = ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers", "compile", "label"]
+    assert list(lines) == known
+    assert lines["label"] == "kind: int64, such as 1"
     assert lines["models"] == "main: starter"
     assert lines["walks"] == "1 and 5 stills"
     assert lines["frames"] == "14 in 4 units: main 128x128 (batches of 4)"
@@ -189,6 +191,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
     facts, steps = json.loads(capsys.readouterr().out), int(JOB[0].removeprefix("sampling.steps="))
     assert facts == {
         "manifest": str(manifest),
+        "separated_by": [],
         "output": str(tmp_path / "out"),
         "models": [{"name": "main", "id": "starter", "fingerprint": None}],
         "walks": 1,
@@ -202,6 +205,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "batch_rows": {"main 128x128": 4},
         "compile": {"on": False, "reason": "on a CPU it saves little"},
         "workers": {"count": 1, "threads": 1, "gpus": 0.0, "device": "cpu"},
+        "labels": [{"name": "kind", "type": "int64", "example": "1"}],
         "warnings": [],
     }
 

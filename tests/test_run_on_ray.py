@@ -175,6 +175,7 @@ def test_a_whole_run_says_nothing_but_its_own(tmp_path: Path, short_tmp: Path) -
         "sheet      out/sheets/walk/ball.png",
         "dataset    out/data  (3 images)",
         "open it    datasets.load_dataset('out', split='train')   or   render.open_store('out')",
+        "batches    100.0% full, 0 s without a frame to render",
     ]
 
 

@@ -50,6 +50,10 @@ class BatchBook:
             self._sizes[group] = self._recorded_sizes(renderer, group, most_rows, fixed)
         return self._sizes[group]
 
+    def will_measure(self, renderer: Renderer, group: Group) -> bool:
+        """Return True when the next use of the book for a group may measure or compile."""
+        return renderer.tuner.measures and group not in self._sizes
+
     def _recorded_sizes(self, renderer: Renderer, group: Group, most_rows: int, fixed: bool) -> BatchSizes:
         path = self._folder / f"{_name(group)}.json"
         if not path.exists():

@@ -62,9 +62,11 @@ class Hand:
     report: Progress = field(default_factory=Progress)
     given: int = 0  # units, ever
     _unreported: deque[Load] = field(default_factory=deque)  # given after the report was made
+    _evaluations: dict[str, int] = field(default_factory=dict)  # of all units given, by id
 
     def give(self, load: Load) -> None:
         self.units[load.unit.id], self.model = load.unit, load.unit.model
+        self._evaluations[load.unit.id] = load.evaluations
         self.given += 1
         self._unreported.append(load)
 
@@ -75,8 +77,12 @@ class Hand:
 
     @property
     def left(self) -> int:
-        """Estimate of the network inputs that the worker's frames still need."""
-        return self.report.left + sum(load.evaluations for load in self._unreported)
+        """Estimate of the network inputs that the worker's frames still need: no more than its units take in all.
+
+        The report may be older than the last commits. Were those units counted, an idle worker would get tiny ones.
+        """
+        unreported = sum(load.evaluations for load in self._unreported if load.unit.id in self.units)
+        return min(self.report.left + unreported, sum(self._evaluations[unit] for unit in self.units))
 
     @property
     def wants_more(self) -> bool:
@@ -116,9 +122,9 @@ class Dispatcher:
         if starting:
             load = self._choose(None, hands)
             return (None, load) if load else None
-        for hand in sorted(
-            (one for one in hands if self._may_get_more(one)), key=lambda one: (one.left, len(one.units))
-        ):
+        is_ending = self._is_ending
+        wanting = [hand for hand in hands if self._may_get_more(hand, is_ending)]
+        for hand in sorted(wanting, key=lambda one: (one.left, len(one.units))):
             if load := self._choose(hand, hands):
                 return hand, load
         return None
@@ -148,8 +154,8 @@ class Dispatcher:
             self._pool.extend(found)
             self._ended = len(found) < wanted
 
-    def _may_get_more(self, hand: Hand) -> bool:
-        return (hand.wants_more or self._is_ending) and not any(unit in self._suspects for unit in hand.units)
+    def _may_get_more(self, hand: Hand, is_ending: bool) -> bool:
+        return (hand.wants_more or is_ending) and not any(unit in self._suspects for unit in hand.units)
 
     @property
     def _is_ending(self) -> bool:

@@ -220,12 +220,13 @@ class Cluster:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             # One that can't load its next model counts as not started.
             worker.started = not isinstance(cause, ModelError)
-            if isinstance(cause, (OSError, StoreError, MemoryError)):
+            if isinstance(cause, (OSError, StoreError, RunError, MemoryError)):
                 raise RunError(f"unit {worker.refs[ref].id}: {_last_line(error)}") from error
             yield from self._replace(worker, str(error), listener)
         else:
             del worker.hand.units[worker.refs.pop(ref).id]
             self._failed_starts = 0
+            self.ready_s = self.ready_s or time.monotonic() - receipt.seconds  # it had no time to report
             yield receipt
 
     def _replace(self, worker: _WorkerState, reason: str, listener: Listener) -> Iterator[Receipt]:
@@ -259,13 +260,17 @@ class Cluster:
 
     def _take_reports(self, listener: Listener) -> None:
         now = time.monotonic()
-        for worker in self._workers:
+        for worker in list(self._workers):
             if worker.poll is None or not ray.wait([worker.poll], timeout=0)[0]:
                 continue
             poll, worker.poll = worker.poll, None
             try:
                 report: Progress = ray.get(poll)
-            except RayError:  # its units end with the same error, which _collect handles
+            except RayError as error:
+                if not worker.refs:  # else its units end with the same error, which _collect handles
+                    self._workers.remove(worker)  # to ask it again would fail at once, again and again
+                    ray.kill(worker.actor)
+                    listener.lost(_last_line(error))
                 continue
             if not worker.started:
                 worker.started, self._failed_starts, worker.progress_s = True, 0, now

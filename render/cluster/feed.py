@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import TypeAlias
 
-from render.core import Group, Receipt, Unit
+from render.core import Frame, Group, Receipt, Unit
 from render.store import Failure, Rendered
 
 __all__ = ["Feed", "FrameHandle", "LaneKey", "UnitInFlight"]
@@ -41,6 +41,10 @@ class UnitInFlight:
         """Group and batch size; units with the same share batches."""
         return self.unit.group, self.unit.batch_rows
 
+    def fits(self, lane: LaneKey) -> bool:
+        """Return True if the unit is of a lane, or will be as far as is known before its batch sizes are chosen."""
+        return self.lane == lane if self.has_sizes else self.unit.group == lane[0]
+
 
 class Feed:
     """Units handed in, and the frames of those begun. Any thread may hand units in; one thread takes frames."""
@@ -52,11 +56,13 @@ class Feed:
         self._queued: deque[UnitInFlight] = deque()
         self._waiting: deque[FrameHandle] = deque()  # frames of units begun, in the order in which they start
         self._closed = self._last = False
+        self._unstarted = (0, 0)  # network inputs that frames not started ask for at once, and those they need in all
         self.received = 0  # units
 
     def put(self, flight: UnitInFlight) -> None:
         with self._changed:
             self._queued.append(flight)
+            self._count(flight.unit.frames, 1)
             self.received += 1
             self._last = False
             self._changed.notify_all()
@@ -80,7 +86,7 @@ class Feed:
     def is_ending(self, lane: LaneKey) -> bool:
         """Return True when no further unit of a lane is in sight: the job ends, or the next unit is of another lane."""
         with self._changed:
-            return self._queued[0].lane != lane if self._queued else self._last or self._closed
+            return not self._queued[0].fits(lane) if self._queued else self._last or self._closed
 
     def peek(self, wait: bool) -> UnitInFlight | None:
         """Return the next unit to begin. None: none is there yet or, after waiting, the feed is closed."""
@@ -97,6 +103,8 @@ class Feed:
         with self._changed:
             if self._queued and self._queued[0] is flight:
                 self._queued.popleft()
+            else:  # begun before
+                self._count(flight.unit.frames, 1)
             flight.start()
             self._waiting.extend((flight, position) for position in range(len(flight.unit.frames)))
 
@@ -105,11 +113,10 @@ class Feed:
         with self._changed:
             if not self._waiting:
                 return None
-            if self.is_ending(lane):
-                longest = max(self._waiting, key=_steps)
-                self._waiting.remove(longest)
-                return longest
-            return self._waiting.popleft()
+            handle = max(self._waiting, key=_steps) if self.is_ending(lane) else self._waiting[0]
+            self._waiting.remove(handle)
+            self._count([_frame(handle)], -1)
+            return handle
 
     def wants_unit(self, following: UnitInFlight | None, lane: LaneKey) -> bool:
         """Return True if the next unit is of this lane and is to be begun: no frame is left, or it is among the last."""
@@ -122,18 +129,27 @@ class Feed:
     def drop(self) -> None:
         """Forget the frames of the units begun, to begin these anew."""
         with self._changed:
+            self._count(map(_frame, self._waiting), -1)
             self._waiting.clear()
 
     def unstarted(self) -> tuple[int, int]:
         """Return (network inputs that the frames which are not started ask for at once, those they need in all)."""
-        with self._changed:
-            recipes = [flight.unit.frames[position].recipe for flight, position in self._waiting]
-            units = [flight.unit for flight in self._queued]
-        recipes += [frame.recipe for unit in units for frame in unit.frames]
-        return sum(recipe.rows for recipe in recipes), sum(recipe.evaluations for recipe in recipes)
+        return self._unstarted
+
+    def _count(self, frames: Iterable[Frame], sign: int) -> None:
+        """Keep the sums of `unstarted`, which is asked for far more often than frames start."""
+        rows, evaluations = self._unstarted
+        for frame in frames:
+            rows += sign * frame.recipe.rows
+            evaluations += sign * frame.recipe.evaluations
+        self._unstarted = rows, evaluations
+
+
+def _frame(handle: FrameHandle) -> Frame:
+    flight, position = handle
+    return flight.unit.frames[position]
 
 
 def _steps(handle: FrameHandle) -> int:
-    flight, position = handle
-    recipe = flight.unit.frames[position].recipe
+    recipe = _frame(handle).recipe
     return recipe.evaluations // recipe.rows

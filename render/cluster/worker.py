@@ -211,6 +211,8 @@ class Worker:
         if flight.has_sizes:
             return
         unit, fixed = flight.unit, not self._setup.measure_rows
+        if self._book.will_measure(self._renderer, unit.group):
+            self._finisher.drain()  # decoding beside it would take its time and memory
         choose = partial(self._book.choose, self._renderer, unit.group, fixed=fixed)
         sizes = _where_memory_lasts(choose, unit.batch_rows, unit)
         batches = self._batches(sizes.rows, unit)  # on a card with less memory than that of the worker that chose
@@ -231,6 +233,7 @@ class Worker:
         self._finisher.drain()
         restarted = [flight for flight in self._started_units if flight.unfinished]
         unit = restarted[0].unit
+        gc.collect()  # the error's traceback may be part of a cycle that holds the batch's tensors
         torch.cuda.empty_cache()
         batches = self._batches(_half(unit.batch_rows, unit), unit)
         self._feed.drop()

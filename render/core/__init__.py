@@ -2,14 +2,17 @@
 
 Frozen dataclasses and small functions of the standard library alone, so that `import render` takes no time. Promises: a
 recipe's canonical JSON, and with it the key of a stored frame, stays the same for the same picture; files written through
-`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns.
+`atomic.py` are there whole or not at all. `columns.py` is the one table of a manifest's columns, `aliases.py` and
+`scheduler_names.py` of what other programs call them.
 """
 
 from __future__ import annotations
 
+from render.core.aliases import column_meant, column_nearly, setting_elsewhere
 from render.core.atomic import (
     PARTIAL,
     create_exclusively,
+    delete_folder,
     local_copy,
     partial,
     publish,
@@ -23,8 +26,9 @@ from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError
 from render.core.objects import PROBE, ObjectPath, any_path, read_many, without_secrets
-from render.core.paths import special_kind
+from render.core.paths import TABLE_ENDINGS, expand_home, special_kind, table_ending, table_name, why_no_table
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
+from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.schedulers import scheduler_calls
 from render.core.scratch import scratch_folder
 from render.core.unit import Frame, Group, Receipt, Unit
@@ -63,6 +67,7 @@ __all__ = [
     "SEED_MAX",
     "STEPS_MAX",
     "SYNTAXES",
+    "TABLE_ENDINGS",
     "Blend",
     "CellType",
     "Choice",
@@ -94,26 +99,37 @@ __all__ = [
     "WeightedText",
     "any_path",
     "canonical_json",
+    "column_meant",
     "column_names",
+    "column_nearly",
     "cpu_has",
     "cpu_info",
     "create_exclusively",
+    "delete_folder",
+    "expand_home",
     "file_name_key",
     "file_sha256",
     "leaves",
     "local_copy",
     "mix",
+    "nearest_schedulers",
+    "noise_schedule",
     "parse_weights",
     "partial",
     "publish",
     "read_many",
     "replacing",
     "scheduler_calls",
+    "scheduler_meant",
     "scratch_folder",
+    "setting_elsewhere",
     "special_kind",
     "still_name",
     "sync",
+    "table_ending",
+    "table_name",
     "user_cache",
+    "why_no_table",
     "without_secrets",
     "write_atomically",
 ]

@@ -15,7 +15,17 @@ from uuid import uuid4
 from render.core.objects import ObjectPath
 from render.core.scratch import scratch_folder
 
-__all__ = ["PARTIAL", "create_exclusively", "local_copy", "partial", "publish", "replacing", "sync", "write_atomically"]
+__all__ = [
+    "PARTIAL",
+    "create_exclusively",
+    "delete_folder",
+    "local_copy",
+    "partial",
+    "publish",
+    "replacing",
+    "sync",
+    "write_atomically",
+]
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
 
@@ -66,10 +76,12 @@ def create_exclusively(path: Path, text: str) -> bool:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Give a finished file its name, for good: rename it, or upload it and delete it here."""
+    """Give a finished file its name, for good: rename it, or upload it; here it is deleted, also after an error."""
     if isinstance(target, ObjectPath):
-        target.upload(source)
-        source.unlink()
+        try:
+            target.upload(source)
+        finally:
+            source.unlink()
         return
     source.replace(target)
     sync(target.parent)
@@ -88,6 +100,15 @@ def local_copy(path: Path) -> Iterator[Path]:
         yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder with everything in it."""
+    if not isinstance(path, ObjectPath):
+        shutil.rmtree(path)
+        return
+    for file in path.rglob("*"):
+        file.unlink()
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Everything that is known of a column follows from its entry: its place in the stored manifest, the rule for its cells, the
 table in docs/manifest.md, and that it is no label. A column of keyframes or walks is stored in the field of the same name,
-whose default empty cells take. Exceptions: `walk` is `Walk.name`; `images`, `beat` and `audio_smooth` are converted into
+whose default empty cells take. Exceptions: `walk` is `Walk.name`; `size`, `images`, `beat` and `audio_smooth` become
 other columns when a manifest is read.
 """
 
@@ -72,7 +72,6 @@ class Column:
     default_of: Literal["column", "job", "model"] = "column"  # source of the default
     stored: bool = True  # False: the reader converts it into other columns (`beat` into `frames`)
     by_reader: bool = False  # the reader computes it; a table must not have it
-    aliases: tuple[str, ...] = ()  # names that other programs have for it
 
     def __post_init__(self) -> None:
         if self.default is None:
@@ -99,7 +98,7 @@ COLUMNS = (
         "seed",
         Integer(0, SEED_MAX),
         "keyframe",
-        "0 … 2⁶³-1. In a walk an empty one holds the seed before it, the first one the job's; a still without one gets its "
+        "0 … 2⁶⁴-1. In a walk an empty one holds the seed before it, the first one the job's; a still without one gets its "
         "own from the job's seed and its row",
         default_of="job",
     ),
@@ -136,12 +135,18 @@ COLUMNS = (
     ),
     Column("height", Other(), "walk", "pixels, likewise", default_of="model"),
     Column(
+        "size",
+        Other(),
+        "walk",
+        "width and height in one, as `512x768`; not beside `width` or `height`",
+        stored=False,
+    ),
+    Column(
         "steps",
         Other(),
         "keyframe",
         "sampling steps, at most 998, 50 with `lcm`. A leg has those of the keyframe that it starts from",
         default_of="model",
-        aliases=("step", "num_inference_steps"),
     ),
     Column(
         "guidance",
@@ -149,7 +154,6 @@ COLUMNS = (
         "keyframe",
         "guidance scale; moves along a walk. 1 and below is off, but for a model whose guidance is an input of its network",
         default_of="model",
-        aliases=("cfg", "cfg_scale", "guidance_scale"),
     ),
     Column(
         "scheduler",
@@ -157,7 +161,6 @@ COLUMNS = (
         "keyframe",
         "one of those below that fit the model. A leg has that of the keyframe that it starts from",
         default_of="model",
-        aliases=("sampler",),
     ),
     Column(
         "true_guidance",
@@ -165,7 +168,6 @@ COLUMNS = (
         "keyframe",
         "of a model whose `guidance` is an input of its network (FLUX.1-dev, LCM): classifier-free guidance beside it; it "
         "moves, too; 1, the default, is off",
-        aliases=("true_cfg", "true_cfg_scale"),
     ),
     Column(
         "model", Other(), "walk", "`main`, the job's `model`, or a key of its `models`; the same in all rows of a walk"

@@ -1,4 +1,7 @@
-"""Paths to pipes, sockets and devices, which can't be read to an end. Standard library only."""
+"""Paths as people write them: `~`, the endings of tables, and pipes and devices, which can't be read to an end.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,18 @@ from pathlib import Path
 
 from render.core.objects import ObjectPath
 
-__all__ = ["special_kind"]
+__all__ = ["TABLE_ENDINGS", "expand_home", "special_kind", "table_ending", "table_name", "why_no_table"]
 
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+TEXT_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")  # of tables; each may have .gz behind it
+TABLE_ENDINGS = (*TEXT_ENDINGS, ".parquet")
+OTHER_ENDINGS = {  # of files that people bring as tables: what to do with them
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet: save it as CSV"),
+    **dict.fromkeys((".feather", ".arrow"), "Feather: pyarrow.parquet.write_table makes a .parquet of its table"),
+    ".json": "JSON: one object a line, as .jsonl, is read; a list of keyframes is for `render expand`",
+    ".pkl": "a pickle: pandas' to_parquet makes a .parquet of it",
+    ".zip": "an archive: unpack it",
+}
 
 
 def special_kind(path: Path) -> str:
@@ -21,3 +33,36 @@ def special_kind(path: Path) -> str:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
     except (OSError, ValueError):  # none such, or no name that there can be
         return ""
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path with `~` or `~USER` in front replaced by that home folder; unchanged for an unknown user."""
+    if isinstance(path, ObjectPath):
+        return path
+    return Path(os.path.expanduser(path))
+
+
+def table_ending(path: Path) -> str:
+    """Return the ending by which a file is a table, "" for other files.
+
+    >>> [table_ending(Path(name)) for name in ("a.CSV", "b.jsonl.gz", "c.yaml", "d.parquet.gz")]
+    ['.csv', '.jsonl', '', '']
+    """
+    name = path.name.casefold()
+    plain = name.removesuffix(".gz")
+    ending = os.path.splitext(plain)[1]
+    return ending if ending in (TEXT_ENDINGS if plain != name else TABLE_ENDINGS) else ""
+
+
+def table_name(path: Path) -> str:
+    """Return the name of a file without the endings of a table: `first` for first.csv.gz; `OUT-again` for a store's data."""
+    if path.name == "data" and (path.parent / ".run").is_dir():
+        return f"{path.parent.name}-again"
+    stem = path.stem if path.suffix.casefold() == ".gz" and table_ending(path) else path.name
+    return Path(stem).stem
+
+
+def why_no_table(path: Path) -> str:
+    """Return what to do with a file that is no table, as it follows in an error; "" for no idea."""
+    hint = OTHER_ENDINGS.get(path.suffix.casefold(), "")
+    return f" ({hint})" if hint else ""

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 PIXELS_VERSION = 1  # raised whenever a change of this code changes pixels; part of every recipe
-SEED_MAX = 2**63 - 1
+SEED_MAX = 2**64 - 1  # the largest that torch takes
 
 
 def canonical_json(value: object) -> str:

@@ -28,15 +28,13 @@ class CompiledParts:
     def __init__(self, pipeline: Any, device: torch.device) -> None:
         """Wrap the parts of `pipeline`. Compiling itself happens at the first call with each shape."""
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache("inductor")))
-        # Over the limit torch would go on uncompiled, which gives other bits: it must raise.
-        torch._dynamo.config.recompile_limit = SHAPES_MAX
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
         settings: dict[str, Any] = {"dynamic": False, "options": compile_options(device)}
         self._modules = _modules_of(pipeline)
         for module in self._modules:
             module.compile(**settings)
+            module._compiled_call_impl = _within_limits(module._compiled_call_impl)
         self._calls: list[Callable[..., Any] | None] = [module._compiled_call_impl for module in self._modules]
-        decode: Callable[..., Any] = torch.compile(pipeline.vae.decode, **settings)
+        decode = _within_limits(torch.compile(pipeline.vae.decode, **settings))
         # Latents may come in any layout in memory, and each would be compiled for.
         pipeline.vae.decode = lambda latents, **options: decode(latents.contiguous(), **options)
 
@@ -50,6 +48,22 @@ class CompiledParts:
         finally:
             for module, call in zip(self._modules, self._calls, strict=True):
                 module._compiled_call_impl = call
+
+
+def _within_limits(compiled: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return a compiled call that raises over SHAPES_MAX, where torch would go on uncompiled, which gives other bits.
+
+    The limits are set by the thread that calls, at every call: from 2.13 on, torch's settings are a thread's own.
+    """
+    assert compiled is not None
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        config = torch._dynamo.config
+        if config.recompile_limit != SHAPES_MAX or not config.fail_on_recompile_limit_hit:
+            config.recompile_limit, config.fail_on_recompile_limit_hit = SHAPES_MAX, True
+        return compiled(*args, **kwargs)
+
+    return call
 
 
 def compile_options(device: torch.device) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from render.engine.denoise import (
 from render.engine.device import choose_dtype, describe_device, library_versions
 from render.engine.interpolate import evaluate, slerp
 from render.engine.prompts import PromptCache, PromptKey
-from render.engine.samples import sample_rows
+from render.engine.samples import SAMPLES, sample_rows
 from render.engine.sharing import sampled_recipes, shared_results, without_clean
 from render.engine.stacking import ConditioningStacks
 from render.engine.threads import RowThreads, use_threads
@@ -202,6 +202,7 @@ class Renderer:
     @torch.inference_mode()
     def _sample_rows(self, width: int, height: int) -> list[Row]:
         shape = self._family.autoencoder.latent_shape(width, height)
+        self._prompts.hold((text, False, "plain") for text, _ in SAMPLES)  # encoders that have no room move once
         return sample_rows(
             shape, self._device, lambda text: self._prompts.get((text, False, "plain")), self._guidance_embeds
         )

@@ -9,7 +9,7 @@ import torch
 from render.engine.denoise import Row
 from render.models import Conditioning
 
-__all__ = ["sample_rows"]
+__all__ = ["SAMPLES", "sample_rows"]
 
 SAMPLES = (("", 981.0), ("a photograph of a red house by the sea", 501.0), ("noise, lines and dots", 21.0))
 GUIDANCE = 3.5

@@ -12,9 +12,26 @@ from torch.overrides import TorchFunctionMode
 
 from render.models import copy_to
 
-__all__ = ["CpuNumbers", "numbers_on_cpu"]
+__all__ = ["STILL", "CpuNumbers", "numbers_on_cpu"]
 
 CPU = torch.device("cpu")
+# Schedulers whose steps move nothing to the device. `CpuNumbers` takes up to 0.5 ms a step, so they go without it.
+STILL = frozenset(
+    {
+        "DDIMScheduler",
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "FlowMatchEulerDiscreteScheduler",
+        "FlowMatchHeunDiscreteScheduler",
+        "HeunDiscreteScheduler",
+        "LCMScheduler",
+        "LMSDiscreteScheduler",
+        "PNDMScheduler",
+    }
+)
 
 
 def numbers_on_cpu(device: torch.device) -> AbstractContextManager[Any]:

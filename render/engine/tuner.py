@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from render.core import RunError
 from render.engine.batch import Batch, Batches
 from render.engine.denoise import Row
 from render.engine.places import safe_batch
 from render.engine.tuning import (
     IMAGES,
     MEMORY_SHARE,
+    OUT_OF_MEMORY,
     ROWS,
     Instruments,
     Trial,
@@ -152,11 +154,23 @@ class Tuner:
         return self._batches[key]
 
     def _compile(self, width: int, height: int, rows: int, decode_rows: int) -> None:
-        """Make the calls that compile, with the inputs and in the mode of all later ones."""
+        """Make the calls that compile, with the inputs and in the mode of all later ones.
+
+        Raises RunError when compiling fails, since it would fail for every frame.
+        """
         sample = self._target.samples(width, height)[0]
-        with self._doing("compiling the network"):
-            self._target.evaluate([sample] * rows)
-            self._target.decode([sample] * decode_rows)
+        try:
+            with self._doing("compiling the network"):
+                self._target.evaluate([sample] * rows)
+                self._target.decode([sample] * decode_rows)
+        except (*OUT_OF_MEMORY, torch.AcceleratorError):
+            raise
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), "")
+            raise RunError(
+                f"workers.compile: required a network that compiles for {width}x{height} pixels, got "
+                f"{type(error).__name__}: {first} (workers.compile=off renders without compiling)"
+            ) from error
 
     def _measure(self, width: int, height: int, rows: int, decode_rows: int) -> Batches:
         if self._instruments is None:

@@ -13,7 +13,18 @@ from torch import Tensor
 from render.engine.batch import Batch
 from render.engine.places import safe_batch
 
-__all__ = ["IMAGES", "ROWS", "Instruments", "Trial", "best_trial", "measure_trial", "run_trials", "sizes_up_to"]
+__all__ = [
+    "IMAGES",
+    "MEMORY_SHARE",
+    "OUT_OF_MEMORY",
+    "ROWS",
+    "Instruments",
+    "Trial",
+    "best_trial",
+    "measure_trial",
+    "run_trials",
+    "sizes_up_to",
+]
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # batch sizes of the network that are tried
 IMAGES = (1, 2, 4, 8)  # batch sizes of the decoder that are tried

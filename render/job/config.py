@@ -13,8 +13,24 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from render.core import GIF_FPS_MAX, MAIN, JobError, ObjectPath, any_path, without_secrets
+from render.core import (
+    GIF_FPS_MAX,
+    MAIN,
+    SCHEDULERS,
+    TABLE_ENDINGS,
+    JobError,
+    ObjectPath,
+    any_path,
+    expand_home,
+    nearest_schedulers,
+    scheduler_meant,
+    table_ending,
+    table_name,
+    why_no_table,
+    without_secrets,
+)
 from render.job.bounds import BOUNDS, POINTS_MAX
+from render.job.columns import is_of_columns, parse_columns
 from render.job.keys import JobConfig, LoraConfig, ModelConfig
 from render.job.settings import hide_signs, leaves, override, read_yaml, show_signs
 from render.job.sweep import UNSWEPT, parse_sweep
@@ -22,26 +38,24 @@ from render.job.workforce import uses_gpu
 
 __all__ = ["load_job"]
 
-LISTS = {"animation.formats": "[gif]", "sheets.kinds": "[walk]", "loras": "[{path: a.safetensors}]"}  # key: example
 SWITCHES = {"workers.compile"}  # whose values `on` and `off` YAML reads as true and false
+LISTS = {
+    "animation.formats": "[gif]",
+    "labels": "[kind]",
+    "sheets.kinds": "[walk]",
+    "loras": "[{path: a.safetensors}]",
+}  # key: example
 MODELS_KEY = re.compile(r"models\.([^.]*)")
 MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
+def load_job(target: Path, overrides: Sequence[str] = (), in_memory: bool = False) -> JobConfig:
     """Read a job file, or take a manifest with all defaults, and apply `key=value` overrides in their order.
 
-    Raises JobError with every unknown key, wrong type and value out of range, each with its place.
+    With `in_memory`, `target` is the name of a manifest that is no file. Raises JobError with every unknown key, wrong
+    type and value out of range, each with its place.
     """
-    if target.suffix in {".yaml", ".yml"}:
-        settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
-    elif target.suffix in {".csv", ".parquet"} or target.is_dir():
-        settings = [(str(target), "manifest", str(target.absolute()))]
-    else:
-        raise JobError(
-            f"{target}: required a job (.yaml) or a manifest (.csv, .parquet or a folder), got {target.suffix!r}"
-        )
-    settings += [(f"override {without_secrets(text)!r}", *override(text)) for text in overrides]
+    settings = _settings(target, overrides, in_memory)
     config: DictConfig = OmegaConf.structured(JobConfig)
     errors = []
     for where, key, value in settings:
@@ -53,6 +67,7 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
     if "manifest" not in sources:
         errors.append(f"{target}: key 'manifest': required a path, got none")
     errors += _range_errors(config, sources)
+    columns = parse_columns((setting for setting in settings if is_of_columns(setting[1])), errors)
     loras = _parse_loras(config, sources, errors)
     limit = config.sweep_limit if 1 <= config.sweep_limit <= POINTS_MAX else POINTS_MAX
     sweep = UNSWEPT
@@ -64,8 +79,23 @@ def load_job(target: Path, overrides: Sequence[str] = ()) -> JobConfig:
         raise JobError("\n".join(errors))
     job = show_signs(OmegaConf.to_object(config))
     assert isinstance(job, JobConfig)
-    output = job.output if "output" in sources else Path("out") / target.stem
-    return _resolve_paths(replace(job, output=any_path(output), sweep=sweep), loras, target)
+    output = any_path(job.output if "output" in sources else Path("out") / table_name(target))
+    return _resolve_paths(replace(job, output=output, sweep=sweep, columns=columns), loras, target)
+
+
+def _settings(target: Path, overrides: Sequence[str], in_memory: bool) -> list[tuple[str, str, Any]]:
+    """Return (place, key, value) of everything that target and overrides set, in order. Raises JobError."""
+    if target.suffix in {".yaml", ".yml"} and not in_memory:
+        settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
+    elif in_memory or table_ending(target) or target.is_dir():
+        settings = [(str(target), "manifest", str(target.absolute()))]
+    else:
+        required = f"a job (.yaml) or a manifest ({', '.join(TABLE_ENDINGS)} or a folder)"
+        raise JobError(f"{target}: required {required}, got {target.suffix!r}{why_no_table(target)}")
+    own = [(f"override {without_secrets(text)!r}", *override(text)) for text in overrides]
+    if in_memory and any(key == "manifest" for _, key, _ in own):
+        raise JobError(f"key 'manifest': required one manifest; got the {target} in memory, too")
+    return settings + own
 
 
 def _keys(config: DictConfig, wanted: str) -> list[str]:
@@ -86,14 +116,16 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     known = _keys(config, key)
     if key.startswith("sweep."):
         raise JobError(f"required a list of groups as the value of 'sweep', got {key!r}")
-    if key not in known:
+    if key not in known and not is_of_columns(key):
         same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = same or difflib.get_close_matches(key, known, 1, 0.4)
         inside = [name for name in known if name.startswith(f"{key}.")]
         hint = f"keys below it: {', '.join(inside)}" if inside else f"nearest: {near[0]}" if near else "none is near"
         raise JobError(f"required a known key, got {key!r} ({hint})")
-    if key == "sweep":
+    if key == "sweep" or is_of_columns(key):
         return config
+    if key == "sampling.scheduler" and isinstance(value, str):
+        value = scheduler_meant(value) or value
     example = LISTS.get("loras" if key.endswith(".loras") else key)
     if example and not isinstance(value, list):
         raise JobError(f"required a list such as {example}, got {value!r}")
@@ -121,6 +153,8 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
         value = show_signs([*value] if OmegaConf.is_config(value) else value)
         if value is not None and not holds(value):
             near = difflib.get_close_matches(str(value), required.removeprefix("one of ").split(", "), 1)
+            if key == "sampling.scheduler":
+                near = [*nearest_schedulers(str(value), SCHEDULERS)]
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
             yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {without_secrets(repr(value))}{hint}"
     rows = config.workers.batch_rows
@@ -174,9 +208,9 @@ def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: P
     base = Path.cwd() if isinstance(target, ObjectPath) else target.parent.absolute()
     return replace(
         job,
-        manifest=(base / job.manifest).resolve(),
-        output=job.output.absolute(),
-        media=(base / job.media).resolve() if job.media else None,
+        manifest=(base / expand_home(job.manifest)).resolve(),
+        output=expand_home(job.output).absolute(),
+        media=(base / expand_home(job.media)).resolve() if job.media else None,
         model=_locate(job.model, loras[MAIN], base),
         models={name: _locate(model, loras[name], base) for name, model in job.models.items()},
     )
@@ -184,7 +218,7 @@ def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: P
 
 def _locate(model: ModelConfig, loras: Iterable[LoraConfig], base: Path) -> ModelConfig:
     """Resolve the paths of a model; an existing folder wins over a hub id of the same spelling."""
-    local = base / Path(model.id).expanduser()
+    local = base / expand_home(model.id)
     name = str(local.resolve()) if model.id != "starter" and local.is_dir() else model.id
-    found = tuple(replace(lora, path=(base / lora.path.expanduser()).resolve()) for lora in loras)
+    found = tuple(replace(lora, path=(base / expand_home(lora.path)).resolve()) for lora in loras)
     return replace(model, id=name, loras=found)

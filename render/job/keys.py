@@ -110,6 +110,8 @@ class JobConfig:
     manifest: Path = Path()  # relative to the job file
     output: Path = Path()  # relative to the current folder; out/NAME by default, NAME of the job file or manifest
     media: Path | None = None  # folder of start images and sounds, relative to the job file; null: the manifest's
+    labels: tuple[str, ...] = ()  # names of columns that are labels, whatever other programs mean by them
+    columns: dict[str, str] = field(default_factory=dict)  # name in the table → our column's, a label's, or `ignore`
     seed: int = 0  # of walks without a seed; stills without one derive theirs from it and their row
     model: ModelConfig = field(default_factory=ModelConfig)
     models: dict[str, ModelConfig] = field(default_factory=dict)  # more models, by name, for manifest column `model`

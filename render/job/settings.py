@@ -13,7 +13,7 @@ from render.core import JobError, special_kind
 
 __all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
 
-WHOLE = "sweep"  # the key whose value is not split into further keys, even when it is a mapping
+WHOLE = ("sweep", "columns")  # keys whose values are not split into further keys, even when they are mappings
 STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
 HIDE = str.maketrans(STAND_INS)
 SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
@@ -36,7 +36,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted key and value of every leaf of a nested mapping."""
     for key, value in tree.items():
-        if isinstance(value, dict) and value and f"{prefix}{key}" != WHOLE:
+        if isinstance(value, dict) and value and f"{prefix}{key}" not in WHOLE:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

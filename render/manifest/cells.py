@@ -1,133 +1,28 @@
-"""The cells of a manifest: rules, and columns read by them."""
+"""The cells of a manifest: columns read by their rules, and the place for their errors."""
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from render.core import file_name_key
+from render.manifest.kinds import MISSING, ColumnRule
 from render.manifest.problems import LISTED, Problems, show
-from render.manifest.table import CHUNK, RawTable, is_text
+from render.manifest.raw import CHUNK, RawTable, is_text
 
-__all__ = [
-    "NAME_BYTES",
-    "WALK_NAME",
-    "Cells",
-    "CheckedTable",
-    "ColumnRule",
-    "Rule",
-    "choice",
-    "empty_to_null",
-    "finite",
-    "flag",
-    "integer",
-    "nearest",
-]
+__all__ = ["Cells", "CheckedTable", "empty_to_null", "is_missing"]
 
-NAME_BYTES = 120  # of a walk's name
-FLOAT_EXACT = 2**53  # up to here, a float64 holds every integer
-INTEGER = re.compile(r"([+-]?[0-9]{1,40})(\.0+)?")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 Describe: TypeAlias = Callable[[int], tuple[str, str]]  # position → what is required there, what was got
-RESERVED = re.compile(r"still-[0-9]{6,}(-[0-9]{4,})?( .*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule for the cells of one column."""
-
-    required: str
-    parse: Callable[[Any], Any]  # the value of a cell that is not empty, None where it breaks the rule
-    dtype: Any  # numpy's, of the values
-    kind: Literal["text", "numbers", "yes or no"]  # of the cells; text of numbers or of yes and no is fine, too
-    options: tuple[str, ...] = ()
-    misfits: Mapping[str, str] = field(default_factory=dict)  # contents that are no mistyped option → why they are none
-
-    def got(self, cell: Any) -> str:
-        """Return the cell as an error shows it, with the likely reason."""
-        if isinstance(cell, float) and math.isfinite(cell) and abs(cell) > FLOAT_EXACT:
-            return f"{cell!r}, rounded by its float column"
-        why = self.misfits.get(str(cell))
-        return f"{show(cell)}, {why}" if why else show(cell) + nearest(str(cell), self.options)
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnRule:
-    """A rule, and the value of empty cells."""
-
-    rule: Rule
-    default: Any
-    whose: str = "the job's default"  # for an error
-
-
-def integer(low: int, high: int, multiple: int = 1, unit: str = "") -> Rule:
-    """Return the rule for integers such as 24, " 24 ", "24.0" and 24.0; of any size, none of them by way of a float."""
-
-    def parse(cell: str | float | Decimal) -> int | None:
-        value = _exact_integer(cell)
-        return value if value is not None and low <= value <= high and value % multiple == 0 else None
-
-    what = "an integer" if multiple == 1 else f"a multiple of {multiple}"
-    return Rule(f"{what}, {low} … {high}{unit}", parse, "int64", "numbers")
-
-
-def finite(low: float, high: float = math.inf) -> Rule:
-    """Return the rule for finite numbers from `low` to `high`."""
-
-    def parse(cell: str | float | Decimal) -> float | None:
-        if isinstance(cell, str) and not NUMBER.fullmatch(cell.strip()):
-            return None
-        value = float(cell)
-        return value + 0.0 if math.isfinite(value) and low <= value <= high else None  # + 0.0: no negative zero
-
-    required = f"a finite number of at least {low:g}" if high == math.inf else f"a number, {low:g} … {high:g}"
-    return Rule(required, parse, "float64", "numbers")
-
-
-def choice(options: tuple[str, ...]) -> Rule:
-    def parse(cell: str) -> str | None:
-        return cell if cell in options else None
-
-    return Rule(f"one of {', '.join(options)}", parse, object, "text", options)
-
-
-def flag() -> Rule:
-    """Return the rule for yes and no, as people and as other programs write them."""
-    meanings = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    return Rule("yes or no", lambda cell: meanings.get(str(cell).strip().casefold()), np.bool_, "yes or no")
-
-
-def _walk_name(cell: str) -> str | None:
-    edges = not cell.strip() or cell != cell.strip() or cell.startswith(".")
-    inside = any(part in cell for part in ("/", "\\", ".."))
-    inside = inside or any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in cell)
-    fits = len(cell.encode()) <= NAME_BYTES and not RESERVED.fullmatch(file_name_key(cell))
-    return cell if fits and not edges and not inside else None
-
-
-WALK_NAME = Rule(
-    f"a file name of at most {NAME_BYTES} bytes without '/', '\\', '..', control characters, a dot in front or spaces "
-    "at the ends, and not of the form still-000000, which stills have",
-    _walk_name,
-    object,
-    "text",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One column, read by its rule. Each array is [N]."""
+    """One column, read by its rule. Each array is [N], and not to be written to."""
 
     values: npt.NDArray[Any]  # the default where the cell is empty or bad
     codes: npt.NDArray[np.int32]  # number of the cell's distinct content by first appearance, -1 where it is empty
@@ -187,7 +82,9 @@ class CheckedTable:
             return column
         if kind == "yes or no" and pa.types.is_boolean(column.type):
             return column.cast(pa.large_string())
-        self.problems.add(kind, f"a column of {column.type}", column=name)
+        pictures = f" (pictures? The job can leave them out: columns: {{{name}: ignore}})"
+        got = f"a column of {column.type}{pictures if pa.types.is_struct(column.type) else ''}"
+        self.problems.add(kind, got, column=name)
         return empty
 
     def cells(self, name: str, standard: ColumnRule) -> Cells:
@@ -201,16 +98,28 @@ class CheckedTable:
         """
         first = standards[0].rule
         column = self.column(name, first.kind)
+        if column.null_count == len(column) and (which == which[0]).all():
+            return self._empty(name, standards[which[0]])
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.decimal256(76, column.type.scale))  # the small ones have no dictionary_encode
         encoded = column.combine_chunks().dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy()
+        if first.kind == "numbers" and is_text(column.type):
+            codes = _without_missing(codes, encoded.dictionary)
         values, bad = np.empty(len(codes), first.dtype), np.zeros(len(codes), np.bool_)
         for number, standard in enumerate(standards):
             own = np.flatnonzero(which == number)
             if len(own):
                 values[own], bad[own] = self._read(name, standard, encoded.dictionary, codes[own], own)
         return Cells(values, codes, bad)
+
+    def _empty(self, name: str, standard: ColumnRule) -> Cells:
+        """Return a column of empty cells: one default, which takes no memory for each row."""
+        codes = np.full(1, -1, np.int32)
+        nothing = pa.array([], pa.large_string())
+        values, bad = self._read(name, standard, nothing, codes, np.zeros(1, np.int64))
+        count = len(self.raw.rows)
+        return Cells(*(np.broadcast_to(one, count) for one in (values, codes, bad)))
 
     def _read(
         self, name: str, standard: ColumnRule, contents: Any, codes: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
@@ -219,8 +128,8 @@ class CheckedTable:
         rule, default = standard.rule, standard.default
         if default is not None and rule.parse(default) is None:
             if (codes < 0).any() and name not in self.raw.broken:
-                why = f", {rule.misfits[default]}" if default in rule.misfits else ""
-                self.problems.add(rule.required, f"{show(default)}, {standard.whose}{why}", column=name)
+                got = f"{show(default)}, {standard.whose}{rule.reason(default)}"
+                self.problems.add(rule.required, got, column=name)
             default = 0
         found = np.zeros(len(contents) + 1, np.bool_)
         found[codes] = True
@@ -241,27 +150,25 @@ class CheckedTable:
         return values[codes], bad
 
 
+def _without_missing(codes: npt.NDArray[np.int32], contents: Any) -> npt.NDArray[np.int32]:
+    """Return the codes with -1, an empty cell, for what programs write where a number is missing: NaN, NA, null."""
+    found = np.flatnonzero(is_missing(contents).to_numpy(zero_copy_only=False))
+    return np.where(np.isin(codes, found), np.int32(-1), codes) if len(found) else codes
+
+
 def _firsts(positions: npt.NDArray[np.int64], alike: npt.NDArray[Any]) -> list[int]:
     """Return the first position of each value, in their order."""
     return sorted(dict(zip(alike[::-1].tolist(), positions[::-1].tolist(), strict=True)).values())
+
+
+def is_missing(texts: Any) -> Any:
+    """Return True for each text that stands for a missing value, as NaN does; null for null."""
+    words = pa.array(MISSING, texts.type)
+    short = pc.if_else(pc.less_equal(pc.binary_length(texts), 12), texts, "")  # spares time with prompts
+    return pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(short)), value_set=words)
 
 
 def empty_to_null(column: Any) -> Any:
     """Return a text column with null for every empty cell."""
     empty = pc.equal(column, "")
     return pc.if_else(empty, pa.scalar(None, column.type), column) if pc.any(empty).as_py() else column
-
-
-def _exact_integer(cell: str | float | Decimal) -> int | None:
-    if isinstance(cell, str):
-        match = INTEGER.fullmatch(cell.strip())
-        return int(match[1]) if match else None
-    if isinstance(cell, float) and not abs(cell) <= FLOAT_EXACT:  # NaN, too
-        return None
-    return int(cell) if cell == int(cell) else None
-
-
-def nearest(word: str, options: tuple[str, ...]) -> str:
-    """Return a hint for an error, "" when no option is near."""
-    near = difflib.get_close_matches(word.casefold(), options)
-    return f" (nearest: {', '.join(near or options)})" if near or len(options) == 1 else ""

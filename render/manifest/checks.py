@@ -142,6 +142,7 @@ def check_motions(
             low, high = one.frames_range
             odd = named & ((cells["frames"].values < low) | (cells["frames"].values > high))
             _refuse(checked, "frames", odd, f"{low} … {high} in a walk of motion {one.name}", cells["frames"])
+    _refuse_lone_keyframes(checked, is_first & ~still & (motion == "line") & (sizes == 1), cells)
     cycle = is_first & (cells["loop"].values == "cycle") & (sizes < 2)
     _refuse(checked, "loop", cycle & np.isin(motion, takers("loop")), "2 keyframes or more for a cycle", sizes)
     strength = cells["strength"]
@@ -151,6 +152,14 @@ def check_motions(
     required = f"one that predicts the clean image, {', '.join(PREDICTS_CLEAN)}"
     odd = is_first & hidden & np.isin(motion, takers("shown"))
     _refuse(checked, "scheduler", odd, required, cells["scheduler"])
+
+
+def _refuse_lone_keyframes(checked: CheckedTable, alone: npt.NDArray[np.bool_], cells: dict[str, Cells]) -> None:
+    """Refuse frames of a line that has one keyframe: it would be one frame, without a word."""
+    odd = alone & ~cells["motion"].bad & (cells["loop"].values == "none")
+    odd = odd & cells["frames"].given & (cells["frames"].values > 1)
+    required = "two keyframes for a line of several frames (one alone can drift, circle or denoise: see column motion)"
+    _refuse(checked, "frames", odd, required, cells["frames"])
 
 
 def takers(column: str) -> list[str]:
@@ -270,16 +279,14 @@ def check_times(
 
 
 def check_seeds(
-    checked: CheckedTable, seeds: npt.NDArray[np.int64], more: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
+    checked: CheckedTable, seeds: npt.NDArray[np.uint64], more: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
 ) -> None:
     """Refuse seeds that leave no room for `more` that follow them."""
+    most = np.uint64(SEED_MAX) - more.astype(np.uint64)
     checked.refuse(
         "seed",
-        np.flatnonzero(~bad & (seeds > SEED_MAX - more)),
-        lambda i: (
-            f"at most {SEED_MAX - more[i]}, for {more[i] + 1} images with seeds up to {SEED_MAX}",
-            str(seeds[i]),
-        ),
+        np.flatnonzero(~bad & (seeds > most)),
+        lambda i: (f"at most {most[i]}, for {more[i] + 1} images with seeds up to {SEED_MAX}", str(seeds[i])),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import PurePath
 from typing import NoReturn
 
 from render.core import ManifestError
@@ -19,13 +20,16 @@ class Problems:
     def __init__(self, file: str) -> None:
         self.file = file
         self.total = 0
+        self.blamed: set[str] = set()  # columns that have an error
         self.swept: Mapping[str, int] = {}  # column → the group of the sweep that sets it, from 1; rows come many times
+        self._warnings: dict[str, str] = {}  # text → the file that it is about, of several the first
         self._reported: set[tuple[int, str]] = set()  # under a sweep, so that each error is reported once
         self._parts: list[tuple[int, str]] = []  # of a folder: rows before a file, and its name
         self._found: list[tuple[int, str]] = []  # (row, line): at least the first LISTED by row
 
     def add(self, required: str, got: str, *, row: int = 0, column: str | None = None) -> None:
         """Add an error; row 0 stands for the file or column. In a column that a sweep sets, it is the sweep's."""
+        self.blamed.add(column or "")
         before, file = max((part for part in self._parts if part[0] < row), default=(0, self.file))
         said = f"required {required}; got {' '.join(got.splitlines())}"
         where = [f"row {row - before}"] if row else []
@@ -45,6 +49,15 @@ class Problems:
         if len(self._found) > 10 * LISTED:
             self._found = self._first()
 
+    def warn(self, text: str) -> None:
+        """Note what will surprise but stops nothing; of a text that comes again, the first is kept."""
+        self._warnings.setdefault(text, self.file)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings in their order, each with the name of its file."""
+        return tuple(f"{PurePath(file).name}: {text}" for text, file in self._warnings.items())
+
     @property
     def parts(self) -> tuple[tuple[int, str], ...]:
         """Of a folder: the rows before each of its files, and the file."""
@@ -55,6 +68,8 @@ class Problems:
         self._parts.append((before, part.file))
         self._found += [(before + row if row else 0, line) for row, line in part._found]
         self.total += part.total
+        for text, file in part._warnings.items():
+            self._warnings.setdefault(text, file)
 
     def skip(self, count: int) -> None:
         """Count errors that can't be among the first LISTED."""

@@ -15,14 +15,18 @@ from render.core import (
     GIF_FPS_MAX,
     MAIN,
     SCHEDULERS,
+    SEED_MAX,
     STEPS_MAX,
     CellType,
     Choice,
     Flag,
     Integer,
     Number,
+    nearest_schedulers,
+    noise_schedule,
+    scheduler_meant,
 )
-from render.manifest.cells import ColumnRule, Rule, choice, finite, flag, integer
+from render.manifest.kinds import ColumnRule, Rule, choice, finite, flag, integer
 from render.models import SamplingDefaults
 from render.plan import MOTIONS
 
@@ -68,7 +72,7 @@ ANYTHING = ModelRules(SizeRule(1, 1, 2**31 - 1), SCHEDULERS, True, SamplingDefau
 def common_rules(defaults: Defaults) -> dict[str, ColumnRule]:
     """Return the rules of the columns that every model reads alike, with the values of empty cells."""
     rules = {column.name: _rule(column.cell) for column in COLUMNS}
-    rules |= {"fps": _rate(defaults.fps_max), "motion": choice(tuple(MOTIONS))}
+    rules |= {"fps": _rate(defaults.fps_max), "motion": choice(tuple(MOTIONS)), "seed": _seeds()}
     return {
         column.name: ColumnRule(rule, getattr(defaults, column.name) if column.default_of == "job" else column.default)
         for column in COLUMNS
@@ -125,11 +129,34 @@ def _rules(name: str, model: ModelRules) -> dict[str, ColumnRule]:
 
 
 def _schedulers(fitting: tuple[str, ...]) -> Rule:
-    """Return the rule for schedulers that fit a model; an error says why another one does not."""
+    """Return the rule for schedulers that fit a model, by our names and those of other programs."""
     flow = any(name in FLOW_SCHEDULERS for name in fitting)
-    why = "which does not fit a model of flow matching" if flow else "which is for models of flow matching"
-    others = {name: why for name in SCHEDULERS if (name in FLOW_SCHEDULERS) is not flow}
-    return replace(choice(fitting), misfits=others)
+    misfit = ", which does not fit a model of flow matching" if flow else ", which is for models of flow matching"
+
+    def parse(cell: str) -> str | None:
+        name = scheduler_meant(cell)
+        return name if name in fitting else None
+
+    def reason(cell: Any) -> str:
+        near = nearest_schedulers(str(cell), fitting)
+        hint = f" (nearest: {', '.join(near)})" if near else ""
+        if noise_schedule(str(cell)):
+            return f", a noise schedule and no sampler{hint}"
+        meant = scheduler_meant(str(cell))
+        return (misfit if meant and (meant in FLOW_SCHEDULERS) is not flow else "") + hint
+
+    return replace(choice(fitting), parse=parse, reason=reason)
+
+
+def _seeds() -> Rule:
+    """Return the rule for seeds; many programs write -1 for any."""
+    rule = integer(0, SEED_MAX)
+
+    def reason(cell: Any) -> str:
+        drawn = str(cell).strip() in ("-1", "-1.0")
+        return " (leave it empty: each still gets its own)" if drawn else rule.reason(cell)
+
+    return replace(rule, reason=reason)
 
 
 def _rate(most: float) -> Rule:

@@ -12,21 +12,39 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.core import Keyframe, Walk, column_names, replacing, still_name
+from render.core import COLUMNS, Keyframe, Walk, column_names, replacing, still_name
 from render.manifest.labels import read_labels
 from render.manifest.problems import Problems
+from render.manifest.raw import CHUNK, STORED, RawTable, is_text
+from render.manifest.separators import SEPARATORS
 from render.manifest.sweeping import SWEPT
-from render.manifest.table import CHUNK, STORED, RawTable, is_text, read_table
+from render.manifest.table import read_table
 
 __all__ = ["Manifest", "manifest_from", "read_stored"]
 
 STORED_NAMES = column_names(stored=True)
 WALK_SETTINGS = tuple(name for name in column_names("walk", stored=True) if name != "walk")
+DEFAULTS = {column.name: column.default for column in COLUMNS if column.default_of == "column" and column.stored}
 KEYFRAME_FIELDS = tuple(column.name for column in fields(Keyframe))  # as its positional arguments have them
+
+COSTS = [
+    "model",
+    "width",
+    "height",
+    "steps",
+    "guidance",
+    "true_guidance",
+    "scheduler",
+    "image",
+    "strength",
+]  # of a still
+RUN = 1000  # stills in a row, from which on those of equal cost are not built one by one
 
 _Row = tuple[str | None, int, tuple[Any, ...], Keyframe]  # walk, images of a still, settings of the walk, keyframe
 
@@ -40,10 +58,31 @@ class Manifest:
         repr=False
     )  # pa.Table: STORED_NAMES without an empty cell but `walk` of stills, then the labels
     _files: tuple[tuple[int, str], ...] = ()  # of a folder: the rows before each file, and its name
+    warnings: tuple[str, ...] = ()  # of reading it
+    separators: frozenset[str] = frozenset()  # of CSV: what its columns are separated by, `,`, `;` or a tab
 
     @property
     def row_count(self) -> int:
         return int(self._table.num_rows)
+
+    @property
+    def last_row(self) -> int:
+        """The number of its last row."""
+        return int(self._table["source_row"][-1].as_py())
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Any:
+        """Return some rows as Arrow's table, [stop - start], with all columns."""
+        return self._table.slice(start, None if stop is None else stop - start)
+
+    def part(self, start: int, stop: int | None = None) -> Manifest:
+        """Return the manifest of some rows, which keep their numbers."""
+        return replace(self, _table=self.rows(start, stop))
+
+    def after(self, rows: int) -> Manifest:
+        """Return the manifest with its rows numbered as if `rows` others stood before them."""
+        place = self._table.column_names.index("source_row")
+        numbers = pc.add(self._table["source_row"], rows).cast(self._table["source_row"].type)
+        return replace(self, _table=self._table.set_column(place, "source_row", numbers))
 
     def select(self, *names: str) -> Any:
         """Return some columns as Arrow's table, [N]."""
@@ -61,6 +100,16 @@ class Manifest:
         """Names of the models that rows use, in the order of their first rows."""
         return tuple(pc.unique(self._table["model"]).to_pylist())
 
+    @property
+    def walk_names(self) -> tuple[str, ...]:
+        """Names of the walks, without stills."""
+        return tuple(pc.unique(self._table["walk"].drop_null()).to_pylist())
+
+    @property
+    def has_media(self) -> bool:
+        """True if a row has a start image or a sound."""
+        return any(pc.any(pc.not_equal(self._table[name], "")).as_py() for name in ("image", "audio"))
+
     @cached_property
     def sounds(self) -> dict[str, str]:
         """SHA-256 → path below the folder of media, of every sound that walks have."""
@@ -74,15 +123,35 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the content of the rows: the same for every file format, line end and order of our columns."""
+        """SHA-256 of the content of the rows: the same for every file format, line end and order of our columns.
+
+        Our columns of nothing but their own defaults are left out, so that a new one changes no old fingerprint.
+        """
         table = self._table if self._is_swept else self._table.drop_columns(["source_row"])  # they just count, then
-        digests = [hashlib.sha256() for _ in table.columns]
+        table = table.drop_columns([name for name in table.column_names if _is_default(name, table[name])])
+        digests = {name: hashlib.sha256() for name in table.column_names}
         for start in range(0, self.row_count, CHUNK):
-            for digest, column in zip(digests, table.slice(start, CHUNK).columns, strict=True):
-                cells = json.dumps(column.to_pylist(), default=_jsonable)
+            part = table.slice(start, CHUNK)
+            for name, digest in digests.items():
+                cells = json.dumps(part[name].to_pylist(), default=_jsonable)
                 digest.update(f"{cells[1:-1]}, ".encode())  # one text, wherever the chunks end
         labels = [(label.name, str(label.type)) for label in self._labels]
-        return hashlib.sha256(json.dumps([labels, *(digest.hexdigest() for digest in digests)]).encode()).hexdigest()
+        content = [labels, {name: digest.hexdigest() for name, digest in digests.items()}]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def separated_by(self) -> tuple[str, ...]:
+        """Names of what separates the columns of its CSV files, where that is not the comma."""
+        return tuple(name for sign, name in SEPARATORS.items() if sign in self.separators and sign != ",")
+
+    @property
+    def labels(self) -> tuple[tuple[str, str, Any], ...]:
+        """Name, type and first value of every label; None where all cells are empty."""
+        found = []
+        for label in self._labels:
+            first = self._table[label.name].drop_null().slice(0, 1).to_pylist()
+            found.append((label.name, str(label.type), first[0] if first else None))
+        return tuple(found)
 
     def where(self, row: int) -> str:
         """Return the file and the row in it, for a warning."""
@@ -91,7 +160,26 @@ class Manifest:
 
     def walks(self) -> Iterator[Walk]:
         """Yield the walks in file order, built as they are asked for; a still with `images` becomes that many."""
-        for name, rows in groupby(self._rows(), key=itemgetter(0)):
+        return self._walks(self._table)
+
+    def alike(self) -> Iterator[tuple[Walk, int]]:
+        """Yield the walks with 1 each, and of many stills in a row one for all of equal cost, with their number.
+
+        Stills that differ in prompt, seed and labels alone take the same work: a plan of a million builds a few of them.
+        """
+        start = 0
+        for first, stop in [*_runs(self._table["walk"].is_null().to_numpy()), (self.row_count, self.row_count)]:
+            for walk in self._walks(self._table.slice(start, first - start)):
+                yield walk, 1
+            groups = self._table.slice(first, stop - first).append_column("place", pa.array(range(stop - first)))
+            groups = groups.group_by(COSTS, use_threads=False).aggregate([("place", "min"), ("images", "sum")])
+            counts = dict(zip(groups["place_min"].to_pylist(), groups["images_sum"].to_pylist(), strict=True))
+            for place, count in sorted(counts.items()):
+                yield next(self._walks(self._table.slice(first + place, 1))), count
+            start = stop
+
+    def _walks(self, table: Any) -> Iterator[Walk]:
+        for name, rows in groupby(self._rows(table), key=itemgetter(0)):
             if name is None:
                 for _, images, settings, keyframe in rows:
                     yield from _stills(keyframe, images, settings)
@@ -116,10 +204,10 @@ class Manifest:
         labels = [column for column in self._table.schema if column.name not in STORED_NAMES]
         return pa.schema([(label.name, pa.string() if is_text(label.type) else label.type) for label in labels])
 
-    def _rows(self) -> Iterator[_Row]:
+    def _rows(self, whole: Any) -> Iterator[_Row]:
         label_names = self._labels.names
-        for start in range(0, self.row_count, CHUNK):
-            table = self._table.slice(start, CHUNK)
+        for start in range(0, whole.num_rows, CHUNK):
+            table = whole.slice(start, CHUNK)
             cells = {name: table[name].to_pylist() for name in table.column_names}
             labels = zip(*(cells[name] for name in label_names), strict=True)
             cells["labels"] = [dict(zip(label_names, values, strict=True)) for values in labels] or [{}] * len(table)
@@ -128,6 +216,12 @@ class Manifest:
             keyframes = starmap(Keyframe, zip(*(cells[name] for name in KEYFRAME_FIELDS), strict=True))
             settings = zip(*(cells[name] for name in WALK_SETTINGS), strict=True)
             yield from zip(cells["walk"], cells["images"], settings, keyframes, strict=True)
+
+
+def _runs(is_still: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return (first, one past the last) of every RUN or more stills in a row."""
+    edges = np.flatnonzero(np.diff(is_still.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    return [(first, stop) for first, stop in edges.tolist() if stop - first >= RUN]
 
 
 def _walk(name: str, keyframes: tuple[Keyframe, ...], settings: tuple[Any, ...], still: bool) -> Walk:
@@ -150,6 +244,16 @@ def _stills(keyframe: Keyframe, images: int, settings: tuple[Any, ...]) -> Itera
         yield _walk(f"{name} {point}" if point else name, (own,), settings, still=True)
 
 
+def _is_default(name: str, column: Any) -> bool:
+    """Return True for a column of ours of nothing but its own default; that of the job or the model is a value like any."""
+    ours = DEFAULTS.get(name)
+    if ours is None:
+        return False
+    if pa.types.is_list(column.type):
+        return bool(pc.all(pc.equal(pc.list_value_length(column).fill_null(0), 0)).as_py())
+    return bool(pc.all(pc.equal(column, pa.scalar(ours, column.type)).fill_null(False)).as_py())
+
+
 def _jsonable(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
@@ -168,6 +272,6 @@ def manifest_from(name: str, raw: RawTable, problems: Problems) -> Manifest:
     missing = [column for column in STORED_NAMES if column not in raw.columns]
     if missing or not raw.stored:
         problems.fatal("a stored manifest of this version", f"one without {', '.join(missing) or 'its mark'}")
-    labels = read_labels(raw, problems)
+    labels = read_labels(raw, (), problems)
     problems.raise_any()
     return Manifest(name, pa.table({column: raw.columns[column] for column in STORED_NAMES} | labels))

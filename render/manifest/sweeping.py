@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.job import Axis, Sweep, Value
-from render.manifest.cells import NAME_BYTES
+from render.manifest.kinds import NAME_BYTES
 from render.manifest.problems import Problems, show
-from render.manifest.table import RawTable, is_text
+from render.manifest.raw import RawTable, is_text
 
 __all__ = ["SWEPT", "axis_table", "sweep_table"]
 

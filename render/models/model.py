@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from render.core import ModelError
+from render.core import ModelError, expand_home
 from render.models.digests import checked_sha256, known_sha256
 from render.models.families import UNUSED, Facts, SamplingDefaults, pipelines, read_facts
 from render.models.loras import check_lora_libraries
@@ -21,6 +21,14 @@ from render.starter import PIPELINE
 __all__ = ["Changes", "Model", "resolve_model"]
 
 NETWORKS = ("unet", "transformer")  # component that denoises; a pipeline has one of them
+SINGLE_FILES = (
+    ".safetensors",
+    ".ckpt",
+    ".pt",
+    ".pth",
+    ".bin",
+    ".gguf",
+)  # endings of what other programs load as a model
 LIBRARIES = ("diffusers", "transformers")  # a component of another library would run code from the model folder
 
 
@@ -115,11 +123,18 @@ def resolve_model(
     A hub model that is not cached is downloaded, its weights only if `weights`. Raises ModelError if there is no such
     model, or if it is incomplete, unsafe to load or of an unknown pipeline class.
     """
-    local = base / Path(model_id).expanduser()
+    local = base / expand_home(model_id)
     if model_id == "starter":
         return _read_model(Source(model_id, "", PIPELINE), weights, changes)
     if local.is_dir():
         return _read_model(Source(model_id, "", local), weights, changes)
+    if local.suffix.casefold() in SINGLE_FILES:
+        there = "" if local.is_file() else ", which is not there"
+        raise ModelError(
+            f"model.id: required 'starter', a diffusers folder or a hub id OWNER/NAME, got {model_id!r}"
+            f"{there} (a checkpoint in one file: diffusers makes a folder of it by"
+            " StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER), or the pipeline of its kind)"
+        )
     if model_id.count("/") != 1 or model_id.startswith((".", "/", "~")):
         raise ModelError(f"model.id: required 'starter', a diffusers folder or a hub id OWNER/NAME, got {model_id!r}")
     path = _download(model_id, revision, weights)

@@ -9,15 +9,16 @@ their hash is the key of stored frames.
 from __future__ import annotations
 
 from render.plan.frames import skipped_steps, steps_of
-from render.plan.motions import MOTIONS, closes, frame_count, legs, motion_of, shown_order
+from render.plan.motions import MOTIONS, closes, frame_count, frames_of, legs, motion_of, shown_order
 from render.plan.motions.line import moving_numbers
 from render.plan.motions.motion import prompt_of
+from render.plan.record import Extension, Plan
 from render.plan.units import (
     BYTES_PER_PIXEL,
     Counts,
     Limits,
-    Plan,
-    count_walks,
+    count_alike,
+    evaluations_of,
     evaluations_with_cuts,
     make_plan,
     plan_units,
@@ -28,12 +29,15 @@ __all__ = [
     "BYTES_PER_PIXEL",
     "MOTIONS",
     "Counts",
+    "Extension",
     "Limits",
     "Plan",
     "closes",
-    "count_walks",
+    "count_alike",
+    "evaluations_of",
     "evaluations_with_cuts",
     "frame_count",
+    "frames_of",
     "legs",
     "make_plan",
     "motion_of",

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import dataclass
+from itertools import dropwhile, islice, takewhile
 from statistics import fmean
-from typing import Any
 
 from render.core import Frame, Group, Keyframe, Target, Unit, Walk, scheduler_calls
 from render.plan.frames import Leg, steps_of
 from render.plan.motions import frames_of, legs
+from render.plan.record import Extension, Plan
 
 __all__ = [
     "Counts",
+    "Extension",
     "Limits",
     "Plan",
     "Stretch",
+    "count_alike",
     "count_walks",
+    "evaluations_of",
     "evaluations_with_cuts",
     "make_plan",
     "plan_units",
@@ -31,8 +34,6 @@ UNIT_FRAMES = 256  # at most: a few minutes of work
 UNITS_WANTED = 64  # at least, so that many workers share a job and little is lost with one
 UNITS_OF_WORKER = 4  # at least, so that those near the end can be spread
 UNIT_FRAMES_MIN = 8  # where a worker's share is as many
-GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
-GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
 GPU_PIXELS_LIKELY = 48 * 512**2  # of the batch that a worker will choose, by its images' size
 GPU_ROWS_MAX = 128  # the largest batch size that a worker measures
 BYTES_PER_PIXEL = {"png": 1.7, "webp": 1.4, "jpeg": 0.5}  # of photographs; flat pictures take less
@@ -75,50 +76,6 @@ class Counts:
     stretches: dict[Group, list[Stretch]]  # its frames in order
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The choices that are fixed before the first frame; with the manifest they give every unit. `to_dict` suits JSON."""
-
-    fingerprint: dict[str, str]  # what the pixels and the store's content depend on
-    targets: dict[str, Target]  # the models by their names in the job, in the order in which they render
-    units: int
-    batch_rows: dict[Group, int]  # batch size, counted in network inputs; at most, if `measure_rows`
-    unit_frames: dict[Group, int]
-    threads: int = 1  # torch's CPU threads of a worker
-    compile: bool = False  # the networks are compiled
-    measure_rows: bool = False  # workers choose the batch size by measurement, `batch_rows` at most
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the plan as JSON has it: the sizes group by group."""
-        groups = [
-            {
-                "model": model,
-                "width": width,
-                "height": height,
-                "batch_rows": rows,
-                "unit_frames": self.unit_frames[model, width, height],
-            }
-            for (model, width, height), rows in self.batch_rows.items()
-        ]
-        fields = {name: value for name, value in asdict(self).items() if name not in ("batch_rows", "unit_frames")}
-        return {**fields, "groups": groups}
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
-        """Return the plan of `to_dict`. Raises KeyError or TypeError for another version's."""
-        groups = {(one["model"], one["width"], one["height"]): one for one in fields["groups"]}
-        return cls(
-            fingerprint=fields["fingerprint"],
-            targets={name: Target(**target) for name, target in fields["targets"].items()},
-            units=fields["units"],
-            batch_rows={group: one["batch_rows"] for group, one in groups.items()},
-            unit_frames={group: one["unit_frames"] for group, one in groups.items()},
-            threads=fields["threads"],
-            compile=fields["compile"],
-            measure_rows=fields["measure_rows"],
-        )
-
-
 def show_group(group: Group) -> str:
     """Return a group as text.
 
@@ -136,30 +93,35 @@ def evaluations_of(keyframe: Keyframe, steps: int | None = None) -> int:
 
 def count_walks(walks: Iterable[Walk], targets: Mapping[str, Target]) -> Counts:
     """Count frames, pixels and network evaluations in one pass over the walks."""
+    return count_alike(((walk, 1) for walk in walks), targets)
+
+
+def count_alike(walks: Iterable[tuple[Walk, int]], targets: Mapping[str, Target]) -> Counts:
+    """Count likewise, with walks that stand for a number of walks of equal cost; for 1 where frames share work."""
     named = stills = pixels = evaluations = 0
     by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
     stretches: dict[Group, list[Stretch]] = defaultdict(list)
-    for walk in walks:
-        stills += walk.still
-        named += not walk.still
+    for walk, times in walks:
+        stills += walk.still * times
+        named += (not walk.still) * times
         for leg in legs(walk):
             group = walk.model, walk.width, walk.height
             rows, each, stem = _cost(leg, targets[walk.model])
-            by_group[group][0] += leg.count
-            by_group[group][1] += math.ceil(max(1, leg.full_renders) * rows)
-            pixels += leg.count * walk.width * walk.height
-            evaluations += round(leg.full_renders * each + stem)
-            _add(stretches[group], leg, round(leg.redone_per_cut * each + stem))
+            by_group[group][0] += leg.count * times
+            by_group[group][1] += math.ceil(max(1, leg.full_renders) * rows) * times
+            pixels += leg.count * times * walk.width * walk.height
+            evaluations += round(leg.full_renders * each + stem) * times
+            _add(stretches[group], leg, times, round(leg.redone_per_cut * each + stem))
     frames = sum(count for count, _ in by_group.values())
     sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
     return Counts(named, stills, frames, pixels, evaluations, sizes, dict(stretches))
 
 
-def _add(stretches: list[Stretch], leg: Leg, redone_per_cut: int) -> None:
+def _add(stretches: list[Stretch], leg: Leg, times: int, redone_per_cut: int) -> None:
     if leg.shares_work or not stretches or stretches[-1].shares_work:
-        stretches.append(Stretch(leg.count, leg.shares_work, redone_per_cut))
+        stretches.append(Stretch(leg.count * times, leg.shares_work, redone_per_cut))
     else:
-        stretches[-1].frames += leg.count
+        stretches[-1].frames += leg.count * times
 
 
 def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
@@ -242,14 +204,26 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits, batch_rows: int) 
 def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit]:
     """Yield every unit of the plan, in order: model by model, so that workers change theirs rarely; frames as they come.
 
-    `walks` gives the walks once for every model: nothing but the units begun is held.
+    `walks` gives the walks once for every model, and again for every extension, whose units follow: nothing but the units
+    begun is held.
     """
-    number = 0
-    for model, target in plan.targets.items():
-        own = (walk for walk in walks() if walk.model == model)
-        for group, frames in _batches(own, target, plan.unit_frames):
-            yield Unit(f"{number:05d}", plan.units, tuple(frames), plan.batch_rows[group], model)
-            number += 1
+    parts: tuple[Plan | Extension, ...] = plan, *plan.extensions
+    number = total = 0
+    ends = *(part.after_row for part in plan.extensions), None
+    for part, end in zip(parts, ends, strict=True):
+        begin = part.after_row if isinstance(part, Extension) else 0
+        total += part.units
+        for model, target in plan.targets.items():
+            own = (walk for walk in _between(walks(), begin, end) if walk.model == model)
+            for group, frames in _batches(own, target, part.unit_frames):
+                yield Unit(f"{number:05d}", total, tuple(frames), part.batch_rows[group], model)
+                number += 1
+
+
+def _between(walks: Iterable[Walk], begin: int, end: int | None) -> Iterator[Walk]:
+    """Yield the walks of the rows after `begin`, up to `end`; walks come in the order of their rows."""
+    later = dropwhile(lambda walk: walk.start.row <= begin, walks)
+    return later if end is None else takewhile(lambda walk: walk.start.row <= end, later)
 
 
 def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:

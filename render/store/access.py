@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from render.core import ObjectPath, StoreError, any_path
+from render.core import ObjectPath, StoreError, any_path, expand_home
 
 __all__ = ["check_access", "reach_output"]
 
@@ -18,7 +18,7 @@ NOT_EXCLUSIVE = (
 def reach_output(out: str | Path) -> Path:
     """Return the path of an output folder that is to be read. Raises StoreError for a URL or a bucket that can't be used."""
     try:
-        path = any_path(out)
+        path = expand_home(any_path(out))
     except ValueError as error:
         raise StoreError(str(error)) from None
     check_access(path, writes=False)

@@ -86,7 +86,7 @@ STORE_TABLE = (
         "negative prompt of the frame's keyframe",
         lambda row: row.keyframe.negative_prompt,
     ),
-    StoreColumn("seed", pa.int64(), "seed of the frame's noise; of a blend of seeds, the keyframe's", _seed),
+    StoreColumn("seed", pa.uint64(), "seed of the frame's noise; of a blend of seeds, the keyframe's", _seed),
     StoreColumn("step", pa.int32(), "number of sampling steps", lambda row: row.recipe.steps),
     StoreColumn("cfg", pa.float64(), "guidance scale", _guidance),
     StoreColumn("sampler", pa.string(), "scheduler", lambda row: row.recipe.scheduler),

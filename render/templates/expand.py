@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from render.core import JobError, replacing
+from render.core import JobError, expand_home, replacing
 from render.manifest import Problems, RawTable, show
 from render.templates.grammar import TemplateError, parse_template
 from render.templates.sources import read_source, templates_of
@@ -48,29 +49,39 @@ class Expansion:
         for name in ("count", "limit"):
             if not 1 <= getattr(self, name) <= PROMPTS_MAX:
                 raise JobError(f"{name}: required 1 … {PROMPTS_MAX:,}; got {getattr(self, name)}")
+        if self.wildcards is not None:
+            object.__setattr__(self, "wildcards", expand_home(self.wildcards))
         if self.wildcards is not None and not self.wildcards.is_dir():
             raise JobError(f"wildcards: required a folder; got {str(self.wildcards)!r}")
+        if self.styles is not None:
+            object.__setattr__(self, "styles", expand_home(self.styles))
         if self.styles is not None and not self.styles.is_file():
             raise JobError(f"styles: required a style file; got {str(self.styles)!r}")
 
 
-def expand_templates(source: str | Path, target: str | Path, expansion: Expansion) -> int:
+def expand_templates(
+    source: str | Path, target: str | Path, expansion: Expansion, warn: Callable[[str], object] = str
+) -> int:
     """Write a manifest with the prompts of all templates, and return their number.
 
     The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
     lines and lines that begin with # are skipped, and flags behind two dashes become columns. The other columns are copied.
-    Keyframes in JSON become a walk. Raises ManifestError with every bad row, and JobError for a target that can't be
-    written.
+    Keyframes in JSON become a walk; of the output folder of a run the manifest has the stored frames. `warn` is called with
+    what is left out of those. Raises ManifestError with every bad row, and JobError for a target that can't be written.
     """
-    source, target = Path(source), Path(target)
+    source, target = expand_home(source), expand_home(target)
+    source = source / "data" if (source / ".run").is_dir() else source
     if target.suffix.lower() not in (".csv", ".parquet") or target.resolve() == source.resolve():
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
     problems = Problems(str(source))
     raw, has_templates = read_source(source, problems)
+    for text in problems.warnings:
+        warn(text)
     if not has_templates:
         if expansion.styles:
-            problems.fatal("templates or prompts, for --styles", "keyframes")
+            problems.fatal("templates or prompts, for --styles", "keyframes, or a store")
+        problems.raise_any()
         _write(pa.table(raw.columns), target)
         return len(raw.rows)
     if expansion.styles and "template" in raw.columns:

@@ -25,7 +25,7 @@ PARAMETERS = re.compile(r"^\s*Negative prompt:|\bSteps: [0-9]+, ")  # as AUTOMAT
 
 
 def read_source(source: Path, problems: Problems) -> tuple[RawTable, bool]:
-    """Return the table of a source, and True where it holds templates, False where it holds a walk as it is.
+    """Return the table of a source, and True where it holds templates, False where it holds a walk or frames as they are.
 
     A text file is a template or a prompt with flags a line, or keyframes in JSON; other files are tables.
     """
@@ -33,7 +33,8 @@ def read_source(source: Path, problems: Problems) -> tuple[RawTable, bool]:
     if ending == ".json":
         return read_schedule(source, problems), False
     if ending != ".txt":
-        return read_table(source, problems), True
+        raw = read_table(source, problems)
+        return raw, not raw.of_store
     try:
         lines = read_lines(source)
     except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from render.core import Recipe
 from render.engine import Renderer
 from render.models import resolve_model
 from render.reproduce import render_alone
+from render.run import Silent
 from render.store.encode import encode_image
 
 __all__ = ["STEPS", "Setting"]
@@ -229,8 +230,22 @@ def _product_tflops(setting: Setting) -> float:
 # `render run`.
 
 
+class Stages(Silent):
+    """A report that adds up the time in which the worker measures or compiles, which is the same for runs of any length."""
+
+    def __init__(self) -> None:
+        self.seconds, self._began = 0.0, 0.0  # the latter: 0 outside a stage
+
+    def stage(self, text: str) -> None:
+        now = time.perf_counter()
+        if bool(text) == bool(self._began):  # from one stage to the next
+            return
+        self.seconds += now - self._began if self._began else 0.0
+        self._began = 0.0 if self._began else now
+
+
 def run(setting: Setting, kind: str, compiled: bool) -> Numbers:
-    """Render a manifest, from the first worker's being ready to the last commit."""
+    """Render a manifest, from the first worker's being ready to the last commit; measuring and compiling count apart."""
     case, out = setting.case, setting.output(f"{kind}{'-compiled' if compiled else ''}")
     shutil.rmtree(out, ignore_errors=True)
     manifest = setting.work / f"{case.name}-{kind}.csv"
@@ -248,17 +263,19 @@ def run(setting: Setting, kind: str, compiled: bool) -> Numbers:
         *(["workers.count=1", "workers.cpus=1"] if setting.tiny else []),
     ]
     inputs = render.plan_job(manifest, *job).counts.evaluations
-    began = time.perf_counter()
-    summary = render.run_job(manifest, *job)
+    began, stages = time.perf_counter(), Stages()
+    summary = render.run_job(manifest, *job, report=stages)
     receipts = [json.loads(path.read_text()) for path in (out / ".run" / "commits").glob("*.json")]
-    computed, padding = (sum(receipt.get(name, 0) for receipt in receipts) for name in ("rows", "padding"))
+    rendering_s = summary.seconds - stages.seconds
     return {
         "frames": summary.frames,
-        "images_s": summary.frames / summary.seconds,
-        "inputs_s": inputs / summary.seconds,
+        "images_s": summary.frames / rendering_s,
+        "inputs_s": inputs / rendering_s,
+        "stages_s": stages.seconds,  # of measuring and compiling
         "whole_s": time.perf_counter() - began,  # start-up included
         "quarantined": summary.quarantined,
-        **({"fill": 1 - padding / computed} if computed else {}),
+        "fill": summary.fill,
+        "waiting_s": summary.waiting_s,
         "batch_rows": sorted({receipt["batch_rows"] for receipt in receipts}),
     }
 

@@ -66,6 +66,8 @@ FACTS: tuple[tuple[str, Callable[[Found], float | None]], ...] = (  # name, valu
     ("… compiled", lambda found: _share_of_homogeneous(found, ", compiled")),
     ("fill of the run", _of("render run", "fill")),
     ("fill of the mixed run", _of("render run, mixed", "fill")),
+    ("measuring in the run, s", _of("render run", "stages_s")),
+    ("measuring and compiling in the compiled run, s", _of("render run, compiled", "stages_s")),
     ("batch size, eager (rows)", _of("network", "rows")),
     ("safe places of it", _of("network", "safe")),
     ("batch size, compiled (rows)", _of("network, compiled", "rows")),

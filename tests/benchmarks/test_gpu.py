@@ -30,7 +30,7 @@ def test_every_measurement_is_taken_once(tmp_path: Path, capsys: pytest.CaptureF
         for step, (found,) in results["models"][model].items():
             assert "error" not in found, found
             taken[step] = found
-        for step in ("network", "stock, best batch", "stock, one at a time"):
+        for step in ("network", "stock, best batch", "stock, one at a time", "render run"):
             assert taken[step]["images_s"] > 0
         assert taken["render run"]["frames"] == taken["render run, mixed"]["frames"] == 4
         assert (taken["reproduce"]["same"], taken["reproduce"]["frames"]) == (4, 4)

@@ -126,6 +126,20 @@ def test_a_worker_keeps_its_model_as_long_as_it_can(ledger: Ledger) -> None:
     assert [{unit.model for unit in hand.units.values()} for hand in hands] == [{"xl"}, {"main"}]
 
 
+@pytest.mark.parametrize("reported", [0, 1])
+def test_units_are_not_split_for_a_report_that_is_late(ledger: Ledger, reported: int) -> None:
+    """A worker whose unit is committed has nothing left, whatever its last report says; none of its units is in it."""
+    idle, busy = Hand("main"), Hand("main")
+    given, *rest = units(*[16] * 12)
+    idle.give(Load(given))
+    idle.take_report(Progress(units=reported, capacity=4, left=5_000))
+    busy.give(Load(rest[0]))
+    del idle.units[given.id]
+    assert idle.left == 0
+    dispatcher = Dispatcher(iter(rest[1:]), ledger, 6)
+    assert give_all(dispatcher, [idle, busy])[0] == rest[1].id
+
+
 @settings(deadline=None, max_examples=60)
 @given(sizes=st.lists(st.integers(1, 12), max_size=12), workers=st.integers(1, 5), done=st.randoms())
 def test_every_frame_is_given_out_once(

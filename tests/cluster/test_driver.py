@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,7 +61,9 @@ class Painting:
     silences_once: frozenset[int] = frozenset()
     breaks_once: frozenset[int] = frozenset()  # the worker: an error that is no frame's
     disk_full: frozenset[int] = frozenset()
+    uncompiled: frozenset[int] = frozenset()
     waits: frozenset[int] = frozenset()  # until a file `go` is there
+    last: frozenset[int] = frozenset()  # after the receipt of such a unit its painter dies
     together: int = 0  # painters that the driver knows to be up before any paints
     starts: bool = True
     lacks: str = ""  # a model that none of them can load
@@ -105,6 +108,8 @@ class Painter:
             raise RuntimeError("the device is lost")
         if numbers & self._told.disk_full:
             raise OSError(28, "No space left on device")
+        if numbers & self._told.uncompiled:
+            raise RunError("workers.compile: required a network that compiles")
         while numbers & self._told.waits and not (self._told.out / "go").exists():
             await asyncio.sleep(0.02)
             self._beat_s = time.monotonic()
@@ -113,6 +118,8 @@ class Painter:
         receipt = write_shard(self._ledger, unit, images, ORIGIN, schema, seconds=0.0)
         self._ledger.commit(receipt)
         self._frames, self._beat_s = self._frames + len(images), time.monotonic()
+        if numbers & self._told.last:
+            asyncio.get_running_loop().call_later(0.5, os._exit, 1)
         return receipt
 
     async def progress(self, heard: int, last: int | None) -> Progress:
@@ -257,6 +264,28 @@ def test_a_worker_dies(render: Callable[..., Iterator[Receipt]], tmp_path: Path,
     assert not tombs(tmp_path)
 
 
+def test_an_idle_worker_dies(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named once, and the driver does not ask it again and again."""
+    waits, wait = list[float](), ray.wait
+
+    def counted(refs: list[Any], **options: Any) -> Any:
+        waits.append(time.monotonic())
+        return wait(refs, **options)
+
+    losses: list[str] = []
+    receipts = render(make_units(2, 2), losses=losses, waits=frozenset({0}), last=frozenset({2}), together=2)
+    assert next(receipts).unit == "00001"
+    Timer(3.0, (tmp_path / "go").touch).start()
+    monkeypatch.setattr("render.cluster.driver.ray.wait", counted)
+    assert [receipt.unit for receipt in receipts] == ["00000"]
+    (said,) = losses
+    assert "died" in said
+    assert stored(tmp_path) == list(range(4))
+    assert len(waits) < 900  # the other painter reports 50 times a second
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_frame_that_kills_ends_alone_in_quarantine(
     render: Callable[..., Iterator[Receipt]], tmp_path: Path, workers: int
@@ -327,6 +356,11 @@ def test_workers_that_find_no_room_are_let_go(
     assert not tombs(tmp_path)
     assert not losses
     assert 4 <= len(killed) <= 4 + 6  # one at a time looked for room again, as its units were wanted
+
+
+def test_a_network_that_does_not_compile_ends_the_run(render: Callable[..., Iterator[Receipt]]) -> None:
+    with pytest.raises(RunError, match=r"unit 00001: .*workers\.compile: required a network that compiles"):
+        list(render(make_units(3, 1), replace(ONE_CPU, count=1), uncompiled=frozenset({1})))
 
 
 def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:

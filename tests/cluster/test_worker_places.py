@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from render.core.unit import Frame, Group, Unit
 from render.engine.batch import Batch, Batches
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
-from render.engine.tuner import Tuner
+from render.engine.tuner import BatchSizes, Tuner
 from render.reproduce import render_alone
 from render.store.encode import rendered
 from render.store.ledger import Ledger
@@ -109,6 +112,33 @@ def test_less_memory_than_the_worker_that_chose_had(
     (receipt,) = render_units(make_worker(out=ledger.folder.out), [make_unit(0, frames[:4], 8)])
     assert (receipt.frames, receipt.batch_rows) == (4, 2)
     assert asked[:3] == [8, 4, 2]
+
+
+def test_nothing_is_decoded_while_batch_sizes_are_measured(
+    make_worker: MakeWorker,
+    frames: list[Frame],
+    renderer: Renderer,
+    planted: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take the measurement's time and memory."""
+    decode, choose, unfinished, measured = renderer.decode, renderer.tuner.choose, [], Event()
+
+    def late(*given: Any) -> list[Any]:
+        measured.wait(0.2)  # goes on while the next group is measured, if nothing prevents that
+        return decode(*given)
+
+    def noted(width: int, height: int, most_rows: int, fixed: bool) -> BatchSizes:
+        unfinished.append(worker._finisher._unfinished)
+        measured.set() if len(unfinished) > 1 else None
+        return choose(width, height, most_rows, fixed)
+
+    monkeypatch.setattr(renderer, "decode", late)
+    monkeypatch.setattr(renderer.tuner, "choose", noted)
+    worker = make_worker(measure_rows=True)
+    wide = replace(frames[1], recipe=replace(frames[1].recipe, width=96))
+    render_units(worker, [make_unit(0, frames[:1], ROWS), make_unit(1, [wide], ROWS)])
+    assert unfinished == [0, 0]
 
 
 def test_the_planted_places_would_show(renderer: Renderer, frames: list[Frame], planted: list[tuple[int, int]]) -> None:

@@ -20,7 +20,7 @@ from render.core.weights import SYNTAXES
 LITERAL = Recipe(
     prompt=Mix("slerp", Prompt("a cät"), Prompt('a "dog"'), 0.25),
     negative_prompt=Prompt(""),
-    noise=Mix("slerp-global", Seed(1), Seed(SEED_MAX), 0.1),
+    noise=Mix("slerp-global", Seed(1), Seed(2**63 - 1), 0.1),
     width=64,
     height=96,
     steps=20,

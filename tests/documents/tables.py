@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from render.core.aliases import ALIASES
 from render.core.columns import COLUMNS, Column
 from render.plan.motions import MOTIONS
 from render.store.columns import STORE_TABLE
@@ -54,8 +55,14 @@ def _store_rows() -> list[list[str]]:
     return [["column", "type", "meaning"], *rows]
 
 
+def _alias_rows() -> list[list[str]]:
+    rows = [[f"`{column}`", ", ".join(f"`{name}`" for name in names)] for column, names in ALIASES.items()]
+    return [["ours", "of other programs"], *rows]
+
+
 TABLES = {  # page, name between the markers → rows, the header first
     ("manifest.md", "columns"): _columns,
+    ("manifest.md", "aliases"): _alias_rows,
     ("manifest.md", "motions"): _motion_rows,
     ("store.md", "store-columns"): _store_rows,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,6 +159,27 @@ def test_a_shape_over_the_limit_is_an_error_not_other_bits(
     renderer.tuner.batches(64, 64, 1, 1)
     with pytest.raises(Exception, match="recompile"):
         renderer.tuner.batches(64, 64, 2, 1)
+
+
+class Doubling(nn.Module):
+    """A network of our own: calls of torch's own modules alone are not compiled."""
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return 2 * latents
+
+
+def test_the_limit_holds_in_every_thread(traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's settings are a thread's own from 2.13 on; a worker loads in one thread, denoises and decodes in two others."""
+    monkeypatch.setattr("render.engine.compile.SHAPES_MAX", 2)
+    unet = Doubling()
+    vae = SimpleNamespace(decode=lambda latents: latents + 1)
+    CompiledParts(SimpleNamespace(components={"unet": unet}, vae=vae), torch.device("cpu"))
+    for call in (unet, vae.decode):
+        with ThreadPoolExecutor(1) as other:
+            results = [other.submit(call, torch.zeros(size, 1)) for size in (1, 2, 3)]
+            assert [len(result.result()) for result in results[:2]] == [1, 2]
+            with pytest.raises(Exception, match="recompile"):
+                results[2].result()
 
 
 def test_inside_eager_the_network_is_not_compiled(make_model: MakeModel, traced: None) -> None:

@@ -80,4 +80,14 @@ def test_numbers_on_the_cpu_are_the_same_numbers(
     cpu = torch.device("cpu")
     plain = sampled(recipe, cpu, lambda row: 0.1 * row.latents.sin())
     monkeypatch.setattr("render.engine.denoise.numbers_on_cpu", lambda device: numbers_on_cpu(META))
+    monkeypatch.setattr("render.engine.denoise.STILL", frozenset())
+    monkeypatch.setattr("render.engine.denoise.QUIET", frozenset())
     assert torch.equal(sampled(recipe, cpu, lambda row: 0.1 * row.latents.sin()), plain)
+
+
+@pytest.mark.parametrize("scheduler", MAKERS)
+def test_all_noise_is_the_frame_s_own(scheduler: str) -> None:
+    """Torch's own generator is left alone, also by schedulers that get no noise to draw from."""
+    before = torch.get_rng_state()
+    sampled(recipe_of(scheduler), torch.device("cpu"), lambda row: 0.1 * row.latents.sin())
+    assert torch.equal(torch.get_rng_state(), before)

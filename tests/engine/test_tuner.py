@@ -11,6 +11,7 @@ import torch
 from instruments import FakeInstruments
 from torch import Tensor
 
+from render.core.errors import RunError
 from render.engine.batch import Batch, Batches
 from render.engine.denoise import Row
 from render.engine.tuner import BatchSizes, Tunable, Tuner
@@ -168,3 +169,28 @@ def test_on_a_cpu_nothing_is_measured() -> None:
     assert tuner.choose(64, 64, 16, fixed=False) == BatchSizes(16, 1, (), ())
     assert tuner.batches(64, 64, 16, 1) == Batches(Batch.full(16), Batch.full(1))
     assert network.calls == []
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), torch.AcceleratorError("CUDA error")])
+def test_errors_of_the_device_are_not_those_of_the_compiler(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = StandIn(compiles=True)
+    monkeypatch.setattr(network, "evaluate", lambda rows: fail(error))
+    network.__post_init__()
+    with pytest.raises(type(error)):
+        network.tuner.batches(64, 64, 8, 1)
+
+
+def test_a_network_that_does_not_compile_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its frames would go to quarantine one by one."""
+    network = StandIn(compiles=True)
+    monkeypatch.setattr(network, "evaluate", lambda rows: fail(RuntimeError("Failed to find C compiler\n  more")))
+    network.__post_init__()
+    with pytest.raises(
+        RunError, match=r"workers\.compile: required .*, got RuntimeError: Failed to find C compiler \("
+    ):
+        network.tuner.batches(64, 64, 8, 1)
+    assert network.tuner.stage == ""
+
+
+def fail(error: Exception) -> Tensor:
+    raise error

@@ -246,7 +246,11 @@ def test_overrides_that_are_none(tmp_path: Path, override: str, words: str) -> N
         ("j.yaml", b"- a\n", "required a mapping of keys, got list"),
         ("j.yaml", b"", "required a mapping of keys, got NoneType"),
         ("j.yaml", b"seed: 1\n", "key 'manifest': required a path, got none"),
-        ("j.json", b"{}", "required a job (.yaml) or a manifest (.csv, .parquet or a folder), got '.json'"),
+        (
+            "j.json",
+            b"{}",
+            "or a manifest (.csv, .tsv, .jsonl, .ndjson, .txt, .parquet or a folder), got '.json' (JSON: one object a line",
+        ),
     ],
 )
 def test_files_that_are_no_job(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from render.core.digests import file_name_key
 from render.core.errors import JobError
 from render.job.sweep import NAME_BYTES, Sweep, parse_sweep
-from render.manifest.cells import WALK_NAME
+from render.manifest.kinds import WALK_NAME
 
 FORM = "a range of finite numbers as 0..9 or 1..10..0.5 (a text with '..' goes into a list)"
 MOST = "at most 10,000 points, or a higher limit in the job"

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from render.core.errors import ManifestError
-from render.core.recipe import SEED_MAX
 from render.core.vocabulary import DIFFUSION_SCHEDULERS, FLOW_SCHEDULERS
 from render.core.walk import Keyframe
 from render.manifest.read import read_manifest
@@ -83,7 +82,7 @@ TABLE: Cells = {
     "walk": ["w", "w", None, None],
     "prompt": ['a "dog", wet', "two\nlines", "größer 犬 🐕", " spaces "],
     "negative_prompt": [None, "bad, worse", None, None],
-    "seed": [2**62 + 1, None, SEED_MAX, None],
+    "seed": [2**62 + 1, None, 2**63 - 1, None],
     "frames": [3, None, None, 1],
     "guidance": [7.25, None, 1.0, None],
     "scheduler": ["euler", None, "ddim", "lms"],
@@ -108,7 +107,7 @@ def variant(**kinds: Any) -> pa.Table:
 
 SCHEDULERS = "ddim, pndm, lms, euler, euler_a, heun, dpm++2m, dpm++2m karras, dpm++ sde, unipc, deis, lcm"
 INTEGER = {
-    "seed": "an integer, 0 … 9223372036854775807",
+    "seed": "an integer, 0 … 18446744073709551615",
     "images": "an integer, 1 … 1000000",
     "frames": "an integer, 1 … 1000000",
     "steps": "an integer, 1 … 998",

@@ -27,7 +27,10 @@ pytest_plugins = ["manifest_tables"]
         (["1", "2.5", "1e-3"], pa.float64(), [1.0, 2.5, 0.001]),
         (["2.5", "9007199254740993"], pa.string(), ["2.5", "9007199254740993"]),
         (["2.5", "1e400"], pa.string(), ["2.5", "1e400"]),
-        (["2.5", "nan"], pa.string(), ["2.5", "nan"]),
+        (["2.5", "nan"], pa.float64(), [2.5, None]),
+        (["7", "NA", ""], pa.int64(), [7, None, None]),
+        (["x", "NA", "NaN"], pa.string(), ["x", "NA", "NaN"]),
+        (["NA", "NA"], pa.string(), ["NA", "NA"]),
         (["true", "False", ""], pa.bool_(), [True, False, None]),
         (["true", "1"], pa.string(), ["true", "1"]),
         (["", ""], pa.string(), [None, None]),
@@ -46,12 +49,11 @@ LABELS = [
     pa.array([float("nan")]),
     pa.array([["a", None]], pa.list_(pa.string())),
     pa.array([{"x": 1, "y": [2]}]),
-    pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
     pa.array([dt.datetime(2020, 5, 1, 3, tzinfo=dt.UTC)], pa.timestamp("us", "Europe/Berlin")),
     pa.array([dt.datetime(2020, 5, 1)], pa.timestamp("ns")),
     pa.array([dt.datetime(2020, 5, 1)], pa.timestamp("s")),
     pa.array([dt.date(2020, 5, 1)]),
-    pa.array([dt.timedelta(seconds=3)]),
+    pa.array([dt.time(3, 4, 5)]),
     pa.array([decimal.Decimal("1.50")]),
     pa.array([b"\0\xff"]),
     pa.array([None], pa.null()),
@@ -70,7 +72,8 @@ def test_labels_of_parquet_keep_type_and_value(path: Path, label: pa.Array) -> N
     schema = pa.ipc.read_schema(pa.py_buffer(manifest.label_schema))
     assert schema == pa.schema([("tag", kind)])
     (value,) = keyframes(manifest)[0].labels.values()
-    assert repr(value) == repr(label.to_pylist()[0])
+    given = label.to_pylist()[0]
+    assert repr(value) == ("None" if repr(given) == "nan" else repr(given))  # NaN is an empty cell
     assert repr(pa.array([value], schema.field("tag").type).to_pylist()) == repr([value])  # as the store will do
 
 
@@ -93,11 +96,17 @@ def test_labels_of_pandas_types(tmp_path: Path) -> None:
     assert_frozen(manifest, tmp_path / "frozen.parquet")
 
 
+def refusal(name: str, meant: str) -> str:
+    required = f"the name {meant}, if that is meant, or in the job columns: {{{name}: {meant}}}"
+    way = f"is it a label? The job can say so: labels: [{name}]"
+    if name in ("sampler", "cfg", "frame", "negative prompt", "Negative-Prompt"):  # columns of the store, too
+        way = f"the job can leave it out: columns: {{{name}: ignore}}"
+    return f"column {name!r}: required {required}; got {name!r} ({way})"
+
+
 @pytest.mark.parametrize(
-    ("name", "nearest"),
+    ("name", "meant"),
     [
-        ("Prompt", "prompt"),
-        (" prompt", "prompt"),
         ("promt", "prompt"),
         ("pormpt", "prompt"),
         ("negative prompt", "negative_prompt"),
@@ -110,17 +119,18 @@ def test_labels_of_pandas_types(tmp_path: Path) -> None:
         ("guidance_scale", "guidance"),
         ("num_inference_steps", "steps"),
         ("true_cfg_scale", "true_guidance"),
-        ("Model", "model"),
-        ("SHA256", None),
-        ("render ms", None),
-        ("key", None),
         ("frame", "frames"),
     ],
 )
-def test_labels_that_look_like_columns(path: Path, name: str, nearest: str | None) -> None:
-    required = "a column of the manifest, or a label's name that is not nearly one and no column of the store"
-    hint = f" (nearest: {nearest})" if nearest else ""
-    assert error(path, f"prompt,{name}\np,1\n") == f"column {name!r}: required {required}; got {name!r}{hint}"
+def test_labels_that_look_like_columns(path: Path, name: str, meant: str) -> None:
+    assert error(path, f"prompt,{name}\np,1\n") == refusal(name, meant)
+
+
+@pytest.mark.parametrize("name", ["SHA256", "render ms", "key", "timestamp"])
+def test_labels_that_are_columns_of_the_store(path: Path, name: str) -> None:
+    way = f"(the job can leave it out: columns: {{{name}: ignore}})"
+    required = "a label's name that is no column of the store"
+    assert error(path, f"prompt,{name}\np,1\n") == f"column {name!r}: required {required}; got {name!r} {way}"
 
 
 @pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "split", "caption", "Größe", "walker_type"])
@@ -138,3 +148,39 @@ def test_labels_that_do_not(path: Path, name: str) -> None:
 def test_labels_that_python_cannot_hold(path: Path, label: pa.Array) -> None:
     line = error(path, {"prompt": ["p"], "tag": label})
     assert line.startswith("column 'tag': required a type that Parquet and Python can hold; got ")
+
+
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [
+        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "`datasets` reads no maps"),
+        (pa.array([[[("k", 1)]]], pa.list_(pa.map_(pa.string(), pa.int64()))), "`datasets` reads no maps"),
+        (pa.array([dt.timedelta(seconds=3)]), "DuckDB reads no durations; a number of seconds is read by all"),
+        (pa.array([decimal.Decimal("1.5")], pa.decimal256(50, 2)), "DuckDB and Polars read decimals of at most 38"),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_labels_that_a_reader_of_stores_cannot_read(path: Path, label: pa.Array, why: str) -> None:
+    line = error(path, {"prompt": ["p"], "tag": label})
+    assert line.startswith("column 'tag': required a type that every reader of a store has; got ")
+    assert f": {why}" in line
+
+
+def test_decimals_become_those_that_datasets_reads() -> None:
+    manifest = read_manifest(
+        pa.table({"prompt": ["p"], "price": pa.array([None], pa.decimal32(5, 2))}), DEFAULTS, MODELS
+    )
+    assert pa.ipc.read_schema(pa.py_buffer(manifest.label_schema)).field("price").type == pa.decimal128(5, 2)
+
+
+@pytest.mark.parametrize("name", ["__filename", "__fragment_index", "__batch_index", "__last_in_fragment"])
+def test_names_that_pyarrow_keeps_for_itself(path: Path, name: str) -> None:
+    """Its datasets give columns of these names to every file, and refuse to read a file that has one."""
+    line = error(path, f"prompt,{name}\np,1\n")
+    assert line.startswith(f"column {name!r}: required a name that pyarrow does not keep for itself")
+
+
+def test_names_that_differ_by_case_alone(path: Path) -> None:
+    """DuckDB would call the second one kind_1."""
+    line = error(path, "prompt,kind,Kind\np,1,2\n")
+    assert line.startswith("column 'Kind': required a label's name that differs from 'kind' by more than case")

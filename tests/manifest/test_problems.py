@@ -17,24 +17,24 @@ def test_all_errors_at_once(path: Path) -> None:
     text = (
         "walk,prompt,seed,frames,easing,width,guidance,scheduler,imags\n"
         "a,dog,1,24,smoth,64,7.5,ddim,x\n"
-        "a,,-1,0,linear,65,nan,dimm,x\n"
-        "b,cat,9223372036854775808,24,,,inf,,x\n"
-        "a,cow,,,,128,,Euler A,x\n"
+        "a,,-1,0,linear,65,-2,dimm,x\n"
+        "b,cat,18446744073709551616,1,,,inf,,x\n"
+        "a,cow,,,,128,,Euler Karras,x\n"
         ",hen,,7,,,,,x\n"
     )
     assert errors(path, text) == [
-        "column 'imags': required a column of the manifest, or a label's name that is not nearly one and no column of "
-        "the store; got 'imags' (nearest: images)",
+        "column 'imags': required the name images, if that is meant, or in the job columns: {imags: images}; "
+        "got 'imags' (is it a label? The job can say so: labels: [imags])",
         "row 1, column 'easing': required one of linear, smooth, ease-in, ease-out, onsets; got 'smoth' (nearest: smooth)",
         "row 2, column 'prompt': required a text; got ''",
-        f"row 2, column 'seed': required {INTEGER['seed']}; got '-1'",
+        f"row 2, column 'seed': required {INTEGER['seed']}; got '-1' (leave it empty: each still gets its own)",
         f"row 2, column 'frames': required {INTEGER['frames']}; got '0'",
         f"row 2, column 'width': required {INTEGER['width']}; got '65'",
-        "row 2, column 'guidance': required a finite number of at least 0; got 'nan'",
+        "row 2, column 'guidance': required a finite number of at least 0; got '-2'",
         f"row 2, column 'scheduler': required one of {SCHEDULERS}; got 'dimm' (nearest: ddim)",
-        f"row 3, column 'seed': required {INTEGER['seed']}; got '9223372036854775808'",
+        f"row 3, column 'seed': required {INTEGER['seed']}; got '18446744073709551616'",
         "row 3, column 'guidance': required a finite number of at least 0; got 'inf'",
-        f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'Euler A' (nearest: euler_a, euler)",
+        f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'Euler Karras' (nearest: euler)",
         "row 4, column 'walk': required the keyframes of a walk on consecutive rows (its first is row 1); got 'a'",
         "row 5, column 'frames': required 1 or an empty cell on a row without a walk; got 7",
     ]

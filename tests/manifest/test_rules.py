@@ -13,6 +13,8 @@ from render.core.vocabulary import FLOW_SCHEDULERS
 from render.manifest.read import read_manifest
 from render.models.families import SamplingDefaults
 
+NEAREST = "(nearest: flow-euler)"
+
 pytest_plugins = ["manifest_tables"]
 
 
@@ -25,7 +27,7 @@ def test_every_row_is_judged_by_the_rules_of_its_model(path: Path) -> None:
         "a,flux,48,flow-unipc,4,\n"
         "a,main,48,flow-unipc,4,\n"
         "a,Flux,24,euler,4,0\n"
-        "a,flow,320,flow_euler,-1,\n"
+        "a,flow,320,flow_eulr,-1,\n"
     )
     flow = ", ".join(FLOW_SCHEDULERS)
     sides = "a multiple of 16, 32 … 256 pixels with model 'flow'"
@@ -34,13 +36,14 @@ def test_every_row_is_judged_by_the_rules_of_its_model(path: Path) -> None:
         f"row 2, column 'width': required {sides}; got '24'",
         "row 2, column 'steps': required an integer, 1 … 998 with model 'flow'; got '0'",
         f"row 2, column 'scheduler': required one of {flow} with model 'flow'; got 'euler', which does not fit a model of "
-        "flow matching",
-        f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'flow-unipc', which is for models of flow matching",
+        "flow matching (nearest: flow-euler)",
+        f"row 4, column 'scheduler': required one of {SCHEDULERS}; got 'flow-unipc', which is for models of flow matching "
+        "(nearest: unipc)",
         f"row 4, column 'true_guidance': required {off}; got '4'",
         "row 5, column 'model': required a model of the job (main, flow, flux); got 'Flux' (nearest: flux)",
         "row 5, column 'steps': required an integer, 1 … 998; got '0'",
         f"row 6, column 'width': required {sides}; got '320'",
-        f"row 6, column 'scheduler': required one of {flow} with model 'flow'; got 'flow_euler' (nearest: flow-euler, "
+        f"row 6, column 'scheduler': required one of {flow} with model 'flow'; got 'flow_eulr' (nearest: flow-euler, "
         "flow-heun)",
         f"row 6, column 'true_guidance': required {off} with model 'flow'; got '-1'",
     ]
@@ -51,7 +54,7 @@ def test_a_default_is_judged_by_every_model_that_takes_it(path: Path) -> None:
     models = {name: replace(rules, defaults=SamplingDefaults(8, 64, 4, 1.0, "euler")) for name, rules in THREE.items()}
     with pytest.raises(ManifestError) as caught:
         read_manifest(path, DEFAULTS, models)
-    misfit = "got 'euler', the job's default with model {!r}, which does not fit a model of flow matching"
+    misfit = "got 'euler', the job's default with model {!r}, which does not fit a model of flow matching " + NEAREST
     assert [line.split("; ")[1] for line in str(caught.value).split("\n")[1:]] == [
         misfit.format("flow"),
         misfit.format("flux"),

@@ -17,10 +17,10 @@ from render.core.vocabulary import DIFFUSION_SCHEDULERS
 from render.core.walk import MAIN
 from render.job.sweep import Sweep, parse_sweep
 from render.manifest.problems import Problems
+from render.manifest.raw import RawTable
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
 from render.manifest.sweeping import axis_table, sweep_table
-from render.manifest.table import RawTable
 from render.models.families import SamplingDefaults
 
 DEFAULTS = Defaults("", 24, "linear", "slerp", 0, Path("nowhere"))
@@ -127,7 +127,7 @@ def errors_of(tmp_path: Path, text: str, groups: Any) -> list[str]:
         ([{"prompt": ["", "a"]}], "group 1, column 'prompt'", ["''"]),
         ([{"model": ["main", "xl"]}], "group 1, column 'model'", ["'xl'"]),
         ([{"image": ["no.png", "none.png"]}], "group 1, column 'image'", ["'no.png' (", "'none.png' ("]),
-        ([{"guidence": "1..3"}], "group 1, column 'guidence'", ["'guidence' (nearest: guidance)"]),
+        ([{"guidence": "1..3"}], "group 1, column 'guidence'", ["'guidence' (is it a label?"]),
     ],
 )
 def test_a_bad_value_is_the_sweep_s_and_told_once(tmp_path: Path, groups: Any, where: str, got: list[str]) -> None:

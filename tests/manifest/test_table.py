@@ -39,6 +39,8 @@ from render.plan.motions import frame_count
 
 pytest_plugins = ["manifest_tables"]
 
+ENDINGS = "a folder, or a name that ends in .csv, .tsv, .jsonl, .ndjson, .txt, .parquet"
+
 
 @pytest.mark.parametrize(
     "source",
@@ -98,14 +100,14 @@ def test_line_ends_within_a_cell_are_one(path: Path) -> None:
         ("m.csv", b"\xef\xbb\xbf", "required at least one row below the header; got none"),
         ("m.csv", b"\n\n", "required at least one row below the header; got none"),
         ("m.csv", b"prompt,seed\n\n", "required at least one row below the header; got none"),
-        ("m.txt", b"prompt\na\n", "required a folder, or a name that ends in .csv or .parquet; got 'm.txt'"),
-        ("m.csv", b"PAR1....PAR1", "required a CSV file in UTF-8, as its ending says; got a Parquet file"),
+        ("m.xlsx", b"PK\x03\x04..", f"required {ENDINGS}; got 'm.xlsx' (a spreadsheet: save it as CSV)"),
+        ("m.md", b"prompt\na\n", f"required {ENDINGS}; got 'm.md'"),
+        ("m.csv", b"PAR1....PAR1", "required CSV text in UTF-8, as its ending says; got a Parquet file"),
         (
             "m.csv",
             b"PK\x03\x04..",
-            "required a CSV file in UTF-8, as its ending says; got a zip archive (a spreadsheet?)",
+            "required CSV text in UTF-8, as its ending says; got a zip archive (a spreadsheet? Save it as CSV)",
         ),
-        ("m.csv", "prompt\na\n".encode("utf-16"), "required a CSV file in UTF-8, as its ending says; got UTF-16"),
         (
             "m.parquet",
             b"prompt\na\n",
@@ -140,9 +142,10 @@ def test_csv_that_is_not_quite_csv(path: Path) -> None:
     text = b'prompt,kind\nok,a\nshort\n\nlong,a,b\nbad\xff,a\nnul\0,a\n"open,a\n'
     assert errors(path, text) == [
         "row 2: required 2 fields, as in the header; got 1",
-        "row 3: required 2 fields, as in the header; got 3",
-        r"row 4, column 'prompt': required text in UTF-8; got b'bad\xff'",
-        r"row 5, column 'prompt': required text without NUL characters; got 'nul\x00'",
+        "row 3: required 2 fields, as in the header; got 3 (a text with commas needs quotes around it)",
+        r"row 4, column 'prompt': required text in UTF-8; got b'bad\xff' (Windows-1252? Save it as UTF-8)",
+        "row 5, column 'prompt': required text without NUL characters; "
+        r"got 'nul\x00' (UTF-16 without a byte-order mark?)",
         "row 6: required CSV with every quote closed, or doubled inside quotes; got unexpected end of data; "
         "no row below is read",
     ]
@@ -192,7 +195,9 @@ def test_dataframes_that_are_no_manifest(data: pd.DataFrame, message: str) -> No
 
 
 def test_nan_of_a_dataframe_is_an_empty_cell() -> None:
-    manifest = frame(walk=[np.nan, "w"], prompt=["a", "b"], seed=[3, np.nan], frames=[np.nan, 7.0])
+    manifest = frame(
+        walk=[np.nan, "w", "w"], prompt=["a", "b", "c"], seed=[3, np.nan, np.nan], frames=[np.nan, 7.0, np.nan]
+    )
     assert [(w.name, w.keyframes[0].seed, w.keyframes[0].frames) for w in manifest.walks()] == [
         ("still-000001", 3, 1),
         ("w", 42, 7),

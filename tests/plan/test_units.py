@@ -20,6 +20,7 @@ from render.plan.units import (
     UNIT_BYTES,
     UNIT_FRAMES,
     Counts,
+    Extension,
     Limits,
     Plan,
     Stretch,
@@ -324,3 +325,29 @@ def test_units_stream(make_keyframe: MakeKeyframe) -> None:
         raise AssertionError("read on")
 
     assert len(next(plan_units(source, plan)).frames) == plan.unit_frames["main", 64, 64]
+
+
+def test_units_of_an_extension_follow_with_sizes_of_their_own(make_keyframe: MakeKeyframe) -> None:
+    """The units before keep numbers and frames, whatever models the added rows are of."""
+    walks = [Walk(f"w{i}", (make_keyframe(row=i + 1),), 64, 64, still=True, model="main") for i in range(5)]
+    added = [
+        Walk(f"x{i}", (make_keyframe(row=i + 8),), 64, 64, still=True, model=("xl", "main")[i % 2]) for i in range(4)
+    ]
+    plan = plan_for(walks, Limits(2, 2, False, "png"))
+    part = plan_for(added, Limits(8, 1, False, "png"))
+    begun = replace(plan, targets={**plan.targets, **part.targets}, rows=5)
+    extension = Extension(7, 4, part.units, part.batch_rows, part.unit_frames)
+    whole = replace(begun, extensions=(extension, replace(extension, after_row=11, rows=1, units=1)))
+    last = Walk("y", (make_keyframe(row=12),), 64, 64, still=True)
+    units = list(plan_units(lambda: iter([*walks, *added, last]), whole))
+    assert units[:3] == list(plan_units(lambda: walks, plan))
+    assert [(unit.id, unit.of, [frame.walk for frame in unit.frames]) for unit in units[3:]] == [
+        ("00003", 7, ["x1"]),
+        ("00004", 7, ["x3"]),
+        ("00005", 7, ["x0"]),
+        ("00006", 7, ["x2"]),
+        ("00007", 8, ["y"]),
+    ]
+    assert (whole.all_units, whole.all_rows) == (8, 10)
+    assert [{unit.batch_rows for unit in some} for some in (units[:3], units[3:])] == [{2}, {4}]
+    assert Plan.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole

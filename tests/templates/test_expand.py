@@ -344,7 +344,11 @@ def test_all_bad_rows_at_once(tmp_path: Path, folder: Path) -> None:
         ("t.csv", "template,prompt\na,b\n", "column 'prompt': required no column of this name"),
         ("t.txt", "# nothing\n\n", "required at least one template; got none"),
         ("t.txt", None, "required a text file in UTF-8 that can be read"),
-        ("t.md", "x", "required a folder, or a name that ends in .csv or .parquet"),
+        (
+            "t.md",
+            "x",
+            "required a folder, or a name that ends in .csv, .tsv, .jsonl, .ndjson, .txt, .parquet; got 't.md'",
+        ),
         ("t.csv", "template\n{3$$a|a|a}\n", "row 1, column 'template': required at least one prompt; got none"),
     ],
 )

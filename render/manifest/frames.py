@@ -1,0 +1,64 @@
+"""Parquet files and tables in memory → raw columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from render.manifest.problems import Problems, show
+from render.manifest.raw import STORED, RawTable, column_keys
+from render.manifest.store_rows import IMAGE, is_of_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["from_arrow", "from_pandas", "from_parquet"]
+
+
+def from_parquet(path: Path, problems: Problems) -> RawTable:
+    """Return the columns of a Parquet file; of a store's shard, without the pictures."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head != b"PAR1":
+        problems.fatal("a Parquet file, as its ending says", f"one that begins with {head!r} (a CSV file?)")
+    try:
+        with pq.ParquetFile(path) as parquet:
+            names = parquet.schema_arrow.names
+            whole = None if not is_of_store(names) else [name for name in names if name != IMAGE]
+            table = parquet.read(whole)
+            _ = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        problems.fatal("a whole Parquet file", str(error))
+    return from_arrow(table, problems)
+
+
+def from_arrow(table: Any, problems: Problems) -> RawTable:
+    """Return the columns of an Arrow table."""
+    columns = dict(zip(column_keys(table.column_names, problems), table.columns, strict=True))
+    stored = (table.schema.metadata or {}).get(STORED, b"").decode()
+    return RawTable(columns, np.arange(1, table.num_rows + 1), stored=stored)
+
+
+def from_pandas(frame: pd.DataFrame, problems: Problems) -> RawTable:
+    """Return the columns of a DataFrame, whose index is left out: it has to be without a name."""
+    if any(name is not None for name in frame.index.names):
+        problems.add("an index without a name (reset_index makes it a column)", show(list(frame.index.names)))
+    names = list(frame.columns)
+    for name in names:
+        if not isinstance(name, str):
+            problems.add("column names of text", show(name))
+    columns = {}
+    broken = set()
+    for position, name in enumerate(column_keys([str(name) for name in names], problems)):
+        try:
+            values = pa.array(frame.iloc[:, position], from_pandas=True)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            problems.add("values of one type that Arrow can hold", str(error), column=name)
+            values = pa.nulls(len(frame))
+            broken.add(name)
+        columns[name] = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    return RawTable(columns, np.arange(1, len(frame) + 1), broken=frozenset(broken))
