@@ -18,7 +18,7 @@ from buckets import SECRET, VARIABLES, Request, Server, copy_of, few_tries, left
 from painters import painting
 from stores import FRAMES, Finished, command, environment, pixels, run_command, run_here, wait_until
 
-from render import RunError, StoreError, open_store, reproduce_frame, run_job
+from render import RunError, StoreError, open_store, preview_job, reproduce_frame, run_job, verify_store
 from render.cli import main
 from render.core import ObjectPath, write_atomically
 from render.job import load_job
@@ -254,6 +254,27 @@ def test_a_walk_with_a_sound(bucket: ObjectPath, tmp_path: Path) -> None:
         assert len(container.streams.audio) == 1
     assert main(["animate", str(bucket)]) == 0
     assert (bucket / "animations" / "w.mp4").read_bytes() == made
+
+
+def test_rows_are_added(small: Path, bucket: ObjectPath) -> None:
+    paint(small, bucket)
+    before = names(bucket / "data")
+    small.write_text(f"{SMALL},3d octopus,4,\n")
+    with painting():
+        summary = run_job(small, *SETTINGS, f"output={bucket}", extend=True)
+    assert summary.frames == 6
+    assert len(names(bucket / "data")) == len(before) + 1
+    assert verify_store(bucket).problems == ()
+
+
+def test_a_preview_lies_beside_the_output(small: Path, bucket: ObjectPath) -> None:
+    for _ in range(2):  # the second one in the place of the first
+        with painting():
+            preview = preview_job(small, *SETTINGS, f"output={bucket}", frames=3)
+    assert preview.out == bucket.with_name("out-preview")
+    assert len(open_store(preview.out)) == 3
+    assert [page.read_bytes()[:4] for page in preview.sheet] == [b"\x89PNG"]
+    assert names(bucket) == []
 
 
 def test_one_image_costs_one_request_or_two(small: Path, bucket: ObjectPath, server: Server) -> None:
