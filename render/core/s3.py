@@ -39,6 +39,7 @@ CONNECT_S, READ_S, FIRST_READ_S = 5.0, 30.0, 10.0  # longest wait for a connecti
 BODY_TRIES, PAUSE_S = 5, 0.5  # of an answer that broke off; pause before the next try, twice as long each time
 PART_BYTES, PARTS = 16 * 2**20, 4  # of an upload in parts, and those that are on their way at once
 ONE_REQUEST_BYTES = 64 * 2**20  # files up to this size take one request
+ENDED_S = 600.0  # age of an object that an upload which is gone may have made
 REASONS = {
     "AccessDenied": "these credentials may not do that; a run needs to list, get, put and delete",
     "ExpiredToken": "the credentials have expired",
@@ -127,8 +128,13 @@ class Bucket:
 
     def upload(self, source: Path, key: str) -> None:
         """Put a file in one request, a large one in parts that are given up after any error. The store checks its CRC."""
-        with self._errors(key), source.open("rb") as file:
-            self._client.upload_fileobj(file, self.name, key, Config=self._transfer)
+        try:
+            with self._errors(key), source.open("rb") as file:
+                self._client.upload_fileobj(file, self.name, key, Config=self._transfer)
+        except _EndedError:  # the answer to the upload's end was lost, so it was asked for again
+            found = self.stat(key)
+            if found is None or found[0] != source.stat().st_size or found[1] > ENDED_S:
+                raise
 
     def create(self, key: str, data: bytes) -> bool:
         """Create an object. Returns False if there is another of this key.
@@ -195,6 +201,10 @@ class _TakenError(Exception):
         self.is_busy = is_busy
 
 
+class _EndedError(OSError):
+    """There is no such upload in parts: it was aborted, or has ended well."""
+
+
 @contextmanager
 def _plain_errors(where: str) -> Iterator[None]:
     """Raise boto3's errors as OSError of the kind that fits, with the reason and nothing else of the answer."""
@@ -229,6 +239,8 @@ def _refusal(where: str, error: ClientError) -> Exception:
         return FileNotFoundError(f"{where}: required an object, got none of this name")
     reason = REASONS.get(code, "")
     text = f"{where}: required that the store does {error.operation_name}, got {code}" + f" ({reason})" * bool(reason)
+    if code == "NoSuchUpload":
+        return _EndedError(text)
     return PermissionError(text) if status in {401, 403} else OSError(text)
 
 

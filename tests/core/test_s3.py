@@ -23,12 +23,12 @@ from render.core.s3 import open_bucket
 pytest_plugins = ["buckets"]
 
 
-def once(name: str, method: str = "") -> Callable[[Request], str]:
-    """A fault for the first request of a method."""
+def once(name: str, method: str = "", query: str = "") -> Callable[[Request], str]:
+    """A fault for the first request of a method, with something in its query."""
     done: list[Request] = []
 
     def fault(request: Request) -> str:
-        if done or (method and request.method != method):
+        if done or (method and request.method != method) or query not in request.query:
             return ""
         done.append(request)
         return name
@@ -182,6 +182,15 @@ def test_a_large_file_goes_in_parts(bucket: ObjectPath, server: Server, large: P
     assert len([r for r in server.requests if "partNumber" in r.query]) == 3
     assert (bucket / "large").read_bytes() == large.read_bytes()
     assert uploads(bucket) == []
+
+
+def test_an_upload_whose_end_is_asked_for_twice_has_ended(bucket: ObjectPath, server: Server, large: Path) -> None:
+    server.begin(once("lose", "POST", "uploadId"))
+    (bucket / "large").upload(large)
+    assert (
+        len([request for request in server.requests if request.method == "POST" and "uploadId" in request.query]) == 2
+    )
+    assert (bucket / "large").read_bytes() == large.read_bytes()
 
 
 @pytest.mark.parametrize("failing", ["partNumber=1", "partNumber=2", "partNumber=3", "uploadId"])
