@@ -342,7 +342,7 @@ def expected(small: Path, bucket: ObjectPath, server: Server, tmp_path: Path) ->
     """Of the small job; it is checked and planned once for all runs of a test."""
     asked = load_job(small, [*SETTINGS, "sheets.kinds=[]"])
     prepared = prepare(asked)
-    with patch("render.run.prepare", side_effect=lambda job: replace(prepared, job=job)):
+    with patch("render.run.prepare", side_effect=lambda job, *_, **__: replace(prepared, job=job)):
         paint(small, tmp_path / "local", "sheets.kinds=[]")
         server.begin()
         paint(small, bucket, "sheets.kinds=[]")

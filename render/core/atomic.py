@@ -77,6 +77,9 @@ def create_exclusively(path: Path, text: str) -> bool:
 
 def publish(source: Path, target: Path) -> None:
     """Give a finished file its name, for good: rename it, or upload it; here it is deleted, also after an error."""
+    if isinstance(source, ObjectPath) and isinstance(target, ObjectPath):
+        source.move(target)
+        return
     if isinstance(target, ObjectPath):
         try:
             target.upload(source)

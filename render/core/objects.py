@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,6 +82,14 @@ class ObjectPath(PosixPath):
     def is_symlink(self) -> bool:
         return False
 
+    def stat(self, **_: Any) -> os.stat_result:
+        """Return size and time of writing, as of a file; all else is 0."""
+        facts = self.facts()
+        times = [int(facts.written_s)] * 3
+        return os.stat_result(
+            [stat.S_IFREG, 0, 0, 0, 0, 0, facts.size, *times], {"st_mtime_ns": int(facts.written_s * 1e9)}
+        )
+
     def facts(self) -> ObjectStat:
         """Return size, age and ETag. Raises FileNotFoundError."""
         found = self._store.stat(self._key)
@@ -116,11 +126,15 @@ class ObjectPath(PosixPath):
     def read_text(self, encoding: str | None = None, *_: Any, **__: Any) -> str:
         return self.read_bytes().decode(encoding or "utf-8")
 
-    def open(self, mode: str = "rb", *_: Any, **__: Any) -> Any:
-        """Open for reading in ranges: one request now, and one for each stretch that is read and was not yet."""
-        if mode != "rb":
-            raise ValueError(f"{self}: required mode 'rb', got {mode!r}")
-        return _ObjectFile(self._store, self._key)
+    def open(self, mode: str = "r", *_: Any, encoding: Any = None, errors: Any = None, **__: Any) -> Any:
+        """Open for reading in ranges: one request now, and one for each stretch that is read and was not yet.
+
+        Raises io.UnsupportedOperation, an OSError, for any other mode than `r` and `rb`: objects are written whole.
+        """
+        if mode not in {"r", "rb"}:
+            raise io.UnsupportedOperation(f"{self}: required mode 'r' or 'rb', got {mode!r}")
+        file = _ObjectFile(self._store, self._key)
+        return file if mode == "rb" else io.TextIOWrapper(io.BufferedReader(file), encoding or "utf-8", errors)
 
     def download(self, target: Path) -> None:
         """Write the object to a local file."""
@@ -131,6 +145,11 @@ class ObjectPath(PosixPath):
     def upload(self, source: Path) -> None:
         """Put a finished local file here: whole, or after an error not at all. Replaces an object of this name."""
         self._store.upload(source, self._key)
+
+    def move(self, target: ObjectPath) -> None:
+        """Copy this object to another name in its bucket, then delete it here."""
+        self._store.copy(self._key, target._key)
+        self.unlink()
 
     def create(self, data: bytes) -> bool:
         """Create an object exclusively. Returns False if there is one of this name with other bytes."""
@@ -173,6 +192,7 @@ class ObjectStat:
     """Facts about an object."""
 
     size: int  # bytes
+    written_s: float  # Unix time
     age_s: float  # since it was written, both times by the store's clock
     etag: str  # of its content
 

@@ -85,14 +85,14 @@ class Bucket:
             multipart_threshold=ONE_REQUEST_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARTS
         )
 
-    def stat(self, key: str) -> tuple[int, float, str] | None:
-        """Return (size in bytes, age in seconds, ETag) of an object, None if there is none."""
+    def stat(self, key: str) -> tuple[int, float, float, str] | None:
+        """Return (size in bytes, Unix time of writing, age in seconds, ETag) of an object, None if there is none."""
         try:
             with self._errors(key):
                 found = self._client.head_object(Bucket=self.name, Key=key)
         except FileNotFoundError:
             return None
-        return found["ContentLength"], _age_s(found), found["ETag"]
+        return found["ContentLength"], found["LastModified"].timestamp(), _age_s(found), found["ETag"]
 
     def keys(self, prefix: str, delimiter: str = "") -> Iterator[str]:
         """Yield keys that begin with a prefix; with a delimiter, only up to the next one in the key."""
@@ -133,8 +133,13 @@ class Bucket:
                 self._client.upload_fileobj(file, self.name, key, Config=self._transfer)
         except _EndedError:  # the answer to the upload's end was lost, so it was asked for again
             found = self.stat(key)
-            if found is None or found[0] != source.stat().st_size or found[1] > ENDED_S:
+            if found is None or found[0] != source.stat().st_size or found[2] > ENDED_S:
                 raise
+
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object within the store."""
+        with self._errors(key):
+            self._client.copy({"Bucket": self.name, "Key": key}, self.name, target, Config=self._transfer)
 
     def create(self, key: str, data: bytes) -> bool:
         """Create an object. Returns False if there is another of this key.
@@ -235,7 +240,7 @@ def _refusal(where: str, error: ClientError) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in TAKEN | BUSY:
         return _TakenError(code in BUSY)
-    if code in {"NoSuchKey", "404"} and error.operation_name in {"HeadObject", "GetObject", "PutObject"}:
+    if code in {"NoSuchKey", "404"} and error.operation_name in {"HeadObject", "GetObject", "PutObject", "CopyObject"}:
         return FileNotFoundError(f"{where}: required an object, got none of this name")
     reason = REASONS.get(code, "")
     text = f"{where}: required that the store does {error.operation_name}, got {code}" + f" ({reason})" * bool(reason)

@@ -31,6 +31,6 @@ def open_dataset(paths: Sequence[Path]) -> ds.Dataset:
     if not objects:
         return ds.dataset([str(path) for path in paths], format=files)
     with ThreadPoolExecutor(READERS) as pool:
-        opened = list(pool.map(ObjectPath.open, objects))
+        opened = list(pool.map(lambda path: path.open("rb"), objects))
     fragments = [files.make_fragment(pa.PythonFile(file, "r")) for file in opened]
     return ds.FileSystemDataset(fragments, fragments[0].physical_schema, files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,9 +56,9 @@ def test_a_path_in_a_bucket_is_a_path() -> None:
     assert any_path(Path("s3://bucket/a")) == any_path("s3://bucket/a")  # pathlib has dropped a slash
 
 
-@pytest.mark.parametrize("touch", [os.stat, os.listdir, os.remove, open, Path.touch, Path.rename, Path.lstat])
+@pytest.mark.parametrize("touch", [os.stat, os.listdir, os.remove, open, Path.rename, Path.chmod])
 def test_nothing_takes_it_for_a_local_path(touch: Callable[..., object], tmp_path: Path) -> None:
-    arguments = (tmp_path,) if touch is Path.rename else ()
+    arguments = {Path.rename: (tmp_path,), Path.chmod: (0o600,)}.get(touch, ())
     with pytest.raises(TypeError):
         touch(any_path("s3://bucket/a"), *arguments)
 
@@ -100,10 +101,26 @@ def test_a_bucket_is_read_as_a_folder_is(bucket: ObjectPath, tmp_path: Path) -> 
     for root in (bucket, local):
         with pytest.raises(FileNotFoundError):
             (root / "none").read_bytes()
+        with pytest.raises(FileNotFoundError):
+            (root / "none").stat()
+        with pytest.raises(FileNotFoundError):
+            publish(root / "none", root / "moved")
+        assert (root / "a.txt").stat().st_size == 5
+        assert abs((root / "a.txt").stat().st_mtime_ns / 1e9 - time.time()) < 60
+        with (root / "ü ö.txt").open(encoding="utf-8") as file:
+            assert list(file) == ["ü ö.txt"]
+        publish(root / "sub" / "b.txt", root / "moved")
+        assert ((root / "moved").read_bytes(), (root / "sub" / "b.txt").exists()) == (b"sub/b.txt", False)
         (root / "a.txt").unlink()
         (root / "a.txt").unlink(missing_ok=True)
         assert not (root / "a.txt").exists()
     assert left_in_scratch() == []
+
+
+@pytest.mark.parametrize("mode", ["w", "wb", "a", "x", "r+"])
+def test_nothing_is_streamed_into_an_object(bucket: ObjectPath, mode: str) -> None:
+    with pytest.raises(OSError, match="required mode 'r' or 'rb'"):
+        (bucket / "a").open(mode)
 
 
 # Exclusive creation.
@@ -256,7 +273,7 @@ def test_an_answer_that_stops_is_asked_for_again(bucket: ObjectPath, server: Ser
 @given(st.lists(st.tuples(st.integers(0, 3 * 2**18), st.integers(1, 2**18)), max_size=6))
 def test_ranges_are_those_of_a_local_file(large_object: tuple[ObjectPath, bytes], reads: list[tuple[int, int]]) -> None:
     path, data = large_object
-    with path.open() as file:
+    with path.open("rb") as file:
         for start, size in reads:
             file.seek(start)
             assert file.read(size) == data[start : start + size]
