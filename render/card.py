@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from render.core import write_atomically
+from render.core import ObjectPath, write_atomically
 from render.prepare import Prepared
 from render.store import STORE_TABLE, OutputFolder
 
@@ -34,7 +34,7 @@ $frames images rendered from $manifest with the $models: $walks walks and $still
 
 ```python
 from datasets import load_dataset
-images = load_dataset($code_out, split="train")
+images = load_dataset($dataset, split="train")
 
 import render
 store = render.open_store($code_out)
@@ -57,6 +57,9 @@ def write_card(prepared: Prepared) -> None:
     """Write OUT/README.md; its YAML header lists the files that `datasets.load_dataset` reads."""
     job, counts = prepared.job, prepared.counts
     tables = [job.manifest, *(Path(part.table) for part in prepared.plan.extensions if part.table)]
+    is_object = isinstance(job.output, ObjectPath)
+    out = str(job.output) if is_object else job.output.name
+    data = f"{out}/data/*.parquet"
     text = CARD.substitute(
         name=plain(job.output.name),
         frames=counts.frames,
@@ -65,9 +68,10 @@ def write_card(prepared: Prepared) -> None:
         manifest=plain(" and ".join(table.name for table in tables)),
         models=_models(prepared),
         columns="\n".join(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in STORE_TABLE),
-        code_out=_quoted(job.output.name),
+        code_out=_quoted(out),
+        dataset=f'"parquet", data_files={_quoted(data)}' if is_object else _quoted(out),
         code_example=_quoted(next(prepared.manifest.walks()).name),
-        sql_data=_sql(f"{job.output.name}/data/*.parquet"),
+        sql_data=_sql(data),
     )
     write_atomically(OutputFolder(job.output).card, text.encode(errors="replace"))  # a name need not be in UTF-8
 

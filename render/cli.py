@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from render.core import InputError, RunError
+from render.core import InputError, ObjectPath, RunError, any_path
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -54,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"render: {error}\nWhat is committed stays; the same command resumes.", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
-        return FAILED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output is gone
+        return FAILED
+    except OSError as error:  # a bucket that does not answer, or a disk
+        print(f"render: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
         return FAILED
 
 
@@ -104,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
     for command in (animate, sheets, verify, reproduce):
-        command.add_argument("out", metavar="OUT", type=Path, help="the output folder of a run")
+        command.add_argument(
+            "out", metavar="OUT", type=_output, help="the output folder of a run, or s3://BUCKET/PREFIX"
+        )
     reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
     for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
@@ -166,7 +171,16 @@ def _ending(summary: Summary) -> str:
     return "\n".join(lines)
 
 
+def _output(text: str) -> Path:
+    try:
+        return any_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _short(path: Path) -> str:
+    if isinstance(path, ObjectPath):
+        return str(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 
-from render.core import Frame, Group, JobError, Receipt, StoreError, Unit, Walk, write_atomically
+from render.core import Frame, Group, JobError, Receipt, StoreError, Unit, Walk, delete_folder, write_atomically
 from render.plan import count_alike, evaluations_of, frame_count, frames_of
 from render.prepare import Prepared
 from render.store import Ledger, OutputFolder
@@ -47,7 +46,7 @@ def begin_preview(whole: Prepared, units: Sequence[Unit]) -> Prepared:
         raise StoreError(f"{folder.out}: required a new or empty folder, or an older preview; got other files")
     if mark.exists():
         with Ledger(folder.out).lock():
-            shutil.rmtree(folder.out)
+            delete_folder(folder.out)
     folder.run.mkdir(parents=True)
     write_atomically(mark, b"")
     return replace(

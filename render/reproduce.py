@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from render.core import Recipe, StoreError, expand_home
+from render.core import Recipe, StoreError
 from render.job import uses_gpu
 from render.prepare import resolve_models
 from render.resume import load_plan, stored_job
-from render.store import open_store
+from render.store import open_store, reach_output
 
 if TYPE_CHECKING:
     from render.engine import Renderer
@@ -64,7 +64,7 @@ def reproduce_frame(out: str | Path, key: str) -> Reproduction:
 
     Raises StoreError when no frame or several have such a key, or when the job's models are not those of then.
     """
-    out = expand_home(out)
+    out = reach_output(out)
     row = _row(out, key)
     recipe, job, plan = Recipe.from_json(row["recipe"]), stored_job(out), load_plan(out)
     names = [name for name, target in plan.targets.items() if target.fingerprint == recipe.model]

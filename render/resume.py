@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from render.compiling import check_toolchain
-from render.core import MAIN, StoreError, replacing, write_atomically
+from render.core import MAIN, StoreError, local_copy, replacing, write_atomically
 from render.extend import Asked, Record, extended, find_addition, refusal, whole_job
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
 from render.manifest import Manifest, read_stored
@@ -123,7 +123,8 @@ def load_plan(out: Path) -> Plan:
 
 def stored_manifest(out: Path) -> Manifest:
     """Return the manifest of an output folder, with every default filled in: the rows that its plan knows."""
-    return read_stored(OutputFolder(out).manifest).part(0, load_plan(out).all_rows)
+    with local_copy(OutputFolder(out).manifest) as file:
+        return read_stored(file).part(0, load_plan(out).all_rows)
 
 
 def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> JobConfig:

@@ -23,7 +23,7 @@ from render.plan import plan_units
 from render.prepare import Prepared, prepare
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
 from render.resume import record_or_resume, stored_job, stored_manifest
-from render.store import ImageStore, Ledger, open_store
+from render.store import ImageStore, Ledger, check_access, open_store, reach_output
 
 __all__ = ["Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
@@ -90,6 +90,18 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
+@contextmanager
+def _plain_end() -> Iterator[None]:
+    """Raise RunError for an output that can't be read or written any more: a bucket that does not answer, a full disk."""
+    try:
+        yield
+    except BrokenPipeError:  # of whoever reads what a report prints
+        raise
+    except OSError as error:
+        raise RunError(str(error)) from error
+
+
+@_plain_end()
 def run_job(
     target: str | Path | TableLike, *overrides: str, report: Report | None = None, extend: bool = False
 ) -> Summary:
@@ -103,16 +115,16 @@ def run_job(
     """
     report = report or Silent()
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
-    checked = _prepare(target, overrides, weights=True)
+    checked = _prepare(target, overrides, weights=True, writes=True)
     check_address(checked.job.workers.address)
     prepared = record_or_resume(checked, asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
-    with ledger.lock(), _failures() as failed:
+    with ledger.lock() as check_lock, _failures() as failed:
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = _render(prepared, ledger.outstanding(_units(prepared)), report)
+        seconds = _render(prepared, ledger.outstanding(_units(prepared)), report, check_lock)
         ledger.delete_orphans()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
@@ -135,6 +147,7 @@ def _fill(receipts: Sequence[Receipt]) -> float:
     return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
+@_plain_end()
 def preview_job(
     target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
 ) -> Preview:
@@ -144,32 +157,34 @@ def preview_job(
     job; networks are not compiled. An older preview is replaced. Raises InputError for bad input, and RunError when
     rendering can't go on.
     """
-    report, whole = report or Silent(), _prepare(target, overrides, weights=True)
+    report, whole = report or Silent(), _prepare(target, overrides, weights=True, writes=True)
     chosen = list(choose_frames(whole, frames))
     units = preview_units(chosen, whole)
     prepared = begin_preview(whole, units)
     ledger = Ledger(prepared.job.output)
     ledger.create()
-    with ledger.lock():
+    with ledger.lock() as check_lock:
         report.begin(prepared, 0)
-        _render(prepared, iter(units), report)
+        _render(prepared, iter(units), report, check_lock)
         ledger.delete_orphans()
         store = open_store(prepared.job.output)
         sheet = write_preview(store, [frame for _, frame in chosen], whole.job.sheets.cell) if len(store) else ()
     return measure(whole, units, ledger.receipts(), sheet)
 
 
+@_plain_end()
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
-    out = expand_home(out)
+    out = reach_output(out)
     job = stored_job(out, overrides, "sheets")
     with _failures() as failed:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
 
 
+@_plain_end()
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
-    out, report = expand_home(out), report or Silent()
+    out, report = reach_output(out), report or Silent()
     job = stored_job(out, overrides, "animation")
     with _failures() as failed:
         return _animate(out, stored_manifest(out), job, report, failed)
@@ -193,14 +208,21 @@ def _prepare(
     weights: bool,
     check_files: bool = False,
     rows_before: int = 0,
+    writes: bool = False,
 ) -> Prepared:
+    """Check and plan a job; with `writes`, look first whether its output can be written."""
     if isinstance(target, str | Path):
-        return prepare(load_job(expand_home(target), overrides), weights, check_files, rows_before=rows_before)
+        job = load_job(expand_home(target), overrides)
+        if writes:
+            check_access(job.output, writes)
+        return prepare(job, weights, check_files, rows_before=rows_before)
     if not isinstance(target, TableLike):
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     job = load_job(Path(memory_name(target)), overrides, in_memory=True)
+    if writes:
+        check_access(job.output, writes)
     return prepare(job, weights, check_files, target, rows_before)
 
 
@@ -208,7 +230,7 @@ def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
-def _render(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
+def _render(prepared: Prepared, units: Iterator[Unit], report: Report, check_lock: Callable[[], None]) -> float:
     """Render units into the job's output. Returns the seconds since the first worker was ready."""
     first = next(units, None)
     if first is None:
@@ -230,7 +252,7 @@ def _render(prepared: Prepared, units: Iterator[Unit], report: Report) -> float:
     )
     with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
         for _ in cluster.render(chain([first], units), report):
-            pass
+            check_lock()
         now = time.monotonic()
         return now - (cluster.ready_s or now)
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from render.core import Receipt, StoreError, Unit, expand_home, file_sha256
+from render.core import Receipt, StoreError, Unit, file_sha256, local_copy
 from render.plan import plan_units
 from render.resume import load_plan, stored_manifest
-from render.store import Ledger
+from render.store import Ledger, reach_output
 
 __all__ = ["Verdict", "verify_store"]
 
@@ -32,7 +32,7 @@ class Verdict:
 
 def verify_store(out: str | Path) -> Verdict:
     """Check an output folder against its plan, to the last pixel. Raises StoreError when `out` is not an output folder."""
-    out = expand_home(out)
+    out = reach_output(out)
     plan, manifest, ledger = load_plan(out), stored_manifest(out), Ledger(out)
     problems, frames = [], 0
     if manifest.fingerprint != plan.fingerprint["manifest"]:
@@ -55,9 +55,14 @@ def verify_store(out: str | Path) -> Verdict:
 
 
 def _shard_problems(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
-    if not path.exists():
+    if not path.is_file():
         yield "is missing"
         return
+    with local_copy(path) as file:
+        yield from _file_problems(file, unit, receipt)
+
+
+def _file_problems(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
     if file_sha256(path) != receipt.sha256:
         yield "the file's hash is not the committed one"
         return

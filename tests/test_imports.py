@@ -31,6 +31,8 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
 HOMES = {  # library → the modules that may import it
     "omegaconf": {"job.config"},
     "pandas": {"manifest.frames", "manifest.table"},
+    "boto3": {"core.s3"},
+    "botocore": {"core.s3"},
     "ray": {"cluster.driver", "cluster.local_ray"},
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},
@@ -159,10 +161,14 @@ def loaded_by(statement: str) -> set[str]:
     [
         ("import render", "torch ray diffusers transformers pandas pyarrow numpy omegaconf imageio"),
         ("from render import Recipe, JobError", "torch ray diffusers transformers pandas pyarrow numpy"),
-        ("import render.job, render.models, render.plan", "torch ray diffusers transformers pandas pyarrow"),
+        ("import render.job, render.models, render.plan", "torch ray diffusers transformers pandas pyarrow boto3"),
         ("import render.models.families as m; m.pipelines()", "torch ray diffusers transformers pandas pyarrow"),
-        ("import render.manifest", "torch ray diffusers transformers"),
-        ("from render import open_store", "torch ray diffusers transformers"),
+        ("import render.manifest", "torch ray diffusers transformers boto3"),
+        ("from render import open_store", "torch ray diffusers transformers boto3"),
+        (
+            "import render; render.plan_job('manifests/first.csv')",
+            "torch ray diffusers boto3 botocore",
+        ),
     ],
 )
 def test_imports_stay_light(statement: str, absent: str) -> None:

@@ -9,12 +9,23 @@ recipe's canonical JSON, and with it the key of a stored frame, stays the same f
 from __future__ import annotations
 
 from render.core.aliases import column_meant, column_nearly, setting_elsewhere
-from render.core.atomic import PARTIAL, create_exclusively, partial, publish, replacing, sync, write_atomically
+from render.core.atomic import (
+    PARTIAL,
+    create_exclusively,
+    delete_folder,
+    local_copy,
+    partial,
+    publish,
+    replacing,
+    sync,
+    write_atomically,
+)
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError, shorten
+from render.core.objects import PROBE, ObjectPath, any_path, read_many, without_secrets
 from render.core.paths import (
     TABLE_ENDINGS,
     expand_home,
@@ -29,6 +40,7 @@ from render.core.paths import (
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
 from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.schedulers import scheduler_calls
+from render.core.scratch import scratch_folder
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.user_cache import user_cache
 from render.core.vocabulary import (
@@ -60,6 +72,7 @@ __all__ = [
     "MAIN",
     "PARTIAL",
     "PIXELS_VERSION",
+    "PROBE",
     "SCHEDULERS",
     "SEED_MAX",
     "STEPS_MAX",
@@ -82,6 +95,7 @@ __all__ = [
     "Mix",
     "ModelError",
     "Number",
+    "ObjectPath",
     "Offset",
     "Prompt",
     "Receipt",
@@ -93,6 +107,7 @@ __all__ = [
     "Unit",
     "Walk",
     "WeightedText",
+    "any_path",
     "canonical_json",
     "column_meant",
     "column_names",
@@ -100,21 +115,25 @@ __all__ = [
     "cpu_has",
     "cpu_info",
     "create_exclusively",
+    "delete_folder",
     "expand_home",
     "file_name_key",
     "file_sha256",
     "is_folder",
     "leaves",
+    "local_copy",
     "mix",
     "nearest_schedulers",
     "noise_schedule",
     "parse_weights",
     "partial",
     "publish",
+    "read_many",
     "real_path",
     "replacing",
     "scheduler_calls",
     "scheduler_meant",
+    "scratch_folder",
     "setting_elsewhere",
     "shorten",
     "special_kind",
@@ -125,5 +144,6 @@ __all__ = [
     "user_cache",
     "why_no_table",
     "why_unreadable",
+    "without_secrets",
     "write_atomically",
 ]

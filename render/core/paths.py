@@ -10,6 +10,8 @@ import os
 import stat
 from pathlib import Path
 
+from render.core.objects import ObjectPath
+
 __all__ = [
     "TABLE_ENDINGS",
     "expand_home",
@@ -36,6 +38,8 @@ OTHER_ENDINGS = {  # of files that people bring as tables: what to do with them
 
 def special_kind(path: Path) -> str:
     """Return `a pipe`, `a socket` or `a device`; "" for a file, a folder and a path to nothing."""
+    if isinstance(path, ObjectPath):
+        return ""
     try:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
     except (OSError, ValueError):  # none such, or no name that there can be
@@ -71,6 +75,8 @@ def is_folder(path: Path) -> bool:
 
 def expand_home(path: str | Path) -> Path:
     """Return a path with `~` or `~USER` in front replaced by that home folder; unchanged for an unknown user."""
+    if isinstance(path, ObjectPath):
+        return path
     return Path(os.path.expanduser(path))
 
 

@@ -6,7 +6,18 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from render.core import EASINGS, FORMATS, FPS_MAX, FPS_MIN, INTERPOLATIONS, SCHEDULERS, SEED_MAX, STEPS_MAX, SYNTAXES
+from render.core import (
+    EASINGS,
+    FORMATS,
+    FPS_MAX,
+    FPS_MIN,
+    INTERPOLATIONS,
+    SCHEDULERS,
+    SEED_MAX,
+    STEPS_MAX,
+    SYNTAXES,
+    any_path,
+)
 
 __all__ = ["ANIMATION_FORMATS", "ANIMATION_LOOPS", "BOUNDS", "CRF_MAX", "POINTS_MAX"]
 
@@ -32,8 +43,17 @@ def _between(low: float, high: float) -> Bound:
     return text, lambda value: math.isfinite(value) and low <= value <= high
 
 
+def _is_output(value: Any) -> bool:
+    """Return True for a folder, and for a URL of a store that we know, whole and without credentials."""
+    try:
+        any_path(str(value))
+    except ValueError:
+        return False
+    return True
+
+
 BOUNDS: dict[str, Bound] = {
-    "output": ("a folder that every worker can reach by this path", lambda value: ":/" not in str(value)),  # no URL
+    "output": ("a folder that every worker can reach by this path, or s3://BUCKET/PREFIX", _is_output),
     "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
     "model.clip_skip": _between(1, 100),
     "model.tile_above": _between(64, 65536),

@@ -19,6 +19,8 @@ from render.core import (
     SCHEDULERS,
     TABLE_ENDINGS,
     JobError,
+    ObjectPath,
+    any_path,
     expand_home,
     is_folder,
     nearest_schedulers,
@@ -28,6 +30,7 @@ from render.core import (
     table_ending,
     table_name,
     why_no_table,
+    without_secrets,
 )
 from render.job.bounds import BOUNDS, POINTS_MAX
 from render.job.columns import is_of_columns, parse_columns
@@ -80,7 +83,7 @@ def load_job(target: Path, overrides: Sequence[str] = (), in_memory: bool = Fals
         raise JobError("\n".join(errors))
     job = show_signs(OmegaConf.to_object(config))
     assert isinstance(job, JobConfig)
-    output = job.output if "output" in sources else Path("out") / table_name(target)
+    output = any_path(job.output if "output" in sources else Path("out") / table_name(target))
     return _resolve_paths(replace(job, output=output, sweep=sweep, columns=columns), loras, target)
 
 
@@ -95,7 +98,7 @@ def _settings(target: Path, overrides: Sequence[str], in_memory: bool) -> list[t
         raise JobError(
             f"{shorten(target)}: required {required}, got {shorten(repr(target.suffix))}{why_no_table(target)}"
         )
-    own = [(f"override {text!r}", *override(text)) for text in overrides]
+    own = [(f"override {without_secrets(text)!r}", *override(text)) for text in overrides]
     if in_memory and any(key == "manifest" for _, key, _ in own):
         raise JobError(f"key 'manifest': required one manifest; got the {target} in memory, too")
     _check_keys(settings, str(target))
@@ -171,7 +174,8 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
             if key == "sampling.scheduler":
                 near = [*nearest_schedulers(str(value), SCHEDULERS)]
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
-            yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {shorten(repr(value))}{hint}"
+            got = shorten(without_secrets(repr(value)))
+            yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {got}{hint}"
     rows = config.workers.batch_rows
     if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config)):  # the threads' parts are equal
         where = sources.get("workers.batch_rows", "job")
@@ -216,8 +220,11 @@ def _parse_lora(value: Any) -> LoraConfig:
 
 
 def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: Path) -> JobConfig:
-    """Give the models their LoRAs, and make all paths absolute; job files have them relative to themselves."""
-    base = target.parent.absolute()
+    """Give the models their LoRAs, and make all paths absolute. Job files have them relative to themselves.
+
+    The job file in an output folder has absolute ones already, also where that lies in a bucket.
+    """
+    base = Path.cwd() if isinstance(target, ObjectPath) else target.parent.absolute()
     return replace(
         job,
         manifest=real_path(base / expand_home(job.manifest)),

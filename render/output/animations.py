@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from render.core import GIF_FPS_MAX, JobError, Walk
+from render.core import GIF_FPS_MAX, JobError, Walk, local_copy
 from render.job import AnimationConfig, JobConfig, as_written
 from render.media import Sound
 from render.output.animate import Animation, write_animation
@@ -56,11 +57,20 @@ def write_file(path: Path, walk: Walk, store: ImageStore, job: JobConfig) -> Non
         texts = captions(walk)
         write_subtitles(path, [texts[index] for index in pixels.indices], settings)
         return
-    kept = OutputFolder(store.path).sound(walk.audio, walk.audio_sha256)
-    sound = Sound(kept, walk.start.time_s) if walk.audio else None
-    write_animation(path, pixels, settings, walk.name, description(walk, _public_keys(job)), sound)
+    with _sound(walk, store) as sound:
+        write_animation(path, pixels, settings, walk.name, description(walk, _public_keys(job)), sound)
     if path.suffix == ".mp4":
         path.with_suffix(".srt").unlink(missing_ok=True)
+
+
+@contextmanager
+def _sound(walk: Walk, store: ImageStore) -> Iterator[Sound | None]:
+    """Give the store's copy of a walk's sound."""
+    if not walk.audio:
+        yield None
+        return
+    with local_copy(OutputFolder(store.path).sound(walk.audio, walk.audio_sha256)) as kept:
+        yield Sound(kept, walk.start.time_s)
 
 
 def _public_keys(job: JobConfig) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from render.core import partial, sync
+from render.core import partial, publish, sync
 from render.output.layout import LINES_MAX, SUFFIX, Layout, Line, Sheet, plan_layout
 from render.output.pixels import Pixels, check_pixels
 
@@ -58,8 +58,7 @@ def _publish(pages: list[Path], path: Path) -> tuple[Path, ...]:
     names = tuple(folder / f"{path.stem}-{number:0{digits}d}.png" for number in numbers) or (path,)
     names[0].parent.mkdir(exist_ok=True)
     for page, name in zip(pages, names, strict=True):
-        page.replace(name)
-    sync(names[0].parent)
+        publish(page, name)
     for old in {path, *folder.glob("*.png")} - set(names):
         old.unlink(missing_ok=True)
     with suppress(OSError):  # the folder is not there, or not empty

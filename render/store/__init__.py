@@ -9,6 +9,7 @@ was rendered. Nothing here needs torch or Ray. A new column is one entry of STOR
 
 from __future__ import annotations
 
+from render.store.access import check_access, reach_output
 from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
 from render.store.encode import Rendered, rendered
 from render.store.folder import OutputFolder
@@ -27,7 +28,9 @@ __all__ = [
     "OutputFolder",
     "Rendered",
     "StoredFrame",
+    "check_access",
     "open_store",
+    "reach_output",
     "rendered",
     "shard_schema",
     "write_quarantine",

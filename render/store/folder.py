@@ -1,9 +1,11 @@
-"""Spell the paths of an output folder; no other module does. Standard library only."""
+"""Spell the paths of an output folder, local or in a bucket; no other module does. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from render.core import ObjectPath, scratch_folder
 
 __all__ = ["OutputFolder"]
 
@@ -65,7 +67,9 @@ class OutputFolder:
 
     @property
     def scratch(self) -> Path:
-        """Folder of shards that are being written."""
+        """Folder of shards that are being written. It is local: for a bucket, this process' own."""
+        if isinstance(self.out, ObjectPath):
+            return scratch_folder()
         return self.run / "scratch"
 
     @property

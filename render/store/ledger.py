@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from render.core import PARTIAL, Receipt, StoreError, Unit, create_exclusively
+from render.core import PARTIAL, PROBE, ObjectPath, Receipt, StoreError, Unit, create_exclusively, read_many
 from render.store.folder import OutputFolder
+from render.store.lease import lease
 
 __all__ = ["Ledger"]
 
@@ -34,16 +35,24 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the output folder for one driver; the lock ends with its process. Raises StoreError when another holds it."""
-        with self.folder.lock.open("a") as file:
+    def lock(self) -> Iterator[Callable[[], None]]:
+        """Hold the output folder for one driver; the lock ends with its process. Raises StoreError when another holds it.
+
+        Gives a check that raises RunError when the lock was lost, which can happen in a bucket only.
+        """
+        path = self.folder.lock
+        if isinstance(path, ObjectPath):
+            with lease(path) as check:
+                yield check
+            return
+        with path.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise StoreError(
                     f"{self.folder.out}: required that no other run writes there, got one that does"
                 ) from error
-            yield
+            yield lambda: None
 
     def commit(self, receipt: Receipt) -> bool:
         """Claim the unit's slot. Returns False when it was taken: the caller's shard is then superfluous."""
@@ -63,8 +72,9 @@ class Ledger:
     def _records(self) -> dict[str, Receipt | None]:
         """Read unit id → receipt; None for a unit that was split."""
         records: dict[str, Receipt | None] = {}
-        for path in sorted(self._commits.glob("[!.]*.json")):
-            text = path.read_text(encoding="utf-8")
+        paths: list[Path] = sorted(self._commits.glob("[!.]*.json"))
+        for path, data in zip(paths, read_many(paths), strict=True):
+            text = data.decode()
             records[path.stem] = None if json.loads(text).get("split") else Receipt.from_json(text)
         return records
 
@@ -80,10 +90,17 @@ class Ledger:
 
     def delete_orphans(self) -> int:
         """Delete files that no commit names: shards, scratch and temporary files of dead workers. Returns their number."""
+        own = self.folder
+        shards = list(own.data.iterdir())  # before the commits: a dying worker may be about to commit one
         named = {receipt.file for receipt in self.receipts()}
-        orphans = [path for path in self.folder.data.iterdir() if path.name not in named]
-        orphans += [*self.folder.scratch.iterdir(), *self._commits.glob(".*"), *self.folder.batches.glob(".*")]
-        orphans += [path for made in (self.folder.animations, self.folder.sheets) for path in made.rglob(f"{PARTIAL}*")]
+        orphans = [path for path in shards if path.name not in named]
+        if isinstance(own.out, ObjectPath):
+            orphans += own.run.glob(f"{PROBE}*")
+            with suppress(OSError):  # not every store lists them; what is left costs its place, nothing else
+                own.out.abort_uploads()
+        else:
+            orphans += [*own.scratch.iterdir(), *self._commits.glob(".*"), *own.batches.glob(".*")]
+            orphans += [path for made in (own.animations, own.sheets) for path in made.rglob(f"{PARTIAL}*")]
         for path in orphans:
             with suppress(FileNotFoundError):
                 path.unlink()

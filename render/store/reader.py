@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,8 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from render.core import StoreError, expand_home
+from render.core import ObjectPath, StoreError
+from render.store.access import reach_output
 from render.store.ledger import Ledger
+from render.store.ranges import READERS, open_dataset, open_parquet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +50,7 @@ class Frames(Sequence[StoredFrame]):
     def __init__(self, places: Sequence[tuple[Path, int, int]]) -> None:
         self._places = places  # (shard, row of the shard, index in the walk) of each frame
         self._group = lru_cache(maxsize=2)(_read_row_group)
-        self._file = lru_cache(maxsize=2)(pq.ParquetFile)
+        self._file = lru_cache(maxsize=2)(open_parquet)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -124,7 +127,7 @@ class ImageStore:
 
     def dataset(self) -> ds.Dataset:
         """Open all columns of all shards as a pyarrow dataset."""
-        return ds.dataset([str(path) for path in self._files], format="parquet")
+        return open_dataset(self._files)
 
     def _frames(self, name: str, condition: pc.Expression) -> Frames:
         found = self._index.filter(condition).sort_by("frame")
@@ -147,15 +150,20 @@ class ImageStore:
     @cached_property
     def _index(self) -> pa.Table:
         """Table of walk, frame, shard and row of every frame, made in one pass over two small columns."""
-        return pa.concat_tables([_INDEX.empty_table(), *(_places(n, path) for n, path in enumerate(self._files))])
+        with ThreadPoolExecutor(READERS if isinstance(self.path, ObjectPath) else 1) as pool:
+            tables = list(pool.map(_places, range(len(self._files)), self._files))
+        return pa.concat_tables([_INDEX.empty_table(), *tables])
 
 
 def _places(shard: int, path: Path) -> pa.Table:
-    table = pq.read_table(path, columns=["walk", "frame"], partitioning=None)
+    table = open_parquet(path).read(columns=["walk", "frame"])
     numbers = pa.array([shard] * table.num_rows, pa.int32()), pa.array(range(table.num_rows), pa.int64())
     return pa.Table.from_arrays([table["walk"], table["frame"], *numbers], schema=_INDEX)
 
 
 def open_store(path: str | Path) -> ImageStore:
-    """Open the output folder of a run. Raises StoreError when `path` is not an output folder."""
-    return ImageStore(expand_home(path))
+    """Open the output folder of a run: a path or `s3://BUCKET/PREFIX`. Raises StoreError when it is not one.
+
+    Of an object store each row group is read with one or two requests when a frame of it is asked for.
+    """
+    return ImageStore(reach_output(path))

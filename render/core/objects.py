@@ -1,0 +1,269 @@
+"""Paths of objects in a bucket, `s3://BUCKET/PREFIX/NAME`. Standard library only; `s3.py` talks to the store."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PosixPath
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from render.core.s3 import Bucket
+
+__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "read_many", "without_secrets"]
+
+URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<bucket>[^/]*)/?(?P<key>.*)", re.DOTALL)  # pathlib drops a slash
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+KEY = re.compile(r"[^\x00-\x1f\x7f?#*\[\]{}\\]+")
+SECRETS = re.compile(r"(:/+)[^/]*@")
+PROBE = "probe-"  # how the names of objects begin that only try the store out
+TAIL_BYTES = 2**18  # of an object, read when it is opened: a shard's footer, and with it the object's size
+READERS = 16  # requests at a time
+AHEAD_BYTES = 2**20  # read at once where reading goes on where it stopped
+
+
+class ObjectPath(PosixPath):
+    """A path in a bucket. It is a `Path`, so that whoever handles an output folder need not know where it lies.
+
+    The methods below do what their namesakes do; all others that would touch a disk raise TypeError. Folders are prefixes
+    of names: nothing makes or deletes them. Objects are immutable: `upload` and `create` put a whole one. Whatever asks the
+    store raises OSError with the reason: FileNotFoundError, PermissionError, ConnectionError, TimeoutError.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectPath:
+        """Return the path of a URL; `s3:/bucket/…` is taken, too. Raises ValueError, without what may be a password."""
+        match = URL.fullmatch(text)
+        if not match or match["scheme"] != "s3":
+            raise ValueError(f"required s3://BUCKET/PREFIX, got {without_secrets(text)!r}")
+        if "@" in match["bucket"]:
+            got = f"{without_secrets(text)!r} (credentials belong into the environment or ~/.aws)"
+            raise ValueError(f"required s3://BUCKET/PREFIX, got {got}")
+        parts = [part for part in match["key"].split("/") if part]
+        bad = next((part for part in parts if part in {".", ".."} or not KEY.fullmatch(part)), None)
+        if not BUCKET.fullmatch(match["bucket"]) or not parts or bad is not None:
+            raise ValueError(f"required s3://BUCKET/PREFIX, got {text!r}")
+        return cls("s3:", match["bucket"], *parts)
+
+    def __str__(self) -> str:
+        return "s3://" + "/".join(self.parts[1:])
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({str(self)!r})"
+
+    def __fspath__(self) -> NoReturn:
+        raise TypeError(f"{self}: required a local path, got an object's")
+
+    def absolute(self) -> ObjectPath:
+        return self
+
+    def relative_to(self, other: Any, *_: Any, **__: Any) -> Path:  # type: ignore[override]
+        return PosixPath(*super().relative_to(other).parts)
+
+    # What is there.
+
+    def is_file(self, **_: Any) -> bool:
+        return self._store.stat(self._key) is not None
+
+    def is_dir(self, **_: Any) -> bool:
+        return next(self._store.keys(f"{self._key}/"), None) is not None
+
+    def exists(self, **_: Any) -> bool:
+        return self.is_file() or self.is_dir()
+
+    def is_symlink(self) -> bool:
+        return False
+
+    def stat(self, **_: Any) -> os.stat_result:
+        """Return size and time of writing, as of a file; all else is 0."""
+        facts = self.facts()
+        times = [int(facts.written_s)] * 3
+        return os.stat_result(
+            [stat.S_IFREG, 0, 0, 0, 0, 0, facts.size, *times], {"st_mtime_ns": int(facts.written_s * 1e9)}
+        )
+
+    def facts(self) -> ObjectStat:
+        """Return size, age and ETag. Raises FileNotFoundError."""
+        found = self._store.stat(self._key)
+        if found is None:
+            raise FileNotFoundError(f"{self}: required an object, got none of this name")
+        return ObjectStat(*found)
+
+    def iterdir(self) -> Iterator[ObjectPath]:  # type: ignore[override]
+        """Yield objects and folders in this folder; nothing for one that is not there."""
+        return map(self._below, self._store.keys(f"{self._key}/", "/"))
+
+    def glob(self, pattern: str, **_: Any) -> Iterator[ObjectPath]:  # type: ignore[override]
+        """Yield what lies directly in this folder and has a name of this pattern."""
+        return (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
+
+    def rglob(self, pattern: str, **_: Any) -> Iterator[ObjectPath]:  # type: ignore[override]
+        """Yield objects at any depth with a name of this pattern."""
+        found = map(self._below, self._store.keys(f"{self._key}/"))
+        return (path for path in found if fnmatchcase(path.name, pattern))
+
+    def check(self, writes: bool) -> bool:
+        """Ask the store for the first time, with few tries. Returns False if `writes` and it has no exclusive creation."""
+        from render.core.s3 import open_bucket
+
+        bucket = open_bucket(self.parts[1], is_first=True)
+        next(bucket.keys(f"{self._key}/"), None)
+        return not writes or bucket.creates_exclusively(f"{self._key}/.run/{PROBE}")
+
+    # Reading.
+
+    def read_bytes(self) -> bytes:
+        return self._store.read(self._key)[0]
+
+    def read_text(self, encoding: str | None = None, *_: Any, **__: Any) -> str:
+        return self.read_bytes().decode(encoding or "utf-8")
+
+    def open(self, mode: str = "r", *_: Any, encoding: Any = None, errors: Any = None, **__: Any) -> Any:
+        """Open for reading in ranges: one request now, and one for each stretch that is read and was not yet.
+
+        Raises io.UnsupportedOperation, an OSError, for any other mode than `r` and `rb`: objects are written whole.
+        """
+        if mode not in {"r", "rb"}:
+            raise io.UnsupportedOperation(f"{self}: required mode 'r' or 'rb', got {mode!r}")
+        file = _ObjectFile(self._store, self._key)
+        return file if mode == "rb" else io.TextIOWrapper(io.BufferedReader(file), encoding or "utf-8", errors)
+
+    def download(self, target: Path) -> None:
+        """Write the object to a local file."""
+        self._store.download(self._key, target)
+
+    # Writing.
+
+    def upload(self, source: Path) -> None:
+        """Put a finished local file here: whole, or after an error not at all. Replaces an object of this name."""
+        self._store.upload(source, self._key)
+
+    def move(self, target: ObjectPath) -> None:
+        """Copy this object to another name in its bucket, then delete it here."""
+        self._store.copy(self._key, target._key)
+        self.unlink()
+
+    def create(self, data: bytes) -> bool:
+        """Create an object exclusively. Returns False if there is one of this name with other bytes."""
+        return self._store.create(self._key, data)
+
+    def replace_if(self, data: bytes, etag: str) -> bool:
+        """Replace the object if its ETag is still this. Returns False if it is not."""
+        return self._store.replace(self._key, data, etag)
+
+    def unlink(self, missing_ok: bool = False) -> None:  # noqa: ARG002
+        """Delete an object; one that is not there is no error."""
+        self._store.delete(self._key)
+
+    def abort_uploads(self) -> int:
+        """Abort the unfinished uploads of dead processes below this folder. Returns their number."""
+        return self._store.abort_uploads(f"{self._key}/")
+
+    def mkdir(self, *_: Any, **__: Any) -> None:
+        """Do nothing: an object needs no folder."""
+
+    def rmdir(self) -> None:
+        """Do nothing: a folder goes with its last object."""
+
+    @property
+    def _key(self) -> str:
+        return "/".join(self.parts[2:])
+
+    def _below(self, key: str) -> ObjectPath:
+        return ObjectPath("s3:", self.parts[1], *key.split("/"))
+
+    @property
+    def _store(self) -> Bucket:
+        from render.core.s3 import open_bucket
+
+        return open_bucket(self.parts[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """Facts about an object."""
+
+    size: int  # bytes
+    written_s: float  # Unix time
+    age_s: float  # since it was written, both times by the store's clock
+    etag: str  # of its content
+
+
+class _ObjectFile(io.RawIOBase):
+    """Reading in ranges. Holds the object's end and the stretch that was read last."""
+
+    def __init__(self, store: Bucket, key: str) -> None:
+        super().__init__()
+        self._store, self._key, self._position = store, key, 0
+        self._tail, self._size = store.read(key, -TAIL_BYTES)
+        self._start, self._stretch = self._size - len(self._tail), self._tail
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = max(0, min(len(view), self._size - self._position))
+        data = self._bytes(self._position, self._position + wanted) if wanted else b""
+        view[:wanted] = data
+        self._position += wanted
+        return wanted
+
+    def _bytes(self, start: int, end: int) -> memoryview:
+        """Return a stretch of the object, in at most one request."""
+        tail_start = self._size - len(self._tail)
+        if start >= tail_start:
+            return memoryview(self._tail)[start - tail_start : end - tail_start]
+        if not (self._start <= start and end <= self._start + len(self._stretch)):
+            goes_on = start == self._start + len(self._stretch)
+            until = min(self._size, max(end, start + AHEAD_BYTES)) if goes_on else end
+            self._stretch, _ = self._store.read(self._key, start, until)
+            self._start = start
+        return memoryview(self._stretch)[start - self._start : end - self._start]
+
+
+def any_path(text: str | Path) -> Path:
+    """Return the path of a text: a URL's is an ObjectPath. Raises ValueError for a URL that can't be used.
+
+    >>> any_path("out/first"), any_path("s3://bucket/first")
+    (PosixPath('out/first'), ObjectPath('s3://bucket/first'))
+    """
+    if isinstance(text, ObjectPath):
+        return text
+    return ObjectPath.parse(str(text)) if re.match(r"[a-z][a-z0-9+.-]*:/", str(text)) else Path(text)
+
+
+def read_many(paths: Sequence[Path]) -> Iterator[bytes]:
+    """Yield the content of files in their order; small objects are read READERS at a time."""
+    if not any(isinstance(path, ObjectPath) for path in paths):
+        yield from (path.read_bytes() for path in paths)
+        return
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from pool.map(lambda path: path.read_bytes(), paths)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without user names and passwords of URLs.
+
+    >>> without_secrets("output=s3://KEY:SECRET@bucket/out")
+    'output=s3://…@bucket/out'
+    """
+    return SECRETS.sub(r"\1…@", text)

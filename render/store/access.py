@@ -1,0 +1,42 @@
+"""The first look at an output: a URL becomes a path, and a bucket that can't be used is an error within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from render.core import ObjectPath, StoreError, any_path, expand_home
+
+__all__ = ["check_access", "reach_output"]
+
+NO_CLIENT = "required the library boto3 for s3:// (pip install 'nightrender[s3]'), got none"
+NOT_EXCLUSIVE = (
+    "required a store that creates objects exclusively (If-None-Match: *), got one that overwrites them: two workers "
+    "could commit one unit. Render to a local folder and copy it, or take another store"
+)
+
+
+def reach_output(out: str | Path) -> Path:
+    """Return the path of an output folder that is to be read. Raises StoreError for a URL or a bucket that can't be used."""
+    try:
+        path = expand_home(any_path(out))
+    except ValueError as error:
+        raise StoreError(str(error)) from None
+    check_access(path, writes=False)
+    return path
+
+
+def check_access(out: Path, writes: bool) -> None:
+    """Check that a bucket answers and, if `writes`, that it creates objects exclusively. Raises StoreError.
+
+    To find that out, an object below OUT/.run is created twice and deleted.
+    """
+    if not isinstance(out, ObjectPath):
+        return
+    try:
+        is_exclusive = out.check(writes)
+    except ModuleNotFoundError:
+        raise StoreError(f"{out}: {NO_CLIENT}") from None
+    except OSError as error:
+        raise StoreError(str(error)) from None
+    if not is_exclusive:
+        raise StoreError(f"{out}: {NOT_EXCLUSIVE}")
