@@ -162,7 +162,7 @@ def table_of(labels: dict[str, Any]) -> Any:
     return pa.table({"prompt": pa.array(["3d dog face", "3d cat face"]), **labels})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(NAMES.filter(lambda name: name != "prompt"), CELLS, min_size=1, max_size=12))
 def test_what_a_plan_lets_in_is_kept_to_the_end(drawn: dict[str, tuple[Any, list[Any]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

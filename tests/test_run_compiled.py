@@ -22,6 +22,7 @@ a green tree,3,1,5
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # torch's own
 def test_a_compiled_store_reproduces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

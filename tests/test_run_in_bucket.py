@@ -94,6 +94,7 @@ def test_a_run_in_a_bucket_is_the_run_in_a_folder(
     assert reproduce_frame(str(bucket), key).same
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_on_ray_in_a_bucket(finished: Finished, bucket: ObjectPath, tmp_path: Path, short_tmp: Path) -> None:
     done = run_command(short_tmp, "run", finished.manifest, *finished.overrides, f"output={bucket}")
@@ -103,6 +104,7 @@ def test_a_run_on_ray_in_a_bucket(finished: Finished, bucket: ObjectPath, tmp_pa
     assert run_command(short_tmp, "verify", bucket).stdout == f"{FRAMES} frames are committed and right, 0 problems\n"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_driver_that_is_killed_is_resumed_at_once(
     finished: Finished, bucket: ObjectPath, tmp_path: Path, short_tmp: Path
@@ -350,6 +352,7 @@ def expected(small: Path, bucket: ObjectPath, server: Server, tmp_path: Path) ->
         yield Expected(pixels(tmp_path / "local"), left, len(server.requests))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_same_command_finishes_a_run_that_died_after_any_request(

@@ -123,7 +123,9 @@ def test_kill_and_resume(finished: Finished, small_units: tuple[object, ...], tm
     assert not processes_of(short_tmp)
 
 
-@pytest.mark.parametrize(("kill", "sent"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("kill", "sent"), [(os.killpg, signal.SIGINT), pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_interrupt_and_resume(
     finished: Finished,
     small_units: tuple[object, ...],
@@ -240,6 +242,7 @@ def loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, two_cores: None) -> C
     return asked
 
 
+@pytest.mark.long
 def test_two_models_in_one_manifest(
     sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,6 +296,7 @@ x,a red fox,1,,2,xl,4.0,1
 """
 
 
+@pytest.mark.long
 def test_three_families_in_one_manifest(tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
     """The guidance of each is what its network takes it for, in the recipe and in the store's column."""
     for name, variant in {"flux": "flux-dev", "sd3": "sd3", "xl": "sdxl"}.items():

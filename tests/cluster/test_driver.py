@@ -285,7 +285,7 @@ def test_an_idle_worker_dies(
     assert len(waits) < 900  # the other painter reports 50 times a second
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_frame_that_kills_ends_alone_in_quarantine(
     render: Callable[..., Iterator[Receipt]], tmp_path: Path, workers: int
 ) -> None:
@@ -307,6 +307,7 @@ def test_a_frame_that_kills_ends_alone_in_quarantine(
     assert not list(Ledger(tmp_path).outstanding(iter(units)))
 
 
+@pytest.mark.long
 def test_a_frame_that_kills_again_is_tried_again_in_the_next_run(
     render: Callable[..., Iterator[Receipt]], tmp_path: Path
 ) -> None:
@@ -373,7 +374,9 @@ def test_more_than_the_cluster_has_is_refused(render: Callable[..., Iterator[Rec
         list(render(make_units(1, 1), Workforce(None, 64, 0.0, "cpu")))
 
 
-@pytest.mark.parametrize("spare", [True, False], ids=["with a spare machine", "with no room left"])
+@pytest.mark.parametrize(
+    "spare", [pytest.param(True, marks=pytest.mark.long, id="with a spare machine"), pytest.param(False, id="no room")]
+)
 def test_a_machine_is_lost(
     render: Callable[..., Iterator[Receipt]], machines: Machines, tmp_path: Path, spare: bool
 ) -> None:

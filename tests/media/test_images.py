@@ -168,7 +168,7 @@ def link(folder: Path) -> None:
     [
         (None, "nothing.png", "an image file; got 'nothing.png' \\(FileNotFoundError"),
         (None, "m.csv", "an image file; got 'm.csv' \\(UnidentifiedImageError"),
-        (None, "deep", "an image file; got 'deep' \\(IsADirectoryError"),
+        (None, "deep", "a file; got 'deep' \\(a folder"),
         (None, "../outside.png", "a path inside .*; got '../outside.png'"),
         (None, "/etc/hostname", "a path inside .*; got '/etc/hostname'"),
         (link, "x.png", "a path inside .*; got 'x.png'"),

@@ -45,7 +45,7 @@ def test_text_encoders_leave_a_device_that_is_short_of_memory(pair: MakePair, mo
         def __getattr__(self, name: str) -> Any:
             return getattr(family, name)
 
-        def encode(self, prompt: str, negative: bool) -> Any:
+        def encode(self, prompt: str, negative: bool, syntax: str) -> Any:
             encoded.append(prompt)
             moves.append("encode")
             return family.encode(prompt, negative)

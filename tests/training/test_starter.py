@@ -273,6 +273,7 @@ def small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(train, name, replace(getattr(train, name), steps=3, batch=4))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_training_ends_in_a_pipeline(
     shapes: Dataset, tmp_path: Path, small_stages: None, one_thread: None, capsys: pytest.CaptureFixture[str]
