@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from render.core import InputError, ObjectPath, RunError, any_path
+from render.core import InputError, JobError, ObjectPath, RunError, any_path
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="render N frames, spread over the manifest, into OUTPUT-preview, and say what the whole job would take",
     )
+    run.add_argument("--then-run", action="store_true", help="go on with the whole job after --preview")
     plan = _command(commands, "plan", _plan, "say what a job would render, and check it")
     plan.add_argument("--json", action="store_true", help="print one JSON object")
     plan.add_argument(
@@ -129,8 +130,12 @@ def _command(commands: Any, name: str, run: Callable[[Any], int], text: str) -> 
 
 
 def _run(options: Any) -> int:
+    if options.then_run and options.preview is None:
+        raise JobError("--then-run: required --preview N before it, got none")
     if options.preview is not None:
-        return _preview(options)
+        code = _preview(options)
+        if code != DONE or not options.then_run:
+            return code
     report = make_report()
     try:
         summary = run_job(options.target, *options.overrides, report=report, extend=options.extend)

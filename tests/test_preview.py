@@ -88,6 +88,22 @@ def test_durations() -> None:
 # Whole previews.
 
 
+def test_a_run_behind_no_preview_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "manifests/first.csv", "--then-run"]) == 2
+    assert "--then-run: required --preview N before it, got none" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_run_follows_its_preview(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = (finished.manifest, *finished.overrides, f"output={tmp_path / 'out'}")
+    with rendering_here():
+        assert main(["run", *map(str, job), "--preview", "2", "--then-run"]) == 0
+    assert len(pixels(tmp_path / "out-preview")) == 2
+    assert pixels(tmp_path / "out") == pixels(finished.out)
+    said = capsys.readouterr().out
+    assert said.index("preview    ") < said.index("dataset    ")
+
+
 @pytest.mark.slow
 def test_a_preview_has_the_frames_of_a_run(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     """Beside a finished output, which stays as it is; a second preview takes the place of the first."""
