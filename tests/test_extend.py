@@ -133,7 +133,7 @@ def test_a_crash_before_the_plan_is_recorded_changes_nothing(job: tuple[Any, ...
         raise OSError(28, "No space left on device")
 
     job[0].write_text(MANIFEST + MORE)
-    with patch("render.resume._write_plan", write), pytest.raises(OSError, match="No space left"):
+    with patch("render.resume._write_plan", write), pytest.raises(RunError, match="No space left"):
         run_here(*job, extend=True)
     assert verify_store(copied.out).problems == ()
     job[0].write_text(MANIFEST)

@@ -52,10 +52,12 @@ def why_unreadable(path: Path) -> str:
     Every input file is looked at here before it is opened: opening a pipe waits for somebody who writes to it.
     """
     try:
-        mode = os.stat(path).st_mode
+        mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         if isinstance(error, OSError) and error.errno == errno.ELOOP:
             return "a symbolic link to itself"
+        if isinstance(error, FileNotFoundError):  # of an object, too, which has no errno
+            return "no such file or directory"
         return (error.strerror or "").lower() if isinstance(error, OSError) else "no such file or directory"
     return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "a folder")
 

@@ -240,6 +240,7 @@ def test_workers_begin_with_what_they_are_given_and_change_once(
     assert {path.name.split("-")[2] for path in tmp_path.glob("loaded-*")} == {"xl", "main"}
 
 
+@pytest.mark.long
 def test_a_model_that_no_worker_can_load_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
     """It is not the units' fault: none is split, no frame is put in quarantine."""
     units = make_units(8, 2, ("main", "xl"))
