@@ -28,6 +28,7 @@ TARGET = (
     "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
     "defaults"
 )
+INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares pictures instead"
 EXAMPLES = {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
     "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
@@ -166,6 +167,8 @@ def _ending(summary: Summary) -> str:
     ]
     if summary.seconds:
         lines.append(f"batches    {summary.fill:.1%} full, {summary.waiting_s:,.0f} s without a frame to render")
+    if summary.inexact:
+        lines.append(f"bits       of {summary.inexact} images depend on their place in a batch: {INEXACT}")
     if summary.blank:
         lines.append(f"blank      {summary.blank} images are of a single colour")
     if summary.quarantined:

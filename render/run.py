@@ -78,6 +78,7 @@ class Summary:
     seconds: float  # of rendering, from the first unit handed out to the last one committed
     fill: float  # share of the places in the network's batches that held an input, 0 … 1; the others held copies
     waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
+    inexact: int = 0  # frames whose last bits depend on their place in a batch: no safe places were found on their card
 
 
 def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
@@ -139,6 +140,7 @@ def run_job(
         seconds=seconds,
         fill=_fill(receipts),
         waiting_s=sum(receipt.waiting_s for receipt in receipts),
+        inexact=sum(receipt.frames for receipt in receipts if not receipt.exact),
     )
 
 
@@ -212,18 +214,16 @@ def _prepare(
 ) -> Prepared:
     """Check and plan a job; with `writes`, look first whether its output can be written."""
     if isinstance(target, str | Path):
-        job = load_job(expand_home(target), overrides)
-        if writes:
-            check_access(job.output, writes)
-        return prepare(job, weights, check_files, rows_before=rows_before)
-    if not isinstance(target, TableLike):
+        job, table = load_job(expand_home(target), overrides), None
+    elif isinstance(target, TableLike):
+        job, table = load_job(Path(memory_name(target)), overrides, in_memory=True), target
+    else:
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
-    job = load_job(Path(memory_name(target)), overrides, in_memory=True)
     if writes:
         check_access(job.output, writes)
-    return prepare(job, weights, check_files, target, rows_before)
+    return prepare(job, weights, check_files, table, rows_before)
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

@@ -73,16 +73,21 @@ def t5_encoder(tokenizer: T5Tokenizer) -> T5EncoderModel:
     )
 
 
-def autoencoder(scaling_factor: float, latent_channels: int = 4, shift_factor: float | None = None) -> AutoencoderKL:
-    """A side of 8 pixels to each latent. One with a shift has no convolutions around the latents: so in SD 3 and Flux."""
+def autoencoder(
+    scaling_factor: float, latent_channels: int = 4, shift_factor: float | None = None, is_full: bool = False
+) -> AutoencoderKL:
+    """A side of 8 pixels to each latent; `is_full` has the published models' size.
+
+    One with a shift has no convolutions around the latents: so in SD 3 and Flux.
+    """
     return AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16),
+        block_out_channels=(128, 256, 512, 512) if is_full else (8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
+        layers_per_block=2 if is_full else 1,
         latent_channels=latent_channels,
-        norm_num_groups=4,
-        sample_size=64,
+        norm_num_groups=32 if is_full else 4,
+        sample_size=512 if is_full else 64,
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,
         use_quant_conv=shift_factor is None,

@@ -83,6 +83,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 @pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """A copy of the finished store's manifest."""
+    path = tmp_path / "small.csv"
+    path.write_text(MANIFEST, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
 def copied(finished: Finished, tmp_path: Path) -> Finished:
     """A copy of the finished store."""
     return Finished(shutil.copytree(finished.out, tmp_path / "copy"), finished.manifest, finished.overrides)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from stores import JOB, MANIFEST, Finished, run_command
+from stores import JOB, Finished, run_command
 
 from render import cli
 from render.cli import main
@@ -25,13 +25,6 @@ from render.store.ledger import Ledger
 pytest_plugins = ["stores"]
 
 COMMANDS = ["run", "plan", "animate", "verify"]
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    path = tmp_path / "small.csv"
-    path.write_text(MANIFEST, encoding="utf-8")
-    return path
 
 
 @pytest.fixture
@@ -97,6 +90,15 @@ def test_the_ending_says_what_failed_and_where(
     assert "load_dataset('/o', split='train')" in said
     assert "1 images are of a single colour" in said
     assert "2 frames; tracebacks are in /o/.run/quarantine" in said
+    assert "bits  " not in said
+
+
+def test_the_ending_names_images_whose_bits_are_not_fixed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: Path
+) -> None:
+    monkeypatch.setattr(cli, "run_job", fake_run(Summary(Path("/o"), 4, 0, 0, (), (), 1.0, 1.0, 0.0, inexact=3)))
+    assert main(["run", str(manifest)]) == 0
+    assert "bits       of 3 images depend on their place in a batch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["run", "plan"])

@@ -26,13 +26,6 @@ LATER = ",3d tree,,5,,2,,,8\n"
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    path = tmp_path / "small.csv"
-    path.write_text(MANIFEST, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
 def job(copied: Finished, manifest: Path) -> tuple[Any, ...]:
     """Arguments of a run into a copy of the finished store, from a copy of its manifest."""
     adopted = copied.out / ".run" / "job.yaml"

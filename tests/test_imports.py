@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
 }
 HOMES = {  # library → the modules that may import it
     "omegaconf": {"job.config"},
-    "pandas": {"manifest.frames", "manifest.table"},
+    "pandas": {"manifest.formats.frames", "manifest.table"},
     "boto3": {"core.s3"},
     "botocore": {"core.s3"},
     "ray": {"cluster.driver", "cluster.local_ray"},

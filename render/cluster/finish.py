@@ -62,7 +62,12 @@ class Finisher:
     """Threads that turn latents into images, and finished units into shards."""
 
     def __init__(
-        self, threads: int, encoders: int, write: Callable[[UnitInFlight], None], image_format: str, tick: Tick
+        self,
+        threads: int,
+        encoders: int,
+        write: Callable[[UnitInFlight], None],
+        image_format: str,
+        tick: Callable[[], None],
     ) -> None:
         """`threads` are torch's to decode, `encoders` the threads that encode; `write` stores a unit and never raises.
 
@@ -222,6 +227,3 @@ class Finisher:
     def _write_unit(self, flight: UnitInFlight) -> None:
         self._write_slots.release()
         self._write(flight)
-
-
-Tick = Callable[[], None]

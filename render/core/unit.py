@@ -89,6 +89,7 @@ class Receipt:
     rows: int = 0  # network inputs that the worker computed from its last receipt to this one
     padding: int = 0  # places of those batches that held copies, since no frame had an input for them
     waiting_s: float = 0.0  # seconds of that time in which the worker had no frame at all
+    exact: bool = True  # the frames' bits do not depend on their places in a batch
 
     @classmethod
     def of_quarantined(cls, unit: Unit) -> Receipt:

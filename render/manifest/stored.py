@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.core import COLUMNS, Keyframe, Walk, column_names, replacing, still_name
+from render.manifest.formats.separators import SEPARATORS
 from render.manifest.labels import read_labels
 from render.manifest.problems import Problems
 from render.manifest.raw import CHUNK, STORED, RawTable, is_text
-from render.manifest.separators import SEPARATORS
 from render.manifest.sweeping import SWEPT
 from render.manifest.table import read_table
 

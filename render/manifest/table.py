@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from render.core import TABLE_ENDINGS, is_folder, table_ending, why_no_table, why_unreadable
-from render.manifest.bounded import CELL_MAX, COLUMNS_MAX, ROWS_MAX
-from render.manifest.frames import from_arrow, from_pandas, from_parquet
+from render.manifest.formats.bounded import CELL_MAX, COLUMNS_MAX, ROWS_MAX
+from render.manifest.formats.frames import from_arrow, from_pandas, from_parquet
+from render.manifest.formats.json_lines import read_json_lines
+from render.manifest.formats.prompt_lines import read_prompt_lines
+from render.manifest.formats.separated import read_separated
+from render.manifest.formats.text import check_size
 from render.manifest.indices import without_indices
-from render.manifest.json_lines import read_json_lines
 from render.manifest.names import UNNAMED, Naming
 from render.manifest.problems import Problems, show
-from render.manifest.prompt_lines import read_prompt_lines
 from render.manifest.raw import RawTable, is_text
-from render.manifest.separated import read_separated
 from render.manifest.store_rows import as_manifest, is_of_store, shards_in
-from render.manifest.text import check_size
 
 if TYPE_CHECKING:
     import pandas as pd

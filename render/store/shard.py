@@ -94,6 +94,7 @@ def write_shard(
         batch_rows=unit.batch_rows,
         blank=tuple(position for position, result in done if result.blank),
         quarantined=tuple(sorted(failed)),
+        exact=unit.exact,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import diffusers
 import torch
-from pipeline_parts import clip_tokenizer, t5_tokenizer
+from pipeline_parts import autoencoder, clip_tokenizer, t5_tokenizer
 from pipelines import STABLE_DIFFUSION_NOISE, STABLE_DIFFUSION_XL_NOISE, make_pipeline
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
@@ -122,27 +122,10 @@ def _t5(tokenizer: Any) -> T5EncoderModel:
     return T5EncoderModel(config)
 
 
-def _vae(channels: int, scaling_factor: float, shift_factor: float | None = None) -> diffusers.AutoencoderKL:
-    return diffusers.AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=channels,
-        norm_num_groups=32,
-        sample_size=512,
-        scaling_factor=scaling_factor,
-        shift_factor=shift_factor,
-        use_quant_conv=shift_factor is None,
-        use_post_quant_conv=shift_factor is None,
-        force_upcast=False,
-    )
-
-
 def _sd15() -> Any:
     tokenizer = clip_tokenizer()
     return diffusers.StableDiffusionPipeline(
-        vae=_vae(4, 0.18215),
+        vae=autoencoder(0.18215, 4, is_full=True),
         text_encoder=_clip(tokenizer),
         tokenizer=tokenizer,
         unet=diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
@@ -169,7 +152,7 @@ def _sdxl() -> Any:
         cross_attention_dim=2048,
     )
     return diffusers.StableDiffusionXLPipeline(
-        vae=_vae(4, 0.13025),
+        vae=autoencoder(0.13025, 4, is_full=True),
         text_encoder=_clip(tokenizer),
         text_encoder_2=_clip(tokenizer_2, CLIPTextModelWithProjection, large=True),
         tokenizer=tokenizer,
@@ -199,7 +182,7 @@ def _sd3() -> Any:
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(16, 1.5305, 0.0609),
+        vae=autoencoder(1.5305, 16, 0.0609, is_full=True),
         text_encoder=_clip(tokenizer, CLIPTextModelWithProjection),
         tokenizer=tokenizer,
         text_encoder_2=_clip(tokenizer_2, CLIPTextModelWithProjection, large=True),
@@ -231,7 +214,7 @@ def _flux() -> Any:
             base_image_seq_len=256,
             max_image_seq_len=4096,
         ),
-        vae=_vae(16, 0.3611, 0.1159),
+        vae=autoencoder(0.3611, 16, 0.1159, is_full=True),
         text_encoder=_clip(tokenizer),
         tokenizer=tokenizer,
         text_encoder_2=_t5(tokenizer_2),

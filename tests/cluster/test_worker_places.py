@@ -15,7 +15,7 @@ from torch import Tensor
 from workers import MakeWorker, make_unit, render_units, rows_of
 
 from render.cluster.batch_book import BatchBook
-from render.core.unit import Frame, Group, Unit
+from render.core.unit import Frame, Group, Receipt, Unit
 from render.engine.batch import Batch, Batches
 from render.engine.denoise import Row
 from render.engine.renderer import Renderer
@@ -139,6 +139,34 @@ def test_nothing_is_decoded_while_batch_sizes_are_measured(
     wide = replace(frames[1], recipe=replace(frames[1].recipe, width=96))
     render_units(worker, [make_unit(0, frames[:1], ROWS), make_unit(1, [wide], ROWS)])
     assert unfinished == [0, 0]
+
+
+def test_where_no_places_agree_the_receipt_says_so(
+    renderer: Renderer,
+    make_worker: MakeWorker,
+    tmp_path: Path,
+    frames: list[Frame],
+    planted: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every place computes in another way: all are filled, and the frames' bits are their places'."""
+    err = renderer._evaluate
+
+    @torch.inference_mode()
+    def differing(rows: Sequence[Row]) -> Tensor:
+        output = err(rows)
+        for place in range(len(rows)):
+            output[place] += 0.01 * place
+        return output
+
+    monkeypatch.setattr(renderer, "_evaluate", differing)
+    monkeypatch.setattr(renderer, "tuner", Tuner(renderer.tuner._target, FakeInstruments(tick_s=1.0), compiles=False))
+    ledger = Ledger(tmp_path / "out")
+    ledger.create()
+    (receipt,) = render_units(make_worker(out=ledger.folder.out), [make_unit(0, frames[:4], ROWS)])
+    assert (receipt.frames, receipt.exact) == (4, False)
+    assert {row["exact"] for row in rows_of(ledger, receipt)} == {False}
+    assert Receipt.from_json(receipt.to_json()) == receipt
 
 
 def test_the_planted_places_would_show(renderer: Renderer, frames: list[Frame], planted: list[tuple[int, int]]) -> None:

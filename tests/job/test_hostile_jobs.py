@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from odd_files import device, loop, pipe
 
 from render.core.errors import JobError
 from render.job.config import load_job
@@ -79,18 +79,6 @@ def test_an_anchor_may_be_used_as_often_as_a_job_needs(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("manifest: a.csv\nsweep:\n- seed: &seeds [1, 2]\n- steps: *seeds\n- guidance: *seeds\n")
     assert load_job(file).sweep.count == 8
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def loop(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
 
 
 @pytest.mark.parametrize(

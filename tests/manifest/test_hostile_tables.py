@@ -18,7 +18,7 @@ import pytest
 from manifest_tables import DEFAULTS, MODELS
 
 from render.core.errors import ManifestError
-from render.manifest.pages import read_page
+from render.manifest.formats.pages import read_page
 from render.manifest.read import read_manifest
 
 GIGABYTE = 2**20  # in the unit of ru_maxrss, kB

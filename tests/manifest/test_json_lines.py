@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifest_tables import DEFAULTS, MODELS, TABLE, keyframes, parquet
 
-import render.manifest.json_lines
+import render.manifest.formats.json_lines
 from render.core.errors import ManifestError
 from render.manifest.read import read_manifest
 from render.manifest.stored import Manifest
@@ -39,7 +39,7 @@ def refusal(path: Path, *rows: Any) -> str:
 
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
 def test_the_same_table_as_parquet(path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.manifest.json_lines, "CHUNK", chunk)
+    monkeypatch.setattr(render.manifest.formats.json_lines, "CHUNK", chunk)
     rows = pa.table(TABLE).to_pylist()
     expected = parquet(path, TABLE)
     sparse = [{name: value for name, value in row.items() if value is not None} for row in rows]
@@ -85,7 +85,7 @@ def test_types_of_labels(
     path: Path, values: list[Any], kind: Any, kept: list[Any], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is of one type keeps it; what is not becomes text, as in CSV, and no digit is lost."""
-    monkeypatch.setattr(render.manifest.json_lines, "CHUNK", chunk)
+    monkeypatch.setattr(render.manifest.formats.json_lines, "CHUNK", chunk)
     manifest = lines(path, *({"prompt": "p", "tag": value} for value in values))
     assert pa.ipc.read_schema(pa.py_buffer(manifest.label_schema)).field("tag").type == kind
     assert [row.labels["tag"] for row in keyframes(manifest)] == kept

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from odd_files import device, loop, pipe
 
 from render.core.errors import ModelError
 from render.models.model import Changes, resolve_model
 from render.models.tokens import read_token_limit
-from render.starter import PIPELINE
+
+pytest_plugins = ["light_models"]
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The starter with one number as weights."""
-    copy = tmp_path / "mine"
-    shutil.copytree(PIPELINE, copy, ignore=shutil.ignore_patterns("*.safetensors"))
-    for file in PIPELINE.rglob("*.safetensors"):
-        save_file({"weight": np.zeros(1, np.float32)}, copy / file.relative_to(PIPELINE))
-    return copy
 
 
 NONE = Changes()
@@ -46,18 +34,6 @@ def refusal(path: Path | str, changes: Changes = NONE) -> str:
 
 def change(file: Path, **fields: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def loop(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
 
 
 @pytest.mark.parametrize(("make", "got"), [(pipe, "a pipe"), (loop, "a symbolic link to itself"), (device, "a device")])

@@ -7,9 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
@@ -21,15 +19,7 @@ from render.models.families.schedulers import DIFFUSION, FLOW, native_scheduler
 from render.models.model import Changes, Model, resolve_model
 from render.starter import PIPELINE
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The starter with one number as weights: enough for all that does not load them."""
-    copy = tmp_path / "mine"
-    shutil.copytree(PIPELINE, copy, ignore=shutil.ignore_patterns("*.safetensors"))
-    for file in PIPELINE.rglob("*.safetensors"):
-        save_file({"weight": np.zeros(1, np.float32)}, copy / file.relative_to(PIPELINE))
-    return copy
+pytest_plugins = ["light_models"]
 
 
 def refusal(path: Path, weights: bool = True) -> str:

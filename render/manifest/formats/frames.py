@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from render.core import shorten
-from render.manifest.bounded import TooMuchError
-from render.manifest.parquet import read_bounded
+from render.manifest.formats.bounded import TooMuchError
+from render.manifest.formats.parquet import read_bounded
 from render.manifest.problems import Problems, show
 from render.manifest.raw import STORED, RawTable, column_keys
 from render.manifest.store_rows import IMAGE, is_of_store

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from render.core import shorten
+from render.manifest.formats.text import open_text
 from render.manifest.problems import Problems, show
 from render.manifest.raw import CHUNK, RawTable, column_keys
-from render.manifest.text import open_text
 
 __all__ = ["read_json_lines"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from render.manifest.bounded import CELL_MAX
+from render.manifest.formats.bounded import CELL_MAX
+from render.manifest.formats.separators import SEPARATORS, Dialect, find_dialect
 from render.manifest.problems import Problems, show
 from render.manifest.raw import CHUNK, RawTable, column_keys
-from render.manifest.separators import SEPARATORS, Dialect, find_dialect
 
 __all__ = ["read_separated"]
 

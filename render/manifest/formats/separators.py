@@ -10,8 +10,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from render.core import table_ending
+from render.manifest.formats.text import open_text
 from render.manifest.problems import Problems, show
-from render.manifest.text import open_text
 
 __all__ = ["SEPARATORS", "Dialect", "find_dialect"]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from render.manifest.bounded import BoundedReader, TooMuchError
+from render.manifest.formats.bounded import BoundedReader, TooMuchError
 from render.manifest.problems import Problems
 
 __all__ = ["check_size", "open_text"]

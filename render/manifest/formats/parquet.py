@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.manifest.bounded import COLUMNS_MAX, ROWS_MAX, TABLE_BYTES, TooMuchError, megabytes
-from render.manifest.pages import read_page
+from render.manifest.formats.bounded import COLUMNS_MAX, ROWS_MAX, TABLE_BYTES, TooMuchError, megabytes
+from render.manifest.formats.pages import read_page
 from render.manifest.raw import is_text
 
 __all__ = ["read_bounded"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from render.manifest.bounded import CELL_MAX
+from render.manifest.formats.bounded import CELL_MAX
+from render.manifest.formats.text import open_text
 from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable
-from render.manifest.text import open_text
 
 __all__ = ["read_prompt_lines"]
 
