@@ -44,7 +44,7 @@ EXAMPLES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = options.command(options)
@@ -64,6 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
         return FAILED
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed command line. `key=value` may stand behind options, which argparse alone does not allow."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(text.startswith("-") or "=" not in text for text in rest) or (rest and "overrides" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -72,6 +72,27 @@ def test_exit_codes_of_run(
     assert capsys.readouterr().err == said
 
 
+def test_keys_may_stand_behind_options(capsys: pytest.CaptureFixture[str], manifest: Path) -> None:
+    assert main(["plan", str(manifest), "sampling.steps=3", "--json", "workers.batch_rows=2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["batch_rows"], found["network_evaluations"]) == ({"main 128x128": 2}, 84)
+
+
+@pytest.mark.parametrize("rest", [["--stil"], ["--json", "steps"], ["--json", "-x=1"]])
+def test_other_words_behind_options_are_refused(
+    capsys: pytest.CaptureFixture[str], manifest: Path, rest: list[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", str(manifest), *rest])
+    assert f"unrecognized arguments: {rest[-1]}" in capsys.readouterr().err
+
+
+def test_a_command_without_keys_takes_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["verify", str(tmp_path), "a=b"])
+    assert "unrecognized arguments: a=b" in capsys.readouterr().err
+
+
 def test_the_ending_says_what_failed_and_where(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: Path
 ) -> None:
