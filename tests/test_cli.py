@@ -245,6 +245,7 @@ def test_plan_of_two_models(
 ) -> None:
     """With `--check-model` the weights are looked at; models that no row uses are not told of."""
     arguments = ["plan", str(two), f"models.soft.id={sibling}", "models.spare.id=starter", f"output={tmp_path / 'out'}"]
+    arguments.append("workers.count=2")
     assert main(arguments) == 0
     assert f"models     soft: {sibling}, main: starter\n" in capsys.readouterr().out
     assert main([*arguments, "--check-model", "--json"]) == 0
@@ -254,7 +255,7 @@ def test_plan_of_two_models(
         "soft": resolve_model(str(sibling), None, Path.cwd()).fingerprint,
         "main": starter.fingerprint,
     }
-    assert facts["batch_rows"] == {"soft 64x64": 4, "main 128x128": 2}
+    assert facts["batch_rows"] == {"soft 64x64": 2, "main 128x128": 2}  # one frame of each worker
     assert main([*arguments, "--check-model"]) == 0
     assert f"models     soft: {sibling} (fingerprint {prints['soft']}), main: starter (" in capsys.readouterr().out
 

@@ -142,7 +142,7 @@ def _cost(leg: Leg, target: Target) -> tuple[float, float, float]:
 
 def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targets: dict[str, Target]) -> Plan:
     """Fix batch size and unit size for each group of the job."""
-    rows = {group: _batch_rows(group, asked, limits) for group, (_, asked) in counts.by_group.items()}
+    rows = {group: _batch_rows(group, counts, limits) for group in counts.by_group}
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits, rows[group]) for group in rows}
     units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
     return Plan(fingerprint, targets, units, rows, unit_frames, measure_rows=limits.gpu and limits.batch_rows is None)
@@ -165,16 +165,16 @@ def _cut(stretches: list[Stretch], size: int) -> tuple[int, int]:
     return units + (held > 0), again
 
 
-def _batch_rows(group: Group, asked: int, limits: Limits) -> int:
-    """Return the batch size for frames that ask for `asked` network inputs at once: at most as many.
+def _batch_rows(group: Group, counts: Counts, limits: Limits) -> int:
+    """Return the batch size of a group: at most the network inputs that its frames ask for at once.
 
-    On a GPU it is the job's, otherwise the most that a worker may choose by measurement. A CPU gains little past 16 inputs
-    of 128².
+    It is the job's, otherwise at most what a worker's share of the frames asks for. On a GPU that is the most that a worker
+    may choose by measurement. A CPU gains little past 16 inputs of 128².
     """
-    _, width, height = group
-    if limits.gpu:
-        return min(limits.batch_rows or GPU_ROWS_MAX, asked)
-    return _power_of_two(min(limits.batch_rows or max(2, min(16, 16 * 128**2 // (width * height))), asked))
+    (_, width, height), (frames, asked) = group, counts.by_group[group]
+    useful = GPU_ROWS_MAX if limits.gpu else max(2, min(16, 16 * 128**2 // (width * height)))
+    rows = min(limits.batch_rows, asked) if limits.batch_rows else min(useful, -(-asked // min(limits.workers, frames)))
+    return rows if limits.gpu else _power_of_two(rows)
 
 
 def _power_of_two(count: int) -> int:

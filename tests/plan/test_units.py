@@ -148,6 +148,26 @@ def test_rows(make_keyframe: MakeKeyframe, count: int, guidance: float, limit: i
 
 
 @pytest.mark.parametrize(
+    ("count", "workers", "limit", "rows"),
+    [
+        (2, 2, None, 2),  # each worker has one frame, whose batches are full
+        (3, 2, None, 2),
+        (8, 2, None, 8),
+        (31, 2, None, 16),
+        (100, 64, None, 4),
+        (1, 2, None, 2),  # a frame is no two workers'
+        (2, 2, 4, 4),  # the job's own word
+    ],
+)
+def test_no_batch_is_larger_than_a_worker_s_share(
+    make_keyframe: MakeKeyframe, count: int, workers: int, limit: int | None, rows: int
+) -> None:
+    walks = [Walk(f"w{i}", (make_keyframe(guidance=3.0),), 64, 64, still=True) for i in range(count)]
+    plan = plan_for(walks, Limits(limit, None, False, "png", workers))
+    assert plan.batch_rows == {("main", 64, 64): rows}
+
+
+@pytest.mark.parametrize(
     ("limits", "side", "rows"),
     [
         (CPU, 64, 16),
