@@ -1,7 +1,7 @@
 r"""A manifest's file, DataFrame or Arrow table → its raw columns, with every fault found on the way; none is repaired.
 
 All sources come out alike: `\n` for every line end in text, no dictionary columns, NaN as an empty cell, rows counted
-from 1. One module reads one kind of source: `separated.py`, `json_lines.py`, `prompt_lines.py`, `frames.py`.
+from 1. One module of `formats/` reads one kind of source.
 """
 
 from __future__ import annotations

@@ -64,10 +64,19 @@ def from_pandas(frame: pd.DataFrame, problems: Problems) -> RawTable:
     broken = set()
     for position, name in enumerate(column_keys([str(name) for name in names], problems)):
         try:
-            values = pa.array(frame.iloc[:, position], from_pandas=True)
+            values = _to_arrow(frame.iloc[:, position])
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
             problems.add("values of one type that Arrow can hold", str(error), column=name)
             values = pa.nulls(len(frame))
             broken.add(name)
         columns[name] = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
     return RawTable(columns, np.arange(1, len(frame) + 1), broken=frozenset(broken))
+
+
+def _to_arrow(column: pd.Series) -> Any:
+    """Return a column's values; those with an integer past int64 as text, as a CSV file has them."""
+    try:
+        return pa.array(column, from_pandas=True)
+    except OverflowError:
+        empty = column.isna()
+        return pa.array([None if none else str(value) for none, value in zip(empty, column, strict=True)], pa.string())
