@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
+    from render.inspect import Finding
     from render.prepare import Prepared
+    from render.rendering import Report
+    from render.repair import Repair, repair_store
     from render.reproduce import Reproduction, reproduce_frame
-    from render.run import Report, Summary, animate_store, plan_job, run_job, sheet_store
+    from render.run import Summary, animate_store, plan_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
     from render.verify import Verdict, verify_store
 
 __all__ = [
     "Expansion",
+    "Finding",
     "Frames",
     "ImageStore",
     "InputError",
@@ -28,6 +32,7 @@ __all__ = [
     "ModelError",
     "Prepared",
     "Recipe",
+    "Repair",
     "Report",
     "Reproduction",
     "RunError",
@@ -39,6 +44,7 @@ __all__ = [
     "expand_templates",
     "open_store",
     "plan_job",
+    "repair_store",
     "reproduce_frame",
     "run_job",
     "sheet_store",
@@ -47,9 +53,12 @@ __all__ = [
 
 _MODULES = {
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
+    "render.inspect": ("Finding",),
     "render.prepare": ("Prepared",),
+    "render.repair": ("Repair", "repair_store"),
+    "render.rendering": ("Report",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
-    "render.run": ("Report", "Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
+    "render.run": ("Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
     "render.verify": ("Verdict", "verify_store"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from render.manifest.problems import Problems, show
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
-from render.manifest.stored import Manifest, read_stored
+from render.manifest.stored import Manifest, read_stored, stored_fingerprint
 from render.manifest.syntax import check_weights, literal_signs
 from render.manifest.table import RawTable, is_text, read_table
 
@@ -28,4 +28,5 @@ __all__ = [
     "read_stored",
     "read_table",
     "show",
+    "stored_fingerprint",
 ]

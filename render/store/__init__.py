@@ -14,6 +14,7 @@ from render.store.encode import Rendered, rendered
 from render.store.folder import OutputFolder
 from render.store.ledger import Ledger
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
+from render.store.records import RecordFault, is_own_shard, misfit, slots_of
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 __all__ = [
@@ -25,11 +26,15 @@ __all__ = [
     "Ledger",
     "Origin",
     "OutputFolder",
+    "RecordFault",
     "Rendered",
     "StoredFrame",
+    "is_own_shard",
+    "misfit",
     "open_store",
     "rendered",
     "shard_schema",
+    "slots_of",
     "write_quarantine",
     "write_shard",
 ]

@@ -73,6 +73,11 @@ class OutputFolder:
         """Folder of recipes and tracebacks of frames that failed."""
         return self.run / "quarantine"
 
+    @property
+    def damaged(self) -> Path:
+        """Folder of damaged commit records and shards that a repair has taken out of the store."""
+        return self.run / "damaged"
+
     def sound(self, audio: str, sha256: str) -> Path:
         """Return the path of a sound's copy, from which a walk can be animated wherever OUT has moved."""
         return self.run / "audio" / f"{sha256}{Path(audio).suffix}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -38,7 +39,12 @@ class StoredFrame:
         """Decode the picture, RGB."""
         import PIL.Image
 
-        return PIL.Image.open(io.BytesIO(self.data)).convert("RGB")
+        try:
+            return PIL.Image.open(io.BytesIO(self.data)).convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:  # all of which Pillow raises of broken files
+            raise StoreError(
+                f"{self.walk} {self.index}: required a stored image, got a damaged one: {error}"
+            ) from error
 
 
 class Frames(Sequence[StoredFrame]):
@@ -47,7 +53,7 @@ class Frames(Sequence[StoredFrame]):
     def __init__(self, places: Sequence[tuple[Path, int, int]]) -> None:
         self._places = places  # (shard, row of the shard, index in the walk) of each frame
         self._group = lru_cache(maxsize=2)(_read_row_group)
-        self._file = lru_cache(maxsize=2)(pq.ParquetFile)
+        self._file = lru_cache(maxsize=2)(_open_shard)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -69,7 +75,8 @@ class Frames(Sequence[StoredFrame]):
         while row >= metadata.row_group(group).num_rows:
             row -= metadata.row_group(group).num_rows
             group += 1
-        values = self._group(self._file(path), group).slice(row, 1).to_pylist()[0]
+        with _readable(path):
+            values = self._group(self._file(path), group).slice(row, 1).to_pylist()[0]
         data = values.pop("image")["bytes"]
         return StoredFrame(values["walk"], values["frame"], values, data)
 
@@ -77,8 +84,24 @@ class Frames(Sequence[StoredFrame]):
         return (self[index] for index in range(len(self)))
 
 
+def _open_shard(path: Path) -> pq.ParquetFile:
+    with _readable(path):
+        return pq.ParquetFile(path)
+
+
 def _read_row_group(file: pq.ParquetFile, group: int) -> pa.Table:
     return file.read_row_group(group)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise StoreError for a shard that is not there or can't be read, with the command that mends it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        got = "no file" if isinstance(error, FileNotFoundError) else f"a damaged one: {error}"
+        mend = f"`render repair {path.parents[1]}` mends it"
+        raise StoreError(f"{path}: required the shard that was committed, got {got}; {mend}") from error
 
 
 class ImageStore:
@@ -151,7 +174,8 @@ class ImageStore:
 
 
 def _places(shard: int, path: Path) -> pa.Table:
-    table = pq.read_table(path, columns=["walk", "frame"], partitioning=None)
+    with _readable(path):
+        table = pq.read_table(path, columns=["walk", "frame"], partitioning=None)
     numbers = pa.array([shard] * table.num_rows, pa.int32()), pa.array(range(table.num_rows), pa.int64())
     return pa.Table.from_arrays([table["walk"], table["frame"], *numbers], schema=_INDEX)
 

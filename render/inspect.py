@@ -1,0 +1,231 @@
+"""Inspect a store: what of its plan is missing, there twice, one too many or damaged, and which command mends it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from render.core import Frame, Receipt, StoreError, Unit
+from render.store import Ledger, RecordFault, is_own_shard, misfit, slots_of
+
+__all__ = ["Finding", "Inspection", "check_files", "check_store", "file_findings", "show_frames", "thorough_look"]
+
+LOSSLESS = {"PNG", "WEBP"}  # formats whose pixels are those that were hashed
+SHOWN_MAX = 20  # findings that an error lists
+STRETCHES_MAX = 5  # stretches of frames that a line names
+
+Look = Callable[[Path, Unit, Receipt], Iterable[str]]  # (shard, its unit, its receipt) → what is wrong with it
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a store."""
+
+    kind: str  # missing, quarantined, corrupt, twice, extra, orphan or foreign
+    where: str  # a file below OUT, or the unit
+    problem: str
+    frames: str = ""  # those concerned, by walk: `ball 4-7`
+    slot: str = ""  # unit whose record is at fault, or whose frames are to be rendered again
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+    def mend(self, out: str) -> str:
+        """Return what to do about it."""
+        if self.kind == "foreign":
+            return "it is not ours: move it away"
+        if self.kind == "orphan":
+            return "the next run deletes it"
+        if self.kind == "quarantined":
+            return f"`render retry {out}` tries them again"
+        if self.kind == "missing":
+            return f"`render repair {out}`, or the command of the run, renders them"
+        return f"`render repair {out}` mends it"
+
+    def line(self, out: str) -> str:
+        """Return the problem, the frames concerned and what to do, in one line."""
+        frames = f" ({self.frames})" if self.frames else ""
+        return f"{self}{frames}; {self.mend(out)}"
+
+
+@dataclass
+class Inspection:
+    """One pass over a store. Iterate over it once for its findings, as they are found; then the counts are full."""
+
+    ledger: Ledger
+    units: Iterable[Unit]  # of the plan, in its order
+    look: Look
+    frames: int = 0  # that are committed and right
+    uncommitted: int = 0  # frames without a commit, those in quarantine included
+
+    def __iter__(self) -> Iterator[Finding]:
+        records, faults = self.ledger.read_records()
+        damaged = {fault.slot: fault for fault in faults}
+        reached: set[str] = set()
+        for planned in self.units:
+            for unit, receipt in slots_of(planned, records):
+                reached.add(unit.id)
+                if fault := damaged.pop(unit.id, None):
+                    yield _of_record(fault, show_frames(unit.frames))
+                elif receipt is None:
+                    self.uncommitted += len(unit.frames)
+                    yield _without_receipt(unit, unit.id in records)
+                else:
+                    yield from self._committed(unit, receipt)
+        yield from map(_of_record, damaged.values())
+        for slot, receipt in records.items():
+            if slot not in reached and receipt is not None:
+                yield Finding("extra", f".run/commits/{slot}.json", "no unit of the plan has this record", slot=slot)
+        yield from self._strangers(record.file for record in records.values() if record is not None)
+
+    def _committed(self, unit: Unit, receipt: Receipt) -> Iterator[Finding]:
+        if problem := misfit(unit, receipt):
+            where = f".run/commits/{unit.id}.json"
+            yield Finding("corrupt", where, problem, show_frames(unit.frames), unit.id)
+        elif receipt.file is not None:
+            kept = _kept(unit, receipt)
+            found = 0
+            for problem in self.look(self.ledger.folder.data / receipt.file, unit, receipt):
+                found += 1
+                yield Finding("corrupt", f"data/{receipt.file}", problem, show_frames(kept), unit.id)
+            self.frames += 0 if found else receipt.frames
+
+    def _strangers(self, files: Iterable[str | None]) -> Iterator[Finding]:
+        """Yield what lies in data/ and no commit names."""
+        named = set(files)
+        for path in sorted(self.ledger.folder.data.iterdir()):
+            if path.name not in named:
+                kind = "orphan" if is_own_shard(path.name) and path.is_file() else "foreign"
+                yield Finding(kind, f"data/{path.name}", "no commit names it")
+
+
+def _of_record(fault: RecordFault, frames: str = "") -> Finding:
+    return Finding("twice" if fault.is_second else "corrupt", fault.file, fault.problem, frames, fault.slot)
+
+
+def _without_receipt(unit: Unit, has_record: bool) -> Finding:
+    frames, count = show_frames(unit.frames), len(unit.frames)
+    if has_record:
+        return Finding("corrupt", f".run/commits/{unit.id}.json", "splits a single frame", frames, unit.id)
+    if unit.id.endswith("-r"):
+        problem = f"{count} frames are not committed: they are in quarantine"
+        return Finding("quarantined", f"unit {unit.id}", problem, frames, unit.id)
+    return Finding("missing", f"unit {unit.id}", f"{count} frames are not committed", frames, unit.id)
+
+
+def _kept(unit: Unit, receipt: Receipt) -> list[Frame]:
+    """Return the frames that the unit's shard has."""
+    return [frame for position, frame in enumerate(unit.frames) if position not in receipt.quarantined]
+
+
+def show_frames(frames: Iterable[Frame]) -> str:
+    """Return the places of frames, stretch by stretch: `ball 0-3, ball 7, still-000003 0`."""
+    stretches: list[list[tuple[str, int]]] = []
+    for frame in frames:
+        if stretches and stretches[-1][-1] == (frame.walk, frame.index - 1):
+            stretches[-1][1:] = [(frame.walk, frame.index)]
+        else:
+            stretches.append([(frame.walk, frame.index)])
+    texts = [f"{walk} {first}" + (f"-{rest[0][1]}" if rest else "") for (walk, first), *rest in stretches]
+    more = [f"… and {len(texts) - STRETCHES_MAX} more"] if len(texts) > STRETCHES_MAX else []
+    return ", ".join([*texts[:STRETCHES_MAX], *more])
+
+
+def quick_look(path: Path, receipt: Receipt) -> Iterator[str]:
+    """Yield what is wrong with a shard without reading it: it is missing, or of another size than the committed one."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        yield "is missing"
+        return
+    if size != receipt.size_bytes or not path.is_file():
+        yield f"has {size:,} bytes, not the {receipt.size_bytes:,} that were committed"
+
+
+def thorough_look(deep: bool) -> Look:
+    """Return a look that reads every byte of a shard and its frames' places; with `deep` it decodes every image, too."""
+
+    def look(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            yield "is missing"
+            return
+        except OSError as error:
+            yield f"can't be read: {error.strerror}"
+            return
+        if hashlib.sha256(data).hexdigest() != receipt.sha256:
+            yield "the file's hash is not the committed one"
+            return
+        expected = [(frame.walk, frame.index, frame.recipe.key) for frame in _kept(unit, receipt)]
+        try:
+            rows = list(_rows(data, deep))
+        except (OSError, pa.ArrowException, KeyError) as error:
+            yield str(error)
+            return
+        if [place for place, _ in rows] != expected:
+            yield "its frames are not the planned ones"
+        yield from (f"{walk} {index}: {problem}" for (walk, index, _), problem in rows if problem)
+
+    return look
+
+
+def _rows(data: bytes, deep: bool) -> Iterator[tuple[tuple[str, int, str], str]]:
+    """Yield (walk, frame, key) of every row, and the fault of its pixels: "" for none, or not looked for."""
+    columns = ["walk", "frame", "key", *(["sha256", "image"] if deep else [])]
+    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches(64, columns=columns):
+        for row in batch.to_pylist():
+            problem = _pixel_problem(row["image"]["bytes"], row["sha256"]) if deep else ""
+            yield (row["walk"], row["frame"], row["key"]), problem
+
+
+def _pixel_problem(data: bytes, sha256: str) -> str:
+    try:
+        image = Image.open(io.BytesIO(data))
+        pixels = image.convert("RGB").tobytes()
+    except (OSError, SyntaxError, ValueError) as error:  # all of which Pillow raises of broken files
+        return f"its image can't be decoded: {error}"
+    if image.format in LOSSLESS and hashlib.sha256(pixels).hexdigest() != sha256:
+        return "its pixels are not those that were hashed"
+    return ""
+
+
+def check_store(ledger: Ledger, units: Iterable[Unit]) -> int:
+    """Return how many frames are not committed. Reads no shard.
+
+    Raises StoreError for damage that a run would build on, or that gives frames twice; what is foreign is left alone.
+    """
+    inspection = Inspection(ledger, units, lambda path, _, receipt: quick_look(path, receipt))
+    harmless = {"missing", "quarantined", "orphan", "foreign"}
+    _raise(ledger.folder.out, [one for one in inspection if one.kind not in harmless])
+    return inspection.uncommitted
+
+
+def check_files(ledger: Ledger) -> None:
+    """Raise StoreError for damaged commit records and for committed shards that are not there or of another size."""
+    _raise(ledger.folder.out, list(file_findings(ledger)))
+
+
+def file_findings(ledger: Ledger) -> Iterator[Finding]:
+    """Yield what is wrong with commit records, and with shards by their sizes, without the plan."""
+    records, faults = ledger.read_records()
+    yield from map(_of_record, faults)
+    for receipt in filter(None, records.values()):
+        if receipt.file is not None:
+            for problem in quick_look(ledger.folder.data / receipt.file, receipt):
+                yield Finding("corrupt", f"data/{receipt.file}", problem, slot=receipt.unit)
+
+
+def _raise(out: Path, found: list[Finding]) -> None:
+    if found:
+        more = [f"… and {len(found) - SHOWN_MAX} more"] if len(found) > SHOWN_MAX else []
+        frames = [f" ({one.frames})" if one.frames else "" for one in found[:SHOWN_MAX]]
+        lines = [f"{one}{which}" for one, which in zip(found, frames, strict=False)]
+        raise StoreError("\n  ".join([f"{out}: the store is damaged; `render repair {out}` mends it:", *lines, *more]))
