@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from render.prepare import Prepared
     from render.rendering import Report
     from render.repair import Repair, repair_store
+    from render.report import Failed, NightReport, Pace, report_store
     from render.reproduce import Reproduction, reproduce_frame
+    from render.retry import Retry, retry_store
     from render.run import Summary, animate_store, plan_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Expansion",
+    "Failed",
     "Finding",
     "Frames",
     "ImageStore",
@@ -30,11 +33,14 @@ __all__ = [
     "JobError",
     "ManifestError",
     "ModelError",
+    "NightReport",
+    "Pace",
     "Prepared",
     "Recipe",
     "Repair",
     "Report",
     "Reproduction",
+    "Retry",
     "RunError",
     "StoreError",
     "StoredFrame",
@@ -45,7 +51,9 @@ __all__ = [
     "open_store",
     "plan_job",
     "repair_store",
+    "report_store",
     "reproduce_frame",
+    "retry_store",
     "run_job",
     "sheet_store",
     "verify_store",
@@ -57,7 +65,9 @@ _MODULES = {
     "render.prepare": ("Prepared",),
     "render.repair": ("Repair", "repair_store"),
     "render.rendering": ("Report",),
+    "render.report": ("Failed", "NightReport", "Pace", "report_store"),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
+    "render.retry": ("Retry", "retry_store"),
     "render.run": ("Summary", "animate_store", "plan_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),

@@ -1,4 +1,4 @@
-"""The commands for an output folder that something happened to: verify, repair."""
+"""The commands for an output folder that something happened to: verify, repair, retry, report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from render.core import write_atomically
 from render.progress import make_report
 
 __all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "add_mending", "short"]
@@ -14,10 +15,14 @@ __all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "add_mending
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3  # exit codes
 MENDING = {  # command: examples
     "verify": "render verify out/first\n  render verify out/first --deep",
+    "retry": "render retry out/first\n  render retry out/first --seed-shift 1 --batch-rows 2",
+    "report": "render report out/first\n  render report out/first --html report.html",
     "repair": "render repair out/first\n  render repair out/first --deep",
 }
 VERIFY = "check that every planned frame is committed once, in the bytes that were committed"
 REPAIR = "render again what is damaged or missing in a store, and nothing else"
+REPORT = "say what the runs of a store did, what failed and why, and what to do next"
+RETRY = "render the frames in quarantine again, as they were or with other seeds or smaller batches"
 
 AddCommand = Callable[[str, Callable[[Any], int], str], argparse.ArgumentParser]  # name, what it does, its help
 
@@ -25,8 +30,14 @@ AddCommand = Callable[[str, Callable[[Any], int], str], argparse.ArgumentParser]
 def add_mending(add: AddCommand) -> None:
     """Add the commands to the parser of `render`."""
     verify, repair = add("verify", _verify, VERIFY), add("repair", _repair, REPAIR)
-    for command in (verify, repair):
+    report = add("report", _report, REPORT)
+    report.add_argument("--html", metavar="FILE", type=Path, help="write one HTML page that opens from disk")
+    retry = add("retry", _retry, RETRY)
+    retry.add_argument("--seed-shift", metavar="N", type=int, default=0, help="add N to the frames' seeds (default: 0)")
+    retry.add_argument("--batch-rows", metavar="N", type=int, help="the batch size (default: the recorded one)")
+    for command in (verify, repair, report, retry):
         command.add_argument("out", metavar="OUT", type=Path, help="the output folder of a run")
+    for command in (verify, repair):
         command.add_argument("--deep", action="store_true", help="decode every image and compare its pixels' hash")
 
 
@@ -53,4 +64,28 @@ def _repair(options: Any) -> int:
     finally:
         report.close()
     print(f"{len(done.findings)} problems; {done.rendered:,} frames rendered again, {done.failed} more in quarantine")
+    return QUARANTINED if done.failed else DONE
+
+
+def _report(options: Any) -> int:
+    from render.report import report_store
+    from render.report_page import page_of, text_of
+
+    report = report_store(options.out)
+    print(text_of(report))
+    if options.html is not None:
+        write_atomically(options.html, page_of(report).encode("utf-8", "replace"))
+        print(f"{'page':<12}{short(options.html)}")
+    return DONE
+
+
+def _retry(options: Any) -> int:
+    from render.retry import retry_store
+
+    report = make_report()
+    try:
+        done = retry_store(options.out, options.seed_shift, options.batch_rows, report)
+    finally:
+        report.close()
+    print(f"{done.tried:,} frames tried again, {done.failed:,} of them are in quarantine still")
     return QUARANTINED if done.failed else DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,6 +64,7 @@ class Inspection:
     look: Look
     frames: int = 0  # that are committed and right
     uncommitted: int = 0  # frames without a commit, those in quarantine included
+    in_quarantine: set[tuple[str, int]] = field(default_factory=set)  # (walk, frame)
 
     def __iter__(self) -> Iterator[Finding]:
         records, faults = self.ledger.read_records()
@@ -76,6 +77,8 @@ class Inspection:
                     yield _of_record(fault, show_frames(unit.frames))
                 elif receipt is None:
                     self.uncommitted += len(unit.frames)
+                    if unit.id.endswith("-r"):
+                        self.in_quarantine |= {(frame.walk, frame.index) for frame in unit.frames}
                     yield _without_receipt(unit, unit.id in records)
                 else:
                     yield from self._committed(unit, receipt)

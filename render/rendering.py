@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from render.core import Unit
+from render.event_log import EventLog
 from render.prepare import Prepared
 from render.store import Ledger
 
@@ -72,7 +73,10 @@ def render_units(prepared: Prepared, ledger: Ledger, units: Iterator[Unit], repo
         compiles=prepared.plan.compile,
         measure_rows=prepared.plan.measure_rows,
     )
-    with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
-        for _ in cluster.render(chain([first], units), report):
-            pass
+    with (
+        EventLog(ledger.folder.log, report) as log,
+        Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster,
+    ):
+        for receipt in cluster.render(chain([first], units), log):
+            log.committed(receipt)
         return time.monotonic() - (cluster.ready_s or time.monotonic())

@@ -40,7 +40,7 @@ def repair_store(
     Raises StoreError when `out` is not an output folder or a run goes on in it, InputError when models or media are not
     there as they were, and RunError when rendering can't go on.
     """
-    out = Path(out)
+    out, report = Path(out), report or Silent()
     prepared, ledger, findings = prepare_again(out), Ledger(out), []
     ledger.create()
     with ledger.lock():
@@ -54,8 +54,10 @@ def repair_store(
             note(finding)
         withdraw_damaged(ledger, findings)
         ledger.delete_orphans()
-        before = {receipt.unit for receipt in ledger.receipts()}
-        render_units(prepared, ledger, _concerned(ledger, prepared), report or Silent())
+        done = ledger.receipts()
+        before = {receipt.unit for receipt in done}
+        report.begin(prepared, sum(receipt.frames for receipt in done))
+        render_units(prepared, ledger, _concerned(ledger, prepared), report)
         ledger.delete_orphans()
     new = [receipt for receipt in ledger.receipts() if receipt.unit not in before]
     return Repair(tuple(findings), sum(one.frames for one in new), sum(len(one.quarantined) for one in new))

@@ -74,6 +74,11 @@ class OutputFolder:
         return self.run / "quarantine"
 
     @property
+    def log(self) -> Path:
+        """Log of the runs' events, a JSON object a line."""
+        return self.run / "log.jsonl"
+
+    @property
     def damaged(self) -> Path:
         """Folder of damaged commit records and shards that a repair has taken out of the store."""
         return self.run / "damaged"

@@ -68,7 +68,7 @@ def _checks(receipt: Receipt) -> Iterable[tuple[str, bool]]:
     yield "sha256", isinstance(receipt.sha256, str)
     for name in ("seconds", "waiting_s"):
         yield name, isinstance(getattr(receipt, name), int | float)
-    for name in ("blank", "quarantined"):
+    for name in ("blank", "quarantined", "seed_shifts"):
         places: Any = getattr(receipt, name)
         yield name, isinstance(places, tuple) and all(type(place) is int and place >= 0 for place in places)
 
@@ -102,7 +102,8 @@ def slots_of(unit: Unit, records: Mapping[str, Receipt | None]) -> Iterable[tupl
             yield from slots_of(half, records)
         return
     receipt = records.get(unit.id)
-    yield unit, receipt
+    changed = receipt is not None and len(receipt.seed_shifts) == len(unit.frames)
+    yield unit.with_seeds(receipt.seed_shifts) if receipt is not None and changed else unit, receipt
     if receipt is not None and receipt.quarantined and max(receipt.quarantined) < len(unit.frames):
         yield from slots_of(unit.part("r", receipt.quarantined), records)
 
@@ -111,6 +112,7 @@ def misfit(unit: Unit, receipt: Receipt) -> str:
     """Return why a receipt can't be this unit's: it counts other frames. "" if it can."""
     count = len(unit.frames)
     places = {*receipt.blank, *receipt.quarantined}
-    if receipt.frames + len(receipt.quarantined) == count and max(places, default=0) < count:
+    right = receipt.frames + len(receipt.quarantined) == count and max(places, default=0) < count
+    if right and len(receipt.seed_shifts) in (0, count):
         return ""
     return f"required a record of {count} frames, got one of {receipt.frames} and {len(receipt.quarantined)} failed"
