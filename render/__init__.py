@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from render.compact import Compacted, compact_store
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
     from render.inspect import Finding
     from render.prepare import Prepared
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from render.verify import Verdict, verify_store
 
 __all__ = [
+    "Compacted",
     "Expansion",
     "Failed",
     "Finding",
@@ -47,6 +49,7 @@ __all__ = [
     "Summary",
     "Verdict",
     "animate_store",
+    "compact_store",
     "expand_templates",
     "open_store",
     "plan_job",
@@ -60,6 +63,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "render.compact": ("Compacted", "compact_store"),
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
     "render.inspect": ("Finding",),
     "render.prepare": ("Prepared",),

@@ -1,4 +1,4 @@
-"""The commands for an output folder that something happened to: verify, repair, retry, report."""
+"""The commands for an output folder that something happened to: verify, repair, retry, report, compact."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "add_mending
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3  # exit codes
 MENDING = {  # command: examples
     "verify": "render verify out/first\n  render verify out/first --deep",
+    "compact": "render compact out/first",
     "retry": "render retry out/first\n  render retry out/first --seed-shift 1 --batch-rows 2",
     "report": "render report out/first\n  render report out/first --html report.html",
     "repair": "render repair out/first\n  render repair out/first --deep",
@@ -23,6 +24,7 @@ VERIFY = "check that every planned frame is committed once, in the bytes that we
 REPAIR = "render again what is damaged or missing in a store, and nothing else"
 REPORT = "say what the runs of a store did, what failed and why, and what to do next"
 RETRY = "render the frames in quarantine again, as they were or with other seeds or smaller batches"
+COMPACT = "merge the shards of a store into files of up to 500 MB"
 
 AddCommand = Callable[[str, Callable[[Any], int], str], argparse.ArgumentParser]  # name, what it does, its help
 
@@ -32,10 +34,11 @@ def add_mending(add: AddCommand) -> None:
     verify, repair = add("verify", _verify, VERIFY), add("repair", _repair, REPAIR)
     report = add("report", _report, REPORT)
     report.add_argument("--html", metavar="FILE", type=Path, help="write one HTML page that opens from disk")
+    compact = add("compact", _compact, COMPACT)
     retry = add("retry", _retry, RETRY)
     retry.add_argument("--seed-shift", metavar="N", type=int, default=0, help="add N to the frames' seeds (default: 0)")
     retry.add_argument("--batch-rows", metavar="N", type=int, help="the batch size (default: the recorded one)")
-    for command in (verify, repair, report, retry):
+    for command in (verify, repair, report, retry, compact):
         command.add_argument("out", metavar="OUT", type=Path, help="the output folder of a run")
     for command in (verify, repair):
         command.add_argument("--deep", action="store_true", help="decode every image and compare its pixels' hash")
@@ -89,3 +92,11 @@ def _retry(options: Any) -> int:
         report.close()
     print(f"{done.tried:,} frames tried again, {done.failed:,} of them are in quarantine still")
     return QUARANTINED if done.failed else DONE
+
+
+def _compact(options: Any) -> int:
+    from render.compact import compact_store
+
+    done = compact_store(options.out)
+    print(f"{done.merged:,} shards merged; the dataset has {done.files:,} files now")
+    return DONE

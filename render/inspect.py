@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
-
 from render.core import Frame, Receipt, StoreError, Unit
+from render.look import Looker, quick_look
 from render.store import Ledger, RecordFault, is_own_shard, misfit, slots_of
 
-__all__ = ["Finding", "Inspection", "check_files", "check_store", "file_findings", "show_frames", "thorough_look"]
+__all__ = ["Finding", "Inspection", "check_files", "check_store", "file_findings", "show_frames"]
 
-LOSSLESS = {"PNG", "WEBP"}  # formats whose pixels are those that were hashed
 SHOWN_MAX = 20  # findings that an error lists
 STRETCHES_MAX = 5  # stretches of frames that a line names
-
-Look = Callable[[Path, Unit, Receipt], Iterable[str]]  # (shard, its unit, its receipt) → what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ class Inspection:
 
     ledger: Ledger
     units: Iterable[Unit]  # of the plan, in its order
-    look: Look
+    looker: Looker
     frames: int = 0  # that are committed and right
     uncommitted: int = 0  # frames without a commit, those in quarantine included
     in_quarantine: set[tuple[str, int]] = field(default_factory=set)  # (walk, frame)
@@ -86,7 +78,7 @@ class Inspection:
         for slot, receipt in records.items():
             if slot not in reached and receipt is not None:
                 yield Finding("extra", f".run/commits/{slot}.json", "no unit of the plan has this record", slot=slot)
-        yield from self._strangers(record.file for record in records.values() if record is not None)
+        yield from self._strangers({self.ledger.file_of(record) for record in records.values() if record is not None})
 
     def _committed(self, unit: Unit, receipt: Receipt) -> Iterator[Finding]:
         if problem := misfit(unit, receipt):
@@ -95,14 +87,15 @@ class Inspection:
         elif receipt.file is not None:
             kept = _kept(unit, receipt)
             found = 0
-            for problem in self.look(self.ledger.folder.data / receipt.file, unit, receipt):
+            compaction = self.ledger.compaction_of(unit.id)
+            file = compaction.file if compaction else receipt.file
+            for problem in self.looker.problems(self.ledger.folder.data / file, kept, receipt, compaction):
                 found += 1
-                yield Finding("corrupt", f"data/{receipt.file}", problem, show_frames(kept), unit.id)
+                yield Finding("corrupt", f"data/{file}", problem, show_frames(kept), unit.id)
             self.frames += 0 if found else receipt.frames
 
-    def _strangers(self, files: Iterable[str | None]) -> Iterator[Finding]:
+    def _strangers(self, named: set[str | None]) -> Iterator[Finding]:
         """Yield what lies in data/ and no commit names."""
-        named = set(files)
         for path in sorted(self.ledger.folder.data.iterdir()):
             if path.name not in named:
                 kind = "orphan" if is_own_shard(path.name) and path.is_file() else "foreign"
@@ -141,71 +134,12 @@ def show_frames(frames: Iterable[Frame]) -> str:
     return ", ".join([*texts[:STRETCHES_MAX], *more])
 
 
-def quick_look(path: Path, receipt: Receipt) -> Iterator[str]:
-    """Yield what is wrong with a shard without reading it: it is missing, or of another size than the committed one."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        yield "is missing"
-        return
-    if size != receipt.size_bytes or not path.is_file():
-        yield f"has {size:,} bytes, not the {receipt.size_bytes:,} that were committed"
-
-
-def thorough_look(deep: bool) -> Look:
-    """Return a look that reads every byte of a shard and its frames' places; with `deep` it decodes every image, too."""
-
-    def look(path: Path, unit: Unit, receipt: Receipt) -> Iterator[str]:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            yield "is missing"
-            return
-        except OSError as error:
-            yield f"can't be read: {error.strerror}"
-            return
-        if hashlib.sha256(data).hexdigest() != receipt.sha256:
-            yield "the file's hash is not the committed one"
-            return
-        expected = [(frame.walk, frame.index, frame.recipe.key) for frame in _kept(unit, receipt)]
-        try:
-            rows = list(_rows(data, deep))
-        except (OSError, pa.ArrowException, KeyError) as error:
-            yield str(error)
-            return
-        if [place for place, _ in rows] != expected:
-            yield "its frames are not the planned ones"
-        yield from (f"{walk} {index}: {problem}" for (walk, index, _), problem in rows if problem)
-
-    return look
-
-
-def _rows(data: bytes, deep: bool) -> Iterator[tuple[tuple[str, int, str], str]]:
-    """Yield (walk, frame, key) of every row, and the fault of its pixels: "" for none, or not looked for."""
-    columns = ["walk", "frame", "key", *(["sha256", "image"] if deep else [])]
-    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches(64, columns=columns):
-        for row in batch.to_pylist():
-            problem = _pixel_problem(row["image"]["bytes"], row["sha256"]) if deep else ""
-            yield (row["walk"], row["frame"], row["key"]), problem
-
-
-def _pixel_problem(data: bytes, sha256: str) -> str:
-    try:
-        image = Image.open(io.BytesIO(data))
-        pixels = image.convert("RGB").tobytes()
-    except (OSError, SyntaxError, ValueError) as error:  # all of which Pillow raises of broken files
-        return f"its image can't be decoded: {error}"
-    if image.format in LOSSLESS and hashlib.sha256(pixels).hexdigest() != sha256:
-        return "its pixels are not those that were hashed"
-    return ""
-
-
 def check_store(ledger: Ledger, units: Iterable[Unit]) -> int:
     """Return how many frames are not committed. Reads no shard.
 
     Raises StoreError for damage that a run would build on, or that gives frames twice; what is foreign is left alone.
     """
-    inspection = Inspection(ledger, units, lambda path, _, receipt: quick_look(path, receipt))
+    inspection = Inspection(ledger, units, Looker(quick=True))
     harmless = {"missing", "quarantined", "orphan", "foreign"}
     _raise(ledger.folder.out, [one for one in inspection if one.kind not in harmless])
     return inspection.uncommitted
@@ -221,9 +155,10 @@ def file_findings(ledger: Ledger) -> Iterator[Finding]:
     records, faults = ledger.read_records()
     yield from map(_of_record, faults)
     for receipt in filter(None, records.values()):
-        if receipt.file is not None:
-            for problem in quick_look(ledger.folder.data / receipt.file, receipt):
-                yield Finding("corrupt", f"data/{receipt.file}", problem, slot=receipt.unit)
+        if (file := ledger.file_of(receipt)) is not None:
+            compaction = ledger.compaction_of(receipt.unit)
+            for problem in quick_look(ledger.folder.data / file, (compaction or receipt).size_bytes):
+                yield Finding("corrupt", f"data/{file}", problem, slot=receipt.unit)
 
 
 def _raise(out: Path, found: list[Finding]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from render.again import has_sound_manifest, prepare_again
 from render.core import Receipt, Unit
-from render.inspect import Finding, Inspection, thorough_look
+from render.inspect import Finding, Inspection
+from render.look import Looker
 from render.plan import plan_units
 from render.prepare import Prepared
 from render.rendering import Report, Silent, render_units
@@ -49,7 +50,7 @@ def repair_store(
             note(findings[0])
             prepared.manifest.write(ledger.folder.manifest)
         restore_splits(ledger, _units(prepared))
-        for finding in Inspection(ledger, _units(prepared), thorough_look(deep)):
+        for finding in Inspection(ledger, _units(prepared), Looker(deep=deep)):
             findings.append(finding)
             note(finding)
         withdraw_damaged(ledger, findings)
@@ -110,13 +111,22 @@ def withdraw_damaged(ledger: Ledger, findings: Iterable[Finding]) -> None:
     The slots below a damaged one go with it, and go first: a run that comes between finds none that hangs in the air.
     """
     records, _ = ledger.read_records()
-    roots = {one.slot for one in findings if one.slot and one.kind in ("corrupt", "extra", "twice")}
+    findings = [one for one in findings if one.slot and one.kind in ("corrupt", "extra", "twice")]
+    compactions = {one.slot for one in findings if one.where.startswith(".run/compactions/")}
+    roots = {one.slot for one in findings} - compactions
+    for slot in list(roots):
+        if found := ledger.compaction_of(slot):  # a compact file is right as a whole, or not at all
+            compactions.add(found.file)
+            roots |= {unit for unit, _ in found.units}
     below = {slot for slot in records if any(slot.startswith(f"{root}-") for root in _prefixes(slot) & roots)}
-    for slot in sorted(roots | below, key=len, reverse=True):
+    going = roots | below
+    kept = {ledger.file_of(other) for name, other in records.items() if other is not None and name not in going}
+    for slot in sorted(going, key=len, reverse=True):
         receipt = records.get(slot)
-        kept = {other.file for name, other in records.items() if other is not None and name not in roots | below}
-        shards = {receipt.file} if receipt is not None and receipt.file else set(ledger.shards_of(slot))
-        ledger.withdraw(slot, sorted(shards - kept))
+        file = ledger.file_of(receipt) if receipt is not None else None
+        ledger.withdraw(slot, sorted(({file} if file else set(ledger.shards_of(slot))) - kept))
+    for name in compactions:  # the last, so that a repair in between finds a record without its units
+        ledger.withdraw_compaction(name)
 
 
 def _prefixes(slot: str) -> set[str]:

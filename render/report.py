@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from render.core import ManifestError, Receipt
 from render.event_log import read_events
-from render.inspect import Finding, Inspection, file_findings, quick_look
+from render.inspect import Finding, Inspection, file_findings
+from render.look import Looker
 from render.plan import plan_units
 from render.resume import load_plan, stored_manifest
 from render.store import Ledger
@@ -106,7 +107,7 @@ def report_store(out: str | Path) -> NightReport:
     waiting: set[tuple[str, int]] | None = None
     try:
         units = plan_units(stored_manifest(out).walks, plan)
-        inspection = Inspection(ledger, units, lambda path, _, receipt: quick_look(path, receipt))
+        inspection = Inspection(ledger, units, Looker(quick=True))
         findings = list(inspection)
         waiting, missing = inspection.in_quarantine, inspection.uncommitted - len(inspection.in_quarantine)
     except ManifestError as error:

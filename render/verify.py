@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from render.core import ManifestError
-from render.inspect import Finding, Inspection, file_findings, thorough_look
+from render.inspect import Finding, Inspection, file_findings
+from render.look import Looker
 from render.plan import Plan, plan_units
 from render.resume import load_plan, stored_manifest
 from render.store import Ledger
@@ -40,7 +41,7 @@ def verify_store(out: str | Path, deep: bool = False, note: Callable[[Finding], 
     found = _manifest_findings(ledger, plan)
     try:
         units = plan_units(stored_manifest(Path(out)).walks, plan)
-        inspection = Inspection(ledger, units, thorough_look(deep))
+        inspection = Inspection(ledger, units, Looker(deep=deep))
         found = chain(found, inspection)
     except ManifestError:  # without it, nobody knows the units
         found = chain(found, file_findings(ledger))

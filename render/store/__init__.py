@@ -10,6 +10,7 @@ was rendered. Nothing here needs torch or Ray. A new column is one entry of STOR
 from __future__ import annotations
 
 from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
+from render.store.compaction import COMPACT_BYTES, Compaction, write_compact
 from render.store.encode import Rendered, rendered
 from render.store.folder import OutputFolder
 from render.store.ledger import Ledger
@@ -18,8 +19,10 @@ from render.store.records import RecordFault, is_own_shard, misfit, slots_of
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 __all__ = [
+    "COMPACT_BYTES",
     "STORE_COLUMNS",
     "STORE_TABLE",
+    "Compaction",
     "Failure",
     "Frames",
     "ImageStore",
@@ -35,6 +38,7 @@ __all__ = [
     "rendered",
     "shard_schema",
     "slots_of",
+    "write_compact",
     "write_quarantine",
     "write_shard",
 ]

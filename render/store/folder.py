@@ -79,6 +79,11 @@ class OutputFolder:
         return self.run / "log.jsonl"
 
     @property
+    def compactions(self) -> Path:
+        """Folder of the records that name a compact file in the place of several shards."""
+        return self.run / "compactions"
+
+    @property
     def damaged(self) -> Path:
         """Folder of damaged commit records and shards that a repair has taken out of the store."""
         return self.run / "damaged"

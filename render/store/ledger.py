@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TextIO
 from uuid import uuid4
 
 from render.core import PARTIAL, Receipt, StoreError, Unit, create_exclusively, publish, sync, write_atomically
+from render.store.compaction import Compaction, parse_compaction
 from render.store.folder import OutputFolder
 from render.store.records import SPLIT, RecordFault, is_own_shard, parse_record, second_records, slots_of
 
@@ -33,6 +34,7 @@ class Ledger:
         self.folder = OutputFolder(out)
         self._commits = self.folder.commits
         self._known: dict[str, Receipt | None] = {}  # the records read so far: a record never changes
+        self._compact: dict[str, Compaction] = {}  # unit → the compact file that has its frames, by the last reading
 
     def create(self) -> None:
         """Create the folders of OUT."""
@@ -92,12 +94,51 @@ class Ledger:
             except OSError as error:
                 faults.append(RecordFault(slot, f"required a commit record, got {error.strerror}"))
         self._known = dict(found)
+        self._compact, more = self._read_compactions(found)
+        faults += more
         for slot, other in second_records(found).items():
             faults.append(
                 RecordFault(slot, f"names the shard of unit {other}, whose frames would be there twice", True)
             )
             del found[slot]
         return found, faults
+
+    def _read_compactions(
+        self, records: Mapping[str, Receipt | None]
+    ) -> tuple[dict[str, Compaction], list[RecordFault]]:
+        """Return (unit → compaction, damaged records): a compaction holds if each of its units has a receipt."""
+        found: dict[str, Compaction] = {}
+        faults = []
+        folder = self.folder.compactions
+        for path in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
+            try:
+                compaction = parse_compaction(path.stem, path.read_bytes())
+                lost = [unit for unit, frames in compaction.units if not _has(records.get(unit), frames)]
+                if lost:
+                    raise StoreError(f"required a commit record of each unit in it, got none of {lost[0]}")
+                found |= {unit: compaction for unit, _ in compaction.units}
+            except StoreError as error:
+                faults.append(RecordFault(path.stem, str(error), folder="compactions"))
+        return found, faults
+
+    def compaction_of(self, unit: str) -> Compaction | None:
+        """Return the compaction that has a unit's frames, as of the last reading of the records."""
+        return self._compact.get(unit)
+
+    def file_of(self, receipt: Receipt) -> str | None:
+        """Return the file in data/ that has a unit's frames: its shard, or the compact file in the place of it."""
+        compaction = self._compact.get(receipt.unit)
+        return compaction.file if compaction is not None and receipt.file is not None else receipt.file
+
+    def files(self) -> list[str]:
+        """Return the names of the committed files in data/, in the order of their units, each once."""
+        return list(dict.fromkeys(filter(None, map(self.file_of, self.receipts()))))
+
+    def compact(self, compaction: Compaction) -> bool:
+        """Publish a compact file from scratch and put it in the place of its units' shards. False: another has done it."""
+        publish(self.folder.scratch / compaction.file, self.folder.data / compaction.file)
+        self.folder.compactions.mkdir(exist_ok=True)
+        return create_exclusively(self.folder.compactions / f"{compaction.file}.json", compaction.to_json())
 
     def _records(self) -> dict[str, Receipt | None]:
         """Read unit id → receipt; None for a unit that was split. Raises StoreError for records that can't be used."""
@@ -139,6 +180,11 @@ class Ledger:
         sync(self._commits)
         self._known.pop(slot, None)
 
+    def withdraw_compaction(self, name: str) -> None:
+        """Take the record of a compaction out of the store, when no unit of it is committed any more."""
+        with suppress(FileNotFoundError):
+            publish(self.folder.compactions / f"{name}.json", self.folder.damaged / f"{name}.json")
+
     def shards_of(self, slot: str) -> list[str]:
         """Return the names in data/ that a worker gave shards of a unit, committed or not."""
         names = [path.name for path in self.folder.data.iterdir()]
@@ -153,16 +199,21 @@ class Ledger:
 
         What has another name than we give is left alone. Returns the number of files.
         """
-        named = {receipt.file for receipt in self.receipts()}
+        named = set(self.files())
         own = self.folder
         orphans = [path for path in own.data.iterdir() if path.name not in named and is_own_shard(path.name)]
         orphans += [*own.scratch.iterdir(), *self._commits.glob(".*"), *own.batches.glob(".*")]
+        orphans += [*own.compactions.glob(".*")] if own.compactions.is_dir() else []
         orphans += [path for made in (own.animations, own.sheets) for path in made.rglob(f"{PARTIAL}*")]
         orphans = [path for path in orphans if not path.is_dir() or path.is_symlink()]
         for path in orphans:
             with suppress(FileNotFoundError):
                 path.unlink()
         return len(orphans)
+
+
+def _has(receipt: Receipt | None, frames: int) -> bool:
+    return receipt is not None and receipt.frames == frames
 
 
 def _holder(file: TextIO) -> str:

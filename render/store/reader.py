@@ -112,7 +112,7 @@ class ImageStore:
         if not ledger.folder.run.is_dir():
             raise StoreError(f"{out}: required the output folder of a run, got one without .run/")
         self.path = out
-        self._files = [ledger.folder.data / receipt.file for receipt in ledger.receipts() if receipt.file]
+        self._files = [ledger.folder.data / name for name in ledger.files()]
 
     @property
     def files(self) -> list[Path]:

@@ -13,7 +13,7 @@ from render.core import Receipt, StoreError, Unit
 __all__ = ["SPLIT", "RecordFault", "is_own_shard", "misfit", "parse_record", "second_records", "slots_of"]
 
 SPLIT = '{"split":true}'
-OWN_SHARD = re.compile(r"train-[0-9]+(-[01r])*-of-[0-9]+-[0-9a-f]{8}\.parquet")
+OWN_SHARD = re.compile(r"train-[0-9]+(-[01r])*-(of|to)-[0-9]+(-[01r])*-[0-9a-f]{8}\.parquet")
 COUNTS = ("frames", "size_bytes", "batch_rows", "rows", "padding")
 
 
@@ -24,11 +24,12 @@ class RecordFault:
     slot: str  # unit id, by the record's file name
     problem: str
     is_second: bool = False  # it names the shard of another record
+    folder: str = "commits"  # or compactions
 
     @property
     def file(self) -> str:
         """The record's path below OUT."""
-        return f".run/commits/{self.slot}.json"
+        return f".run/{self.folder}/{self.slot}.json"
 
     def __str__(self) -> str:
         return f"{self.file}: {self.problem}"
