@@ -72,6 +72,7 @@ def render_units(prepared: Prepared, ledger: Ledger, units: Iterator[Unit], repo
         media=job.media_root,
         compiles=prepared.plan.compile,
         measure_rows=prepared.plan.measure_rows,
+        blank=job.store.blank,
     )
     with (
         EventLog(ledger.folder.log, report) as log,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from render.again import prepare_again
-from render.core import JobError, Unit
+from render.core import JobError, Receipt, Unit
 from render.inspect import check_store
 from render.plan import plan_units
 from render.prepare import Prepared
 from render.rendering import Report, Silent, render_units
 from render.store import Ledger
 
-__all__ = ["Retry", "retry_store", "retry_units"]
+__all__ = ["Retry", "reseed_blank", "retry_store"]
+
+RESEEDS_MAX = 3  # other seeds that a blank frame is tried with
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def retry_store(
     Raises StoreError when `out` is not an output folder, is damaged, or a run goes on in it; InputError for settings that
     can't be, and when models or media are not as they were; RunError when rendering can't go on.
     """
-    out = Path(out)
+    out, report = Path(out), report or Silent()
     prepared, ledger = prepare_again(out), Ledger(out)
     _check(prepared, seed_shift, batch_rows)
     if batch_rows is not None:
@@ -51,19 +53,36 @@ def retry_store(
     with ledger.lock():
         check_store(ledger, plan_units(prepared.manifest.walks, prepared.plan))
         ledger.delete_orphans()
-        return retry_units(prepared, ledger, changed, report or Silent())
+        report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
+        return retry_units(prepared, ledger, changed, report)
 
 
 def retry_units(prepared: Prepared, ledger: Ledger, changed: Callable[[Unit], Unit | None], report: Report) -> Retry:
     """Render the units of frames in quarantine, each as `changed` returns it; None leaves it there."""
-    done = ledger.receipts()
-    before = {receipt.unit for receipt in done}
-    report.begin(prepared, sum(receipt.frames for receipt in done))
+    before = {receipt.unit for receipt in ledger.receipts()}
     render_units(prepared, ledger, filter(None, map(changed, _in_quarantine(prepared, ledger))), report)
     ledger.delete_orphans()
     new = [receipt for receipt in ledger.receipts() if receipt.unit not in before]
     failed = sum(len(receipt.quarantined) for receipt in new)
     return Retry(sum(receipt.frames for receipt in new) + failed, failed)
+
+
+def reseed_blank(prepared: Prepared, ledger: Ledger, report: Report) -> None:
+    """Render frames again that came out in a single colour or not finite, with 1, 2 … RESEEDS_MAX added to their seeds.
+
+    Frames of the same unit that failed otherwise are tried once more, as they were planned.
+    """
+    for shift in range(1, RESEEDS_MAX + 1):
+        above = {receipt.unit: receipt for receipt in ledger.receipts() if {*receipt.blank} & {*receipt.quarantined}}
+
+        def changed(unit: Unit, shift: int = shift, above: Mapping[str, Receipt] = above) -> Unit | None:
+            receipt = above.get(unit.id.removesuffix("-r"))
+            if receipt is None:
+                return None
+            return unit.with_seeds([shift if place in receipt.blank else 0 for place in receipt.quarantined])
+
+        if not above or not retry_units(prepared, ledger, changed, report).tried:
+            return
 
 
 def _in_quarantine(prepared: Prepared, ledger: Ledger) -> Iterator[Unit]:

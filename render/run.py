@@ -18,6 +18,7 @@ from render.plan import plan_units
 from render.prepare import Prepared, prepare
 from render.rendering import Report, Silent, render_units
 from render.resume import record_or_resume, restore_manifest, stored_job, stored_manifest
+from render.retry import reseed_blank
 from render.store import ImageStore, Ledger, open_store
 
 __all__ = ["Summary", "animate_store", "plan_job", "run_job", "sheet_store"]
@@ -66,6 +67,8 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         units = ledger.outstanding(_units(prepared)) if left else iter(())
         seconds = render_units(prepared, ledger, units, report)
+        if job.store.blank == "reseed":
+            reseed_blank(prepared, ledger, report)
         ledger.delete_orphans()
         store = open_store(job.output)
         animations = _animate(store, prepared.manifest, job, report, failed)
@@ -75,7 +78,7 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
         out=job.output,
         frames=sum(receipt.frames for receipt in receipts),
         quarantined=sum(len(unit.frames) for unit in ledger.outstanding(_units(prepared))) if left else 0,
-        blank=sum(len(receipt.blank) for receipt in receipts),
+        blank=sum(len({*receipt.blank} - {*receipt.quarantined}) for receipt in receipts),
         animations=animations,
         sheets=sheets,
         seconds=seconds,

@@ -173,7 +173,9 @@ class Finisher:
         first = batch[0]
         found = first.renderer.decode([one.latents for one in batch], first.recipe.tiled, first.batch)
         return [
-            Failure("".join(traceback.format_exception(one)), TRIES) if isinstance(one, Exception) else one
+            Failure("".join(traceback.format_exception(one)), TRIES, isinstance(one, ValueError))
+            if isinstance(one, Exception)
+            else one
             for one in found
         ]
 

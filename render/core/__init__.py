@@ -19,6 +19,7 @@ from render.core.schedulers import scheduler_calls
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.user_cache import user_cache
 from render.core.vocabulary import (
+    BLANK_POLICIES,
     DIFFUSION_SCHEDULERS,
     EASINGS,
     FLOW_SCHEDULERS,
@@ -34,6 +35,7 @@ from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
 
 __all__ = [
+    "BLANK_POLICIES",
     "COLUMNS",
     "DIFFUSION_SCHEDULERS",
     "EASINGS",

@@ -101,7 +101,9 @@ class Receipt:
     sha256: str  # of the shard file
     seconds: float
     batch_rows: int
-    blank: tuple[int, ...] = ()  # positions in the unit of frames of a single colour
+    blank: tuple[
+        int, ...
+    ] = ()  # positions in the unit of frames of a single colour, or with values that are not finite
     quarantined: tuple[int, ...] = ()  # positions in the unit of frames that failed; the rest is in the shard
     rows: int = 0  # network inputs that the worker computed from its last receipt to this one
     padding: int = 0  # places of those batches that held copies, since no frame had an input for them

@@ -6,7 +6,18 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from render.core import EASINGS, FORMATS, FPS_MAX, FPS_MIN, INTERPOLATIONS, SCHEDULERS, SEED_MAX, STEPS_MAX, SYNTAXES
+from render.core import (
+    BLANK_POLICIES,
+    EASINGS,
+    FORMATS,
+    FPS_MAX,
+    FPS_MIN,
+    INTERPOLATIONS,
+    SCHEDULERS,
+    SEED_MAX,
+    STEPS_MAX,
+    SYNTAXES,
+)
 
 __all__ = ["ANIMATION_FORMATS", "ANIMATION_LOOPS", "BOUNDS", "CRF_MAX", "POINTS_MAX"]
 
@@ -56,6 +67,7 @@ BOUNDS: dict[str, Bound] = {
     "workers.compile": _among("auto", "on", "off"),
     "store.format": _among(*FORMATS),
     "store.unit_frames": _between(1, 100_000),
+    "store.blank": _among(*BLANK_POLICIES),
     "animation.formats": _list_of(*ANIMATION_FORMATS),
     "animation.fps": _between(FPS_MIN, FPS_MAX),
     "animation.loop": _among(*ANIMATION_LOOPS),

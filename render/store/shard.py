@@ -32,6 +32,7 @@ class Failure:
 
     error: str  # traceback
     tries: int = 1  # that it had
+    flagged: bool = False  # it is of a single colour or has values that are not finite: another seed may help
 
 
 def shard_schema(labels: bytes) -> pa.Schema:
@@ -97,7 +98,7 @@ def write_shard(
         sha256=digest,
         seconds=seconds,
         batch_rows=unit.batch_rows,
-        blank=tuple(position for position, result in done if result.blank),
+        blank=tuple(sorted([p for p, result in done if result.blank] + [p for p in failed if failed[p].flagged])),
         quarantined=tuple(sorted(failed)),
         host=platform.node(),
         process=os.getpid(),
