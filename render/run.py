@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -61,7 +61,9 @@ def run_job(target: str | Path, *overrides: str, report: Report | None = None) -
     ledger.create()
     with ledger.lock(), _failures() as failed:
         left = check_store(ledger, _units(prepared))
-        restore_manifest(prepared)
+        if restore_manifest(prepared):
+            text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
+            prepared = replace(prepared, warnings=(*prepared.warnings, text))
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))

@@ -207,11 +207,12 @@ def test_a_damaged_manifest_is_named_and_written_anew(copied: Finished, capsys: 
     assert verify_store(copied.out).problems == ()
 
 
-def test_a_run_writes_a_manifest_anew_that_was_cut(copied: Finished) -> None:
+def test_a_run_writes_a_manifest_anew_that_was_cut(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = copied.out / ".run" / "manifest.parquet"
     manifest.write_bytes(manifest.read_bytes()[:100])
     with rendering_here():
         assert main(["run", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 0
+    assert "manifest.parquet: was damaged; written anew from small.csv" in capsys.readouterr().err
     assert verify_store(copied.out).problems == ()
 
 
