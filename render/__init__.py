@@ -10,50 +10,73 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from render.compact import Compacted, compact_store
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
+    from render.inspect import Finding
     from render.prepare import Prepared
     from render.preview import Preview
+    from render.rendering import Report
+    from render.repair import Repair, repair_store
+    from render.report import Failed, NightReport, Pace, report_store
     from render.reproduce import Reproduction, reproduce_frame
-    from render.run import Report, Summary, animate_store, plan_job, preview_job, run_job, sheet_store
+    from render.retry import Retry, retry_store
+    from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
     from render.verify import Verdict, verify_store
 
 __all__ = [
+    "Compacted",
     "Expansion",
+    "Failed",
+    "Finding",
     "Frames",
     "ImageStore",
     "InputError",
     "JobError",
     "ManifestError",
     "ModelError",
+    "NightReport",
+    "Pace",
     "Prepared",
     "Preview",
     "Recipe",
+    "Repair",
     "Report",
     "Reproduction",
+    "Retry",
     "RunError",
     "StoreError",
     "StoredFrame",
     "Summary",
     "Verdict",
     "animate_store",
+    "compact_store",
     "expand_templates",
     "open_store",
     "plan_job",
     "preview_job",
+    "repair_store",
+    "report_store",
     "reproduce_frame",
+    "retry_store",
     "run_job",
     "sheet_store",
     "verify_store",
 ]
 
 _MODULES = {
+    "render.compact": ("Compacted", "compact_store"),
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
+    "render.inspect": ("Finding",),
     "render.prepare": ("Prepared",),
     "render.preview": ("Preview",),
+    "render.rendering": ("Report",),
+    "render.repair": ("Repair", "repair_store"),
+    "render.report": ("Failed", "NightReport", "Pace", "report_store"),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
-    "render.run": ("Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
+    "render.retry": ("Retry", "retry_store"),
+    "render.run": ("Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
     "render.verify": ("Verdict", "verify_store"),

@@ -12,12 +12,12 @@ from render.compiling import check_toolchain
 from render.core import MAIN, StoreError, local_copy, replacing, write_atomically
 from render.extend import Asked, Record, extended, find_addition, refusal, whole_job
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
-from render.manifest import Manifest, read_stored
+from render.manifest import Manifest, read_stored, stored_fingerprint
 from render.plan import Plan, count_alike
 from render.prepare import Prepared, largest_bytes, plan_counts
 from render.store import Ledger, OutputFolder
 
-__all__ = ["load_plan", "record_or_resume", "stored_job", "stored_manifest"]
+__all__ = ["load_plan", "record_or_resume", "restore_manifest", "stored_job", "stored_manifest"]
 
 
 def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared:
@@ -119,6 +119,15 @@ def load_plan(out: Path) -> Plan:
     except (KeyError, TypeError, ValueError) as error:
         got = f"another plan: {type(error).__name__}: {error}"
         raise StoreError(f"{out}: required an output folder of this version of nightrender, got {got}") from error
+
+
+def restore_manifest(prepared: Prepared) -> bool:
+    """Write the stored manifest anew where it can't be read or was changed: the job's is the same. Returns if it was."""
+    folder = OutputFolder(prepared.job.output)
+    if stored_fingerprint(folder.manifest) == prepared.manifest.fingerprint:
+        return False
+    prepared.manifest.write(folder.manifest)
+    return True
 
 
 def stored_manifest(out: Path) -> Manifest:

@@ -26,7 +26,7 @@ from render.manifest.raw import CHUNK, STORED, RawTable, is_text
 from render.manifest.sweeping import SWEPT
 from render.manifest.table import read_table
 
-__all__ = ["Manifest", "manifest_from", "read_stored"]
+__all__ = ["Manifest", "manifest_from", "read_stored", "stored_fingerprint"]
 
 STORED_NAMES = column_names(stored=True)
 WALK_SETTINGS = tuple(name for name in column_names("walk", stored=True) if name != "walk")
@@ -265,6 +265,15 @@ def read_stored(path: Path) -> Manifest:
     """
     problems = Problems(str(path))
     return manifest_from(path.stem, read_table(path, problems), problems)
+
+
+def stored_fingerprint(path: Path) -> str:
+    """Return the fingerprint that a stored manifest's footer has; "" where the file is none, or is cut short."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return ""
+    return str(metadata.get(STORED, b""), "utf-8", "replace")
 
 
 def manifest_from(name: str, raw: RawTable, problems: Problems) -> Manifest:

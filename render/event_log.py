@@ -1,0 +1,112 @@
+"""The log of a run's events, `OUT/.run/log.jsonl`: a JSON object a line, for a person and a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from render.core import Receipt
+
+__all__ = ["EventLog", "read_events"]
+
+
+class Listener(Protocol):
+    """Receiver of the workers' progress and losses."""
+
+    def frames(self, count: int) -> None: ...
+    def batches(self, rows: int, padding: int) -> None: ...
+    def stage(self, text: str) -> None: ...
+    def lost(self, reason: str) -> None: ...
+
+
+class EventLog:
+    """Writer of the log, a context manager, and a listener that passes on what it hears.
+
+    Every event has `time` (UTC) and `event`: `begin` (host, process), `commit` (unit, frames, quarantined, blank, seconds,
+    host, process), `lost` (reason), and `end` or `stopped` (reason). An event is one write: a kill leaves at most the
+    last line torn. The log is no part of the truth: a run goes on where it can't be written.
+    """
+
+    def __init__(self, path: Path, listener: Listener) -> None:
+        self._path, self._listener = path, listener
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> EventLog:
+        try:
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        except OSError:
+            return self
+        self._add("begin", host=platform.node(), process=os.getpid())
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            self._add("end")
+        else:
+            self._add("stopped", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+        if self._file is not None:
+            self._file.close()
+
+    def committed(self, receipt: Receipt) -> None:
+        """Note a unit that is committed now."""
+        self._add(
+            "commit",
+            unit=receipt.unit,
+            frames=receipt.frames,
+            quarantined=len(receipt.quarantined),
+            blank=len(receipt.blank),
+            seconds=round(receipt.seconds, 3),
+            host=receipt.host,
+            process=receipt.process,
+        )
+
+    def frames(self, count: int) -> None:
+        self._listener.frames(count)
+
+    def batches(self, rows: int, padding: int) -> None:
+        self._listener.batches(rows, padding)
+
+    def stage(self, text: str) -> None:
+        self._listener.stage(text)
+
+    def lost(self, reason: str) -> None:
+        self._add("lost", reason=reason)
+        self._listener.lost(reason)
+
+    def _add(self, event: str, **values: Any) -> None:
+        if self._file is None:
+            return
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values})
+        try:
+            self._file.write(("" if event != "begin" else self._line_end()) + line + "\n")
+        except OSError:  # the disk is full: the commits tell the same
+            self._file = None
+
+    def _line_end(self) -> str:
+        """Return the line end that a killed run did not write; "" where none is missing."""
+        with self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return ""
+            file.seek(-1, os.SEEK_END)
+            return "" if file.read(1) == b"\n" else "\n"
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a log that have a time; torn and foreign lines are left out."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                    event["at"] = datetime.fromisoformat(event["time"])
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue
+                if isinstance(event.get("event"), str) and event["at"].tzinfo is not None:
+                    yield event
+    except OSError:  # no run of this version has written one
+        return
