@@ -10,20 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from render.compact import Compacted, compact_store
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
-    from render.inspect import Finding
-    from render.prepare import Prepared
+    from render.mending import (
+        Compacted,
+        Failed,
+        Finding,
+        NightReport,
+        Pace,
+        Repair,
+        Retry,
+        Verdict,
+        compact_store,
+        repair_store,
+        report_store,
+        retry_store,
+        verify_store,
+    )
+    from render.prepare import Prepared, Report
     from render.preview import Preview
-    from render.rendering import Report
-    from render.repair import Repair, repair_store
-    from render.report import Failed, NightReport, Pace, report_store
     from render.reproduce import Reproduction, reproduce_frame
-    from render.retry import Retry, retry_store
     from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
-    from render.verify import Verdict, verify_store
 
 __all__ = [
     "Compacted",
@@ -66,20 +74,28 @@ __all__ = [
 ]
 
 _MODULES = {
-    "render.compact": ("Compacted", "compact_store"),
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
-    "render.inspect": ("Finding",),
-    "render.prepare": ("Prepared",),
+    "render.mending": (
+        "Compacted",
+        "Failed",
+        "Finding",
+        "NightReport",
+        "Pace",
+        "Repair",
+        "Retry",
+        "Verdict",
+        "compact_store",
+        "repair_store",
+        "report_store",
+        "retry_store",
+        "verify_store",
+    ),
+    "render.prepare": ("Prepared", "Report"),
     "render.preview": ("Preview",),
-    "render.rendering": ("Report",),
-    "render.repair": ("Repair", "repair_store"),
-    "render.report": ("Failed", "NightReport", "Pace", "report_store"),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
-    "render.retry": ("Retry", "retry_store"),
     "render.run": ("Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
-    "render.verify": ("Verdict", "verify_store"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -62,7 +62,7 @@ def short(path: Path) -> str:
 
 
 def _verify(options: Any) -> int:
-    from render.verify import verify_store
+    from render.mending import verify_store
 
     out = short(options.out)
     verdict = verify_store(options.out, options.deep, lambda finding: print(finding.line(out), flush=True))
@@ -71,7 +71,7 @@ def _verify(options: Any) -> int:
 
 
 def _repair(options: Any) -> int:
-    from render.repair import repair_store
+    from render.mending import repair_store
 
     report = make_report()
     try:
@@ -83,8 +83,7 @@ def _repair(options: Any) -> int:
 
 
 def _report(options: Any) -> int:
-    from render.report import report_store
-    from render.report_page import page_of, text_of
+    from render.mending import page_of, report_store, text_of
 
     report = report_store(options.out)
     print(text_of(report))
@@ -95,7 +94,7 @@ def _report(options: Any) -> int:
 
 
 def _retry(options: Any) -> int:
-    from render.retry import retry_store
+    from render.mending import retry_store
 
     report = make_report()
     try:
@@ -107,7 +106,7 @@ def _retry(options: Any) -> int:
 
 
 def _compact(options: Any) -> int:
-    from render.compact import compact_store
+    from render.mending import compact_store
 
     done = compact_store(options.out)
     print(f"{done.merged:,} shards merged; the dataset has {done.files:,} files now")

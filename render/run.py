@@ -9,20 +9,28 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from render.address import check_address
 from render.card import write_card
 from render.core import JobError, Receipt, RunError, StoreError, Unit, expand_home
-from render.extend import Asked
-from render.inspect import check_files, check_store
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
+from render.mending import check_files, check_store, reseed_blank
 from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
-from render.prepare import Prepared, prepare
+from render.prepare import (
+    Asked,
+    Prepared,
+    Report,
+    Silent,
+    check_address,
+    plain_end,
+    prepare,
+    record_or_resume,
+    render_units,
+    restore_manifest,
+    stored_job,
+    stored_manifest,
+)
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
-from render.rendering import Report, Silent, render_units
-from render.resume import record_or_resume, restore_manifest, stored_job, stored_manifest
-from render.retry import reseed_blank
 from render.store import ImageStore, Ledger, check_access, open_store, reach_output
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
@@ -54,18 +62,7 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
-@contextmanager
-def _plain_end() -> Iterator[None]:
-    """Raise RunError for an output that can't be read or written any more: a bucket that does not answer, a full disk."""
-    try:
-        yield
-    except BrokenPipeError:  # of whoever reads what a report prints
-        raise
-    except OSError as error:
-        raise RunError(str(error)) from error
-
-
-@_plain_end()
+@plain_end()
 def run_job(
     target: str | Path | TableLike, *overrides: str, report: Report | None = None, extend: bool = False
 ) -> Summary:
@@ -85,10 +82,10 @@ def run_job(
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock() as check_lock, _failures() as failed:
-        left = check_store(ledger, _units(prepared))
         if restore_manifest(prepared):
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
             prepared = replace(prepared, warnings=(*prepared.warnings, text))
+        left = check_store(ledger, _units(prepared))
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
@@ -120,7 +117,7 @@ def _fill(receipts: Sequence[Receipt]) -> float:
     return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
-@_plain_end()
+@plain_end()
 def preview_job(
     target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
 ) -> Preview:
@@ -145,7 +142,7 @@ def preview_job(
     return measure(whole, units, ledger.receipts(), sheet)
 
 
-@_plain_end()
+@plain_end()
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = reach_output(out)
@@ -155,7 +152,7 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
 
 
-@_plain_end()
+@plain_end()
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
     out, report = reach_output(out), report or Silent()

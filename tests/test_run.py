@@ -21,7 +21,7 @@ from stores import FRAMES, MANIFEST, TWO_JOB, Finished, pixels, run_here, run_tw
 from render import ModelError, StoreError, open_store, run_job
 from render.cli import main
 from render.output.animations import write_file
-from render.resume import stored_manifest
+from render.prepare.resume import stored_manifest
 from render.run import animate_store
 from render.starter import PIPELINE
 from render.store.ledger import Ledger

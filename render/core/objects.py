@@ -267,9 +267,11 @@ def read_many(paths: Sequence[Path], read: Callable[[Path], Content]) -> Iterato
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
-    """Return name → size in bytes of every file directly in a folder, in a bucket by one request for a thousand."""
+    """Return name → bytes of the files directly in a folder, if there is one; in a bucket by one request for a thousand."""
     if isinstance(folder, ObjectPath):
         return folder.sizes()
+    if not folder.is_dir():
+        return {}
     with os.scandir(folder) as entries:
         return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 

@@ -25,6 +25,7 @@ from render.manifest.problems import Problems
 from render.manifest.raw import CHUNK, STORED, RawTable, is_text
 from render.manifest.sweeping import SWEPT
 from render.manifest.table import read_table
+from render.store import is_damage, open_parquet
 
 __all__ = ["Manifest", "manifest_from", "read_stored", "stored_fingerprint"]
 
@@ -268,10 +269,12 @@ def read_stored(path: Path) -> Manifest:
 
 
 def stored_fingerprint(path: Path) -> str:
-    """Return the fingerprint that a stored manifest's footer has; "" where the file is none, or is cut short."""
+    """Return the fingerprint that a stored manifest's footer has; "" where there is no such file, or it is cut short."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
+        metadata = open_parquet(path).schema_arrow.metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        if not is_damage(path, error):
+            raise
         return ""
     return str(metadata.get(STORED, b""), "utf-8", "replace")
 

@@ -13,8 +13,10 @@ from render.store.access import check_access, reach_output
 from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
 from render.store.compaction import COMPACT_BYTES, Compaction, write_compact
 from render.store.encode import Rendered, rendered
+from render.store.event_log import EventLog, read_events
 from render.store.folder import OutputFolder
 from render.store.ledger import Ledger
+from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
 from render.store.records import RecordFault, is_own_shard, misfit, slots_of
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
@@ -24,6 +26,7 @@ __all__ = [
     "STORE_COLUMNS",
     "STORE_TABLE",
     "Compaction",
+    "EventLog",
     "Failure",
     "Frames",
     "ImageStore",
@@ -34,10 +37,13 @@ __all__ = [
     "Rendered",
     "StoredFrame",
     "check_access",
+    "is_damage",
     "is_own_shard",
     "misfit",
+    "open_parquet",
     "open_store",
     "reach_output",
+    "read_events",
     "rendered",
     "shard_schema",
     "slots_of",

@@ -7,7 +7,8 @@ own shards are named by nobody, and `Ledger.delete_orphans` deletes them. The co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from render.core import Receipt, StoreError, canonical_json, file_sha256, sync
+from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync
 
 __all__ = ["COMPACT_BYTES", "GROUP_BYTES", "Compaction", "parse_compaction", "write_compact"]
 
@@ -64,35 +65,43 @@ def write_compact(sources: Sequence[tuple[Path, Receipt]], scratch: Path) -> Com
 
     Raises StoreError for a shard that is not as it was committed, and where the file reads back with other values.
     """
-    first, last = sources[0][1].unit, sources[-1][1].unit
-    name = f"train-{first}-to-{last}-{uuid4().hex[:8]}.parquet"
-    for path, receipt in sources:
-        if file_sha256(path) != receipt.sha256:
-            raise StoreError(f"{path}: required the bytes that were committed, got others; `render repair` mends it")
-    groups: list[list[tuple[Path, int]]] = []
-    schema = pq.read_schema(sources[0][0])
+    receipts = [receipt for _, receipt in sources]
+    file = scratch / f"train-{receipts[0].unit}-to-{receipts[-1].unit}-{uuid4().hex[:8]}.parquet"
+    with ExitStack() as stack:
+        local = [stack.enter_context(local_copy(path)) for path, _ in sources]
+        for copy, (path, receipt) in zip(local, sources, strict=True):
+            if file_sha256(copy) != receipt.sha256:
+                raise StoreError(
+                    f"{path}: required the bytes that were committed, got others; `render repair` mends it"
+                )
+        _merge(local, file)
+    sync(file)
+    units = tuple((receipt.unit, receipt.frames) for receipt in receipts)
+    return Compaction(file.name, file.stat().st_size, file_sha256(file), units)
+
+
+def _merge(shards: Sequence[Path], target: Path) -> None:
+    """Write the rows of shards to a file and compare what it reads back. Raises StoreError for other values."""
+    schema = pq.read_schema(shards[0])
     others = [field for field in schema.names if field != "image"]
+    groups = list(_groups(shards))
     with pq.ParquetWriter(
-        scratch / name,
+        target,
         schema,
         use_dictionary=others,
         compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
         write_page_index=True,
     ) as writer:
-        for group in _groups(path for path, _ in sources):
+        for group in groups:
             table = _read(group)
             writer.write_table(table, row_group_size=table.num_rows)
-            groups.append(group)
-    file = pq.ParquetFile(scratch / name)
+    file = pq.ParquetFile(target)
     for number, group in enumerate(groups):
         if not file.read_row_group(number).equals(_read(group)):
-            raise StoreError(f"{scratch / name}: required the rows of the shards, got others back")
-    sync(scratch / name)
-    units = tuple((receipt.unit, receipt.frames) for _, receipt in sources)
-    return Compaction(name, (scratch / name).stat().st_size, file_sha256(scratch / name), units)
+            raise StoreError(f"{target}: required the rows of the shards, got others back")
 
 
-def _groups(paths: Iterator[Path]) -> Iterator[list[tuple[Path, int]]]:
+def _groups(paths: Iterable[Path]) -> Iterator[list[tuple[Path, int]]]:
     """Gather the row groups of shards, (shard, number), into lists of at most GROUP_BYTES."""
     gathered: list[tuple[Path, int]] = []
     held = 0

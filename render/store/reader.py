@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from render.core import ObjectPath, StoreError
 from render.store.access import reach_output
 from render.store.ledger import Ledger
-from render.store.ranges import READERS, open_dataset, open_parquet
+from render.store.ranges import READERS, is_damage, open_dataset, open_parquet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,15 +98,11 @@ def _read_row_group(file: pq.ParquetFile, group: int) -> pa.Table:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raise StoreError for a shard that is not there or can't be read, with the command that mends it.
-
-    A bucket that does not answer is no damage: its errors have types of their own.
-    """
+    """Raise StoreError for a shard that is not there or can't be read, with the command that mends it."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        is_fault = isinstance(error, OSError) and type(error) is not OSError
-        if isinstance(path, ObjectPath) and is_fault and not isinstance(error, FileNotFoundError):
+        if not is_damage(path, error):
             raise
         got = "no file" if isinstance(error, FileNotFoundError) else f"a damaged one: {error}"
         mend = f"`render repair {path.parents[1]}` mends it"

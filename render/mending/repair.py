@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from render.again import has_sound_manifest, prepare_again
-from render.core import Receipt, Unit
-from render.inspect import Finding, Inspection
-from render.look import Looker
+from render.core import ManifestError, Receipt, Unit
+from render.mending.inspect import Finding, Inspection, manifest_finding
+from render.mending.look import Looker
 from render.plan import plan_units
-from render.prepare import Prepared
-from render.rendering import Report, Silent, render_units
-from render.store import Ledger, misfit, reach_output
+from render.prepare import (
+    Prepared,
+    Report,
+    Silent,
+    begun_ledger,
+    plain_end,
+    planned_manifest,
+    prepare_again,
+    render_units,
+)
+from render.store import Ledger, OutputFolder, misfit, reach_output
 
 __all__ = ["Repair", "repair_store"]
 
@@ -27,6 +35,7 @@ class Repair:
     failed: int  # of those, frames that could not be rendered and are in quarantine
 
 
+@plain_end()
 def repair_store(
     out: str | Path,
     deep: bool = False,
@@ -42,15 +51,10 @@ def repair_store(
     there as they were, and RunError when rendering can't go on.
     """
     out, report = reach_output(out), report or Silent()
-    prepared, ledger, findings = prepare_again(out), Ledger(out), []
-    ledger.create()
+    ledger, findings = begun_ledger(out), []
     with ledger.lock() as check_lock:
-        if not has_sound_manifest(out):
-            findings.append(Finding("corrupt", ".run/manifest.parquet", "damaged or changed; written anew"))
-            note(findings[0])
-            prepared.manifest.write(ledger.folder.manifest)
-        restore_splits(ledger, _units(prepared))
-        for finding in Inspection(ledger, _units(prepared), Looker(deep=deep)):
+        prepared = prepare_again(out)
+        for finding in chain(_mend_manifest(prepared), _inspected(prepared, ledger, deep)):
             findings.append(finding)
             note(finding)
         withdraw_damaged(ledger, findings)
@@ -62,6 +66,22 @@ def repair_store(
         ledger.delete_orphans()
     new = [receipt for receipt in ledger.receipts() if receipt.unit not in before]
     return Repair(tuple(findings), sum(one.frames for one in new), sum(len(one.quarantined) for one in new))
+
+
+def _mend_manifest(prepared: Prepared) -> Iterator[Finding]:
+    """Yield what is wrong with the stored manifest, and write it anew."""
+    out = prepared.job.output
+    try:
+        planned_manifest(out)
+    except ManifestError as error:
+        yield manifest_finding(error)
+        prepared.manifest.write(OutputFolder(out).manifest)
+
+
+def _inspected(prepared: Prepared, ledger: Ledger, deep: bool) -> Iterator[Finding]:
+    """Yield the findings of a store whose notes of splits are written anew."""
+    restore_splits(ledger, _units(prepared))
+    yield from Inspection(ledger, _units(prepared), Looker(deep=deep))
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

@@ -14,7 +14,7 @@ from stores import FRAMES, Finished
 
 from render import StoreError
 from render.cli import main
-from render.verify import verify_store
+from render.mending.verify import verify_store
 
 pytest_plugins = ["stores"]
 

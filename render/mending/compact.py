@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from render.core import Receipt
-from render.inspect import check_store
+from render.mending.inspect import check_store
 from render.plan import plan_units
-from render.resume import load_plan, stored_manifest
-from render.store import COMPACT_BYTES, Ledger, reach_output, write_compact
+from render.prepare import begun_ledger, load_plan, plain_end, planned_manifest
+from render.store import COMPACT_BYTES, reach_output, write_compact
 
 __all__ = ["Compacted", "compact_store"]
 
@@ -23,6 +23,7 @@ class Compacted:
     files: int  # in data/ after it
 
 
+@plain_end()
 def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted:
     """Merge committed shards into files of at most `size_bytes`, in the order of the units; nothing is rendered.
 
@@ -32,17 +33,18 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
     Raises StoreError when `out` is not an output folder, is damaged, or a run goes on in it.
     """
     out = reach_output(out)
-    plan, manifest, ledger = load_plan(out), stored_manifest(out), Ledger(out)
-    ledger.create()
-    merged = 0
-    with ledger.lock():
+    ledger, merged = begun_ledger(out), 0
+    with ledger.lock() as check_lock:
+        plan, manifest = load_plan(out), planned_manifest(out)
         check_store(ledger, plan_units(manifest.walks, plan))
         ledger.delete_orphans()
         slots = ledger.slots(plan_units(manifest.walks, plan))
         small = [one for _, one in slots if one is not None and one.file and not ledger.compaction_of(one.unit)]
         for group in _groups(iter(small), size_bytes):
             sources = [(ledger.folder.data / str(receipt.file), receipt) for receipt in group]
-            ledger.compact(write_compact(sources, ledger.folder.scratch))
+            compaction = write_compact(sources, ledger.folder.scratch)
+            check_lock()
+            ledger.compact(compaction)
             merged += len(group)
         ledger.delete_orphans()
         return Compacted(merged, len(ledger.files()))

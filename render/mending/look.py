@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from render.core import Frame, Receipt
+from render.core import Frame, Receipt, file_sha256, local_copy
 from render.store import Compaction
 
 __all__ = ["Looker", "quick_look"]
@@ -26,9 +26,9 @@ Row = tuple[
 
 @dataclass
 class Looker:
-    """One way to look at committed files: quickly, by hash and rows, or with `deep` to the last pixel."""
+    """One way to look at committed files: quickly, if their `sizes` are given; by hash and rows; or to the last pixel."""
 
-    quick: bool = False
+    sizes: Mapping[str, int] | None = None  # name → bytes of the files in data/
     deep: bool = False
     _last: tuple[Path, str, list[Row]] | None = field(default=None, repr=False)  # of the compact file seen last
 
@@ -36,8 +36,8 @@ class Looker:
         self, path: Path, frames: Sequence[Frame], receipt: Receipt, compaction: Compaction | None
     ) -> Iterator[str]:
         """Yield what is wrong with the frames of a unit in their file, its shard or a compact file."""
-        if self.quick:
-            yield from quick_look(path, (compaction or receipt).size_bytes)
+        if self.sizes is not None:
+            yield from quick_look(self.sizes.get(path.name), (compaction or receipt).size_bytes)
             return
         if compaction is None:
             problem, rows = self._read(path, receipt.sha256)
@@ -56,34 +56,34 @@ class Looker:
     def _read(self, path: Path, sha256: str) -> tuple[str, list[Row]]:
         """Return (what is wrong with a file, its rows)."""
         try:
-            data = path.read_bytes()
+            with local_copy(path) as file:
+                return self._read_local(file, sha256)
         except FileNotFoundError:
             return "is missing", []
-        except OSError as error:
+        except IsADirectoryError as error:
             return f"can't be read: {error.strerror}", []
-        if hashlib.sha256(data).hexdigest() != sha256:
+
+    def _read_local(self, file: Path, sha256: str) -> tuple[str, list[Row]]:
+        if file_sha256(file) != sha256:
             return "the file's hash is not the committed one", []
         try:
-            return "", list(_rows(data, self.deep))
-        except (OSError, pa.ArrowException, KeyError) as error:
+            return "", list(_rows(file, self.deep))
+        except (OSError, pa.ArrowException, KeyError) as error:  # its bytes are those that were committed
             return str(error), []
 
 
-def quick_look(path: Path, size_bytes: int) -> Iterator[str]:
-    """Yield what is wrong with a file without reading it: it is missing, or of another size than the committed one."""
-    try:
-        size = path.stat().st_size
-    except OSError:
+def quick_look(size: int | None, size_bytes: int) -> Iterator[str]:
+    """Yield what is wrong with a file by its size, None for no file, and the one that was committed."""
+    if size is None:
         yield "is missing"
-        return
-    if size != size_bytes or not path.is_file():
+    elif size != size_bytes:
         yield f"has {size:,} bytes, not the {size_bytes:,} that were committed"
 
 
-def _rows(data: bytes, deep: bool) -> Iterator[Row]:
+def _rows(file: Path, deep: bool) -> Iterator[Row]:
     """Yield the rows of a Parquet file."""
     columns = ["walk", "frame", "key", *(["sha256", "image"] if deep else [])]
-    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches(64, columns=columns):
+    for batch in pq.ParquetFile(file).iter_batches(64, columns=columns):
         for row in batch.to_pylist():
             problem = _pixel_problem(row["image"]["bytes"], row["sha256"]) if deep else ""
             yield (row["walk"], row["frame"], row["key"]), problem

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from render.core import Unit
-from render.event_log import EventLog
-from render.prepare import Prepared
-from render.store import Ledger
+from render.core import RunError, Unit
+from render.prepare.job_plan import Prepared
+from render.store import EventLog, Ledger
 
-__all__ = ["Report", "Silent", "render_units"]
+__all__ = ["Report", "Silent", "plain_end", "render_units"]
 
 
 class Report(Protocol):
@@ -53,6 +53,17 @@ class Silent:
     def animation(self, path: Path) -> None: ...
 
 
+@contextmanager
+def plain_end() -> Iterator[None]:
+    """Raise RunError for an output that can't be read or written any more: a bucket that does not answer, a full disk."""
+    try:
+        yield
+    except BrokenPipeError:  # of whoever reads what a report prints
+        raise
+    except OSError as error:
+        raise RunError(str(error)) from error
+
+
 def render_units(
     prepared: Prepared, ledger: Ledger, units: Iterator[Unit], report: Report, check_lock: Callable[[], None]
 ) -> float:
@@ -80,7 +91,7 @@ def render_units(
         blank=job.store.blank,
     )
     with (
-        EventLog(ledger.folder.log, report) as log,
+        EventLog(ledger.folder, report) as log,
         Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster,
     ):
         for receipt in cluster.render(chain([first], units), log):

@@ -6,13 +6,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from render.core import Frame, Receipt, StoreError, Unit
-from render.look import Looker, quick_look
+from render.core import Frame, ManifestError, Receipt, StoreError, Unit, file_sizes
+from render.mending.look import Looker, quick_look
 from render.store import Ledger, RecordFault, is_own_shard, misfit, slots_of
 
-__all__ = ["Finding", "Inspection", "check_files", "check_store", "file_findings", "show_frames"]
+__all__ = [
+    "MANIFEST",
+    "Finding",
+    "Inspection",
+    "check_files",
+    "check_store",
+    "file_findings",
+    "manifest_finding",
+    "show_frames",
+]
 
 SHOWN_MAX = 20  # findings that an error lists
+MANIFEST = ".run/manifest.parquet"  # below OUT
 STRETCHES_MAX = 5  # stretches of frames that a line names
 
 
@@ -96,7 +106,8 @@ class Inspection:
 
     def _strangers(self, named: set[str | None]) -> Iterator[Finding]:
         """Yield what lies in data/ and no commit names."""
-        for path in sorted(self.ledger.folder.data.iterdir()):
+        data = self.ledger.folder.data
+        for path in sorted(data.iterdir()) if data.is_dir() else ():
             if path.name not in named:
                 kind = "orphan" if is_own_shard(path.name) and path.is_file() else "foreign"
                 yield Finding(kind, f"data/{path.name}", "no commit names it")
@@ -139,7 +150,7 @@ def check_store(ledger: Ledger, units: Iterable[Unit]) -> int:
 
     Raises StoreError for damage that a run would build on, or that gives frames twice; what is foreign is left alone.
     """
-    inspection = Inspection(ledger, units, Looker(quick=True))
+    inspection = Inspection(ledger, units, Looker(file_sizes(ledger.folder.data)))
     harmless = {"missing", "quarantined", "orphan", "foreign"}
     _raise(ledger.folder.out, [one for one in inspection if one.kind not in harmless])
     return inspection.uncommitted
@@ -153,12 +164,19 @@ def check_files(ledger: Ledger) -> None:
 def file_findings(ledger: Ledger) -> Iterator[Finding]:
     """Yield what is wrong with commit records, and with shards by their sizes, without the plan."""
     records, faults = ledger.read_records()
+    sizes = file_sizes(ledger.folder.data)
     yield from map(_of_record, faults)
     for receipt in filter(None, records.values()):
         if (file := ledger.file_of(receipt)) is not None:
             compaction = ledger.compaction_of(receipt.unit)
-            for problem in quick_look(ledger.folder.data / file, (compaction or receipt).size_bytes):
+            for problem in quick_look(sizes.get(file), (compaction or receipt).size_bytes):
                 yield Finding("corrupt", f"data/{file}", problem, slot=receipt.unit)
+
+
+def manifest_finding(error: ManifestError) -> Finding:
+    """Return what is wrong with the stored manifest, without the command that every finding names."""
+    got = str(error).partition(": ")[2].partition("; `render repair")[0]
+    return Finding("corrupt", MANIFEST, got)
 
 
 def _raise(out: Path, found: list[Finding]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, StrictUndefined
-
-from render.report import Failed, NightReport
+from render.mending.report import Failed, NightReport
 
 __all__ = ["page_of", "text_of"]
 
@@ -66,11 +64,13 @@ title="{{ one.since.isoformat(timespec='seconds') }}: {{ '%.2f' | format(one.fra
 
 def page_of(report: NightReport) -> str:
     """Return the report as one HTML page without scripts or other files; all texts are escaped."""
+    from jinja2 import Environment, StrictUndefined  # here, since whoever renders has no use for it
+
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
     fastest = max((one.frames_per_s for one in report.pace), default=0.0) or 1.0
     events = [{"reason": "", "host": "", **event} for event in report.events]
     return template.render(
-        name=report.out.resolve().name, report=report, facts=_facts(report), fastest=fastest, events=events
+        name=report.out.absolute().name, report=report, facts=_facts(report), fastest=fastest, events=events
     )
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from render.core import ManifestError, Receipt
-from render.event_log import read_events
-from render.inspect import Finding, Inspection, file_findings
-from render.look import Looker
+from render.core import ManifestError, Receipt, file_sizes
+from render.mending.inspect import Finding, Inspection, file_findings, manifest_finding
+from render.mending.look import Looker
 from render.plan import plan_units
-from render.resume import load_plan, stored_manifest
-from render.store import Ledger, reach_output
+from render.prepare import load_plan, planned_manifest
+from render.store import Ledger, is_damage, open_parquet, reach_output, read_events
 
 __all__ = ["Failed", "NightReport", "Pace", "report_store"]
 
@@ -106,12 +104,12 @@ def report_store(out: str | Path) -> NightReport:
     receipts = [receipt for receipt in records.values() if receipt is not None]
     waiting: set[tuple[str, int]] | None = None
     try:
-        units = plan_units(stored_manifest(out).walks, plan)
-        inspection = Inspection(ledger, units, Looker(quick=True))
+        units = plan_units(planned_manifest(out).walks, plan)
+        inspection = Inspection(ledger, units, Looker(file_sizes(ledger.folder.data)))
         findings = list(inspection)
         waiting, missing = inspection.in_quarantine, inspection.uncommitted - len(inspection.in_quarantine)
     except ManifestError as error:
-        findings = [Finding("corrupt", ".run/manifest.parquet", str(error)), *file_findings(ledger)]
+        findings = [manifest_finding(error), *file_findings(ledger)]
         missing = 0
     rows = sum(receipt.rows for receipt in receipts)
     events = list(read_events(ledger.folder.log))
@@ -169,9 +167,11 @@ def _failed(folder: Path, waiting: set[tuple[str, int]] | None) -> Iterator[Fail
     tries: Counter[tuple[str, int]] = Counter()
     for path in sorted(folder.glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns):
         try:
-            rows = pq.read_table(path, columns=list(QUARANTINE), partitioning=None).to_pylist()
-        except (OSError, pa.ArrowException):  # damaged: it holds nothing that is needed for rendering
-            continue
+            rows = open_parquet(path).read(columns=list(QUARANTINE)).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            if not is_damage(path, error):
+                raise
+            continue  # it holds nothing that is needed for rendering
         for row in rows:
             place = row["walk"], row["frame"]
             tries[place] += row["tries"]

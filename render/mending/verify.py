@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from render.core import ManifestError
-from render.inspect import Finding, Inspection, file_findings
-from render.look import Looker
-from render.plan import Plan, plan_units
-from render.resume import load_plan, stored_manifest
+from render.mending.inspect import MANIFEST, Finding, Inspection, file_findings, manifest_finding
+from render.mending.look import Looker
+from render.plan import plan_units
+from render.prepare import load_plan, stored_manifest
 from render.store import Ledger, reach_output
 
 __all__ = ["Verdict", "verify_store"]
@@ -37,28 +37,17 @@ def verify_store(out: str | Path, deep: bool = False, note: Callable[[Finding], 
     every finding as soon as it is made. Raises StoreError when `out` is not an output folder.
     """
     out = reach_output(out)
-    ledger, findings = Ledger(out), []
-    plan, inspection = load_plan(out), None
-    found = _manifest_findings(ledger, plan)
+    plan, ledger, inspection = load_plan(out), Ledger(out), None
+    findings: list[Finding] = []
+    found: Iterable[Finding]
     try:
-        units = plan_units(stored_manifest(out).walks, plan)
-        inspection = Inspection(ledger, units, Looker(deep=deep))
-        found = chain(found, inspection)
-    except ManifestError:  # without it, nobody knows the units
-        found = chain(found, file_findings(ledger))
+        manifest = stored_manifest(out)
+        found = inspection = Inspection(ledger, plan_units(manifest.walks, plan), Looker(deep=deep))
+        if manifest.fingerprint != plan.fingerprint["manifest"]:
+            found = chain([Finding("corrupt", MANIFEST, "not the manifest that was planned")], inspection)
+    except ManifestError as error:  # without it, nobody knows the units
+        found = chain([manifest_finding(error)], file_findings(ledger))
     for finding in found:
         findings.append(finding)
         note(finding)
     return Verdict(inspection.frames if inspection else 0, tuple(findings))
-
-
-def _manifest_findings(ledger: Ledger, plan: Plan) -> Iterator[Finding]:
-    """Yield what is wrong with the stored manifest."""
-    where = f".run/{ledger.folder.manifest.name}"
-    try:
-        manifest = stored_manifest(ledger.folder.out)
-    except ManifestError as error:
-        yield Finding("corrupt", where, str(error))
-        return
-    if manifest.fingerprint != plan.fingerprint["manifest"]:
-        yield Finding("corrupt", where, "not the manifest that was planned")

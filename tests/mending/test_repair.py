@@ -27,12 +27,12 @@ from test_verify import (
     swap_shards_and_hashes,
 )
 
-import render.repair
+import render.mending.repair
 from render import StoreError, open_store, repair_store, verify_store
 from render.cli import main
 from render.core import Unit
 from render.plan import plan_units
-from render.resume import load_plan, stored_manifest
+from render.prepare.resume import load_plan, stored_manifest
 from render.run import animate_store, sheet_store
 from render.store import Ledger
 
@@ -200,7 +200,9 @@ def test_a_damaged_manifest_is_named_and_written_anew(copied: Finished, capsys: 
         said = capsys.readouterr()
         assert ".run/manifest.parquet" in said.out + said.err
     assert main(["repair", str(copied.out)]) == 0
-    assert capsys.readouterr().out.startswith(".run/manifest.parquet: damaged")
+    assert capsys.readouterr().out.startswith(
+        ".run/manifest.parquet: required the manifest that was planned, got Parquet"
+    )
     assert verify_store(copied.out).problems == ()
     another_manifest(copied.out)
     assert main(["repair", str(copied.out)]) == 0
@@ -281,7 +283,7 @@ def stop_before(number: int, patched: pytest.MonkeyPatch) -> list[str]:
 
         return wrapper
 
-    for home, name in ((Path, "replace"), (Path, "unlink"), (os, "link"), (render.repair, "render_units")):
+    for home, name in ((Path, "replace"), (Path, "unlink"), (os, "link"), (render.mending.repair, "render_units")):
         patched.setattr(home, name, counted(name, getattr(home, name)))
     return done
 

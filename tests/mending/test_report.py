@@ -15,10 +15,10 @@ from render import JobError, Recipe, open_store, report_store, retry_store, veri
 from render.cli import main
 from render.core import Prompt
 from render.engine import Renderer
-from render.event_log import EventLog, read_events
-from render.rendering import Silent
-from render.report import error_of
-from render.report_page import page_of, text_of
+from render.mending.report import error_of
+from render.mending.report_page import page_of, text_of
+from render.prepare.rendering import Silent
+from render.store import EventLog, OutputFolder, read_events
 
 pytest_plugins = ["stores"]
 
@@ -163,11 +163,13 @@ def test_settings_that_can_not_be_are_refused(night: Path, wrong: dict[str, Any]
 
 
 def test_a_log_that_was_torn_is_read_and_continued(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    with EventLog(path, Silent()) as log:
+    folder = OutputFolder(tmp_path)
+    folder.run.mkdir()
+    path = folder.log
+    with EventLog(folder, Silent()) as log:
         log.lost("killed")
     path.write_bytes(path.read_bytes() + b'{"time": "2026-11-26T17:00:00+00:00", "ev')
-    with pytest.raises(RuntimeError), EventLog(path, Silent()):
+    with pytest.raises(RuntimeError), EventLog(folder, Silent()):
         raise RuntimeError("disk full\nsecond line")
     path.write_bytes(path.read_bytes() + b'[1]\n{"time": 7}\n{"time": "2026-11-26T17:00:00", "event": "lost"}\n')
     events = [(event["event"], event.get("reason")) for event in read_events(path)]
@@ -177,9 +179,9 @@ def test_a_log_that_was_torn_is_read_and_continued(tmp_path: Path) -> None:
 
 
 def test_a_log_that_can_not_be_written_stops_nothing(tmp_path: Path) -> None:
-    with EventLog(tmp_path / "none" / "log.jsonl", Silent()) as log:
+    with EventLog(OutputFolder(tmp_path / "none"), Silent()) as log:
         log.lost("killed")
-    assert list(read_events(tmp_path / "none" / "log.jsonl")) == []
+    assert list(read_events(OutputFolder(tmp_path / "none").log)) == []
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
+from uuid import uuid4
 
-from render.core import Receipt
+from render.core import ObjectPath, Receipt
+from render.store.folder import OutputFolder
 
 __all__ = ["EventLog", "read_events"]
+
+PUT_S = 60.0  # between two puts of a bucket's log
 
 
 class Listener(Protocol):
@@ -29,15 +35,23 @@ class EventLog:
 
     Every event has `time` (UTC) and `event`: `begin` (host, process), `commit` (unit, frames, quarantined, blank, seconds,
     host, process), `lost` (reason), and `end` or `stopped` (reason). An event is one write: a kill leaves at most the
-    last line torn. The log is no part of the truth: a run goes on where it can't be written.
+    last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole every minute and in
+    the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it can't be written.
     """
 
-    def __init__(self, path: Path, listener: Listener) -> None:
-        self._path, self._listener = path, listener
+    def __init__(self, folder: OutputFolder, listener: Listener) -> None:
+        self._log, self._listener = folder.log, listener
+        self._path = self._log
+        if isinstance(self._log, ObjectPath):
+            self._path = folder.scratch / f"log-{uuid4().hex[:8]}.jsonl"
         self._file: TextIO | None = None
+        self._put_s = time.monotonic()
 
     def __enter__(self) -> EventLog:
         try:
+            if isinstance(self._log, ObjectPath):
+                with suppress(FileNotFoundError):
+                    self._log.download(self._path)
             self._file = self._path.open("a", encoding="utf-8", buffering=1)
         except OSError:
             return self
@@ -51,6 +65,10 @@ class EventLog:
             self._add("stopped", reason=f"{type(error).__name__}: {error}".splitlines()[0])
         if self._file is not None:
             self._file.close()
+        if isinstance(self._log, ObjectPath):
+            if self._file is not None and not isinstance(error, OSError):  # of which nobody waits for another one
+                self._put(self._log)
+            self._path.unlink(missing_ok=True)
 
     def committed(self, receipt: Receipt) -> None:
         """Note a unit that is committed now."""
@@ -64,6 +82,8 @@ class EventLog:
             host=receipt.host,
             process=receipt.process,
         )
+        if isinstance(self._log, ObjectPath) and self._file is not None and time.monotonic() - self._put_s > PUT_S:
+            self._put(self._log)
 
     def frames(self, count: int) -> None:
         self._listener.frames(count)
@@ -77,6 +97,11 @@ class EventLog:
     def lost(self, reason: str) -> None:
         self._add("lost", reason=reason)
         self._listener.lost(reason)
+
+    def _put(self, target: ObjectPath) -> None:
+        with suppress(OSError):
+            target.upload(self._path)
+        self._put_s = time.monotonic()
 
     def _add(self, event: str, **values: Any) -> None:
         if self._file is None:
@@ -99,14 +124,15 @@ class EventLog:
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a log that have a time; torn and foreign lines are left out."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    event = json.loads(line)
-                    event["at"] = datetime.fromisoformat(event["time"])
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    continue
-                if isinstance(event.get("event"), str) and event["at"].tzinfo is not None:
-                    yield event
-    except OSError:  # no run of this version has written one
+        file = path.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:  # no run of this version has written one
         return
+    with file:
+        for line in file:
+            try:
+                event = json.loads(line)
+                event["at"] = datetime.fromisoformat(event["time"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if isinstance(event.get("event"), str) and event["at"].tzinfo is not None:
+                yield event

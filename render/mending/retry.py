@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.again import prepare_again
 from render.core import JobError, Receipt, Unit
-from render.inspect import check_store
+from render.mending.inspect import check_store
 from render.plan import plan_units
-from render.prepare import Prepared
-from render.rendering import Report, Silent, render_units
+from render.prepare import Prepared, Report, Silent, begun_ledger, plain_end, prepare_again, render_units
 from render.store import Ledger, reach_output
 
 __all__ = ["Retry", "reseed_blank", "retry_store"]
@@ -27,6 +25,7 @@ class Retry:
     failed: int  # of those, frames that are in quarantine still
 
 
+@plain_end()
 def retry_store(
     out: str | Path, seed_shift: int = 0, batch_rows: int | None = None, report: Report | None = None
 ) -> Retry:
@@ -40,17 +39,17 @@ def retry_store(
     can't be, and when models or media are not as they were; RunError when rendering can't go on.
     """
     out, report = reach_output(out), report or Silent()
-    prepared, ledger = prepare_again(out), Ledger(out)
-    _check(prepared, seed_shift, batch_rows)
-    if batch_rows is not None:
-        prepared = replace(prepared, plan=replace(prepared.plan, measure_rows=False))
+    ledger = begun_ledger(out)
 
     def changed(unit: Unit) -> Unit:
         own = replace(unit, batch_rows=batch_rows or unit.batch_rows)
         return own.with_seeds([seed_shift] * len(unit.frames))
 
-    ledger.create()
     with ledger.lock() as check_lock:
+        prepared = prepare_again(out)
+        _check(prepared, seed_shift, batch_rows)
+        if batch_rows is not None:
+            prepared = replace(prepared, plan=replace(prepared.plan, measure_rows=False))
         check_store(ledger, plan_units(prepared.manifest.walks, prepared.plan))
         ledger.delete_orphans()
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
