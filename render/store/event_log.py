@@ -35,8 +35,9 @@ class EventLog:
 
     Every event has `time` (UTC) and `event`: `begin` (host, process), `commit` (unit, frames, quarantined, blank, seconds,
     host, process), `lost` (reason), and `end` or `stopped` (reason). An event is one write: a kill leaves at most the
-    last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole every minute and in
-    the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it can't be written.
+    last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole at the begin, every
+    minute and in the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it can't be
+    written.
     """
 
     def __init__(self, folder: OutputFolder, listener: Listener) -> None:
@@ -56,6 +57,7 @@ class EventLog:
         except OSError:
             return self
         self._add("begin", host=platform.node(), process=os.getpid())
+        self._put()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -65,9 +67,9 @@ class EventLog:
             self._add("stopped", reason=f"{type(error).__name__}: {error}".splitlines()[0])
         if self._file is not None:
             self._file.close()
-        if isinstance(self._log, ObjectPath):
-            if self._file is not None and not isinstance(error, OSError):  # of which nobody waits for another one
-                self._put(self._log)
+        if not isinstance(error, OSError):  # a bucket that does not answer is not asked again
+            self._put()
+        if self._path != self._log:
             self._path.unlink(missing_ok=True)
 
     def committed(self, receipt: Receipt) -> None:
@@ -82,8 +84,8 @@ class EventLog:
             host=receipt.host,
             process=receipt.process,
         )
-        if isinstance(self._log, ObjectPath) and self._file is not None and time.monotonic() - self._put_s > PUT_S:
-            self._put(self._log)
+        if time.monotonic() - self._put_s > PUT_S:
+            self._put()
 
     def frames(self, count: int) -> None:
         self._listener.frames(count)
@@ -98,10 +100,12 @@ class EventLog:
         self._add("lost", reason=reason)
         self._listener.lost(reason)
 
-    def _put(self, target: ObjectPath) -> None:
-        with suppress(OSError):
-            target.upload(self._path)
-        self._put_s = time.monotonic()
+    def _put(self) -> None:
+        """Put the local copy into the bucket, if there is one."""
+        if isinstance(self._log, ObjectPath) and self._file is not None:
+            with suppress(OSError):
+                self._log.upload(self._path)
+            self._put_s = time.monotonic()
 
     def _add(self, event: str, **values: Any) -> None:
         if self._file is None:

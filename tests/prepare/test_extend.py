@@ -42,7 +42,7 @@ def changed(before: dict[str, bytes], out: Path) -> set[str]:
     return {name for name, data in before.items() if after.get(name) != data}
 
 
-RECORDS = {"README.md", ".run/manifest.parquet", ".run/plan.json"}
+RECORDS = {"README.md", ".run/manifest.parquet", ".run/plan.json", ".run/log.jsonl"}
 
 
 def test_added_rows_are_rendered_alone(job: tuple[Any, ...], copied: Finished, tmp_path: Path) -> None:
