@@ -141,10 +141,11 @@ def withdraw_damaged(ledger: Ledger, findings: Iterable[Finding]) -> None:
     below = {slot for slot in records if any(slot.startswith(f"{root}-") for root in _prefixes(slot) & roots)}
     going = roots | below
     kept = {ledger.file_of(other) for name, other in records.items() if other is not None and name not in going}
+    own = ledger.own_shards()
     for slot in sorted(going, key=len, reverse=True):
         receipt = records.get(slot)
         file = ledger.file_of(receipt) if receipt is not None else None
-        ledger.withdraw(slot, sorted(({file} if file else set(ledger.shards_of([slot]))) - kept))
+        ledger.withdraw(slot, sorted(({file} if file else set(own.get(slot, ()))) - kept))
     for name in compactions:  # the last, so that a repair in between finds a record without its units
         ledger.withdraw_compaction(name)
 

@@ -12,6 +12,7 @@ from render.core import InputError, ManifestError, scratch_folder
 from render.job import UNSWEPT, JobConfig
 from render.manifest import Manifest, append_rows
 from render.plan import Plan
+from render.prepare.address import check_address
 from render.prepare.extend import Record, tables_of
 from render.prepare.job_plan import Prepared, prepare
 from render.prepare.resume import load_plan, planned_manifest, resume_record, stored_job
@@ -25,13 +26,14 @@ def prepare_again(out: Path) -> Prepared:
 
     The manifest is the stored one. Where that is damaged, it is read anew from the tables that it was read from.
     Raises StoreError when `out` is not an output folder or its models are not as they were, and InputError when media or
-    the manifest can't be had as they were.
+    the manifest can't be had as they were, or no Ray answers at the job's address.
     """
     job, plan = replace(stored_job(out), output=out.absolute()), load_plan(out)
     try:
         manifest = planned_manifest(out)
     except ManifestError:
         manifest = _read_anew(job, plan)
+    check_address(job.workers.address)
     with _written(manifest, out) as file:
         prepared = prepare(replace(job, manifest=file, media=job.media_root, sweep=UNSWEPT))
     return resume_record(replace(prepared, job=job), Record(out, job, plan, manifest))

@@ -15,7 +15,7 @@ from render.plan import Plan, count_alike
 from render.prepare.compiling import check_toolchain
 from render.prepare.extend import Asked, Record, extended, find_addition, refusal, whole_job
 from render.prepare.job_plan import Prepared, largest_bytes, plan_counts
-from render.store import Ledger, OutputFolder
+from render.store import Ledger, OutputFolder, check_access
 
 __all__ = [
     "begun_ledger",
@@ -145,8 +145,9 @@ def load_plan(out: Path) -> Plan:
 
 
 def begun_ledger(out: Path) -> Ledger:
-    """Return the ledger of an output folder. Raises StoreError for anything else."""
+    """Return the ledger of an output folder, for whoever changes it. Raises StoreError for anything else."""
     load_plan(out)
+    check_access(out, writes=True)
     ledger = Ledger(out)
     ledger.create()
     return ledger

@@ -28,7 +28,7 @@ from render.store.compaction import Compaction, parse_compaction
 from render.store.file_lock import file_lock
 from render.store.folder import OutputFolder
 from render.store.lease import lease
-from render.store.records import SPLIT, RecordFault, is_own_shard, parse_record, second_records, slots_of
+from render.store.records import SPLIT, RecordFault, is_own_shard, parse_record, second_records, slots_of, unit_of
 
 __all__ = ["Ledger"]
 
@@ -135,11 +135,11 @@ class Ledger:
         self, folder: Path, known: Mapping[str, object]
     ) -> Iterator[tuple[str, bytes | FileNotFoundError | IsADirectoryError | None]]:
         """Yield (name, content) of the records in a folder, sorted; None for the content of those that are known."""
-        paths: list[Path] = sorted(folder.glob("[!.]*.json")) if folder.is_dir() else []
-        names = [path.name.removesuffix(".json") for path in paths]
-        new = [path for path, name in zip(paths, names, strict=True) if name not in known]
-        read = dict(zip(new, read_many(new, _content), strict=True))
-        yield from ((name, read.get(path)) for path, name in zip(paths, names, strict=True))
+        files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        names = sorted(name.removesuffix(".json") for name in files if name.endswith(".json") and name[0] != ".")
+        new = [name for name in names if name not in known]
+        read = dict(zip(new, read_many([folder / f"{name}.json" for name in new], _content), strict=True))
+        yield from ((name, read.get(name)) for name in names)
 
     def compaction_of(self, unit: str) -> Compaction | None:
         """Return the compaction that has a unit's frames, as of the last reading of the records."""
@@ -210,12 +210,13 @@ class Ledger:
             publish(self.folder.compactions / f"{name}.json", self.folder.damaged / f"{name}.json")
         self._known_compactions.pop(name, None)
 
-    def shards_of(self, slots: Iterable[str]) -> list[str]:
-        """Return the names in data/ that a worker gave shards of some units, committed or not."""
-        starts = tuple(f"train-{slot}-of-" for slot in slots)
-        return [
-            path.name for path in self.folder.data.iterdir() if path.name.startswith(starts) and is_own_shard(path.name)
-        ]
+    def own_shards(self) -> dict[str, list[str]]:
+        """Return unit id → names in data/ that workers gave its shards, committed or not."""
+        found: dict[str, list[str]] = {}
+        for path in self.folder.data.iterdir():
+            if (unit := unit_of(path.name)) is not None:
+                found.setdefault(unit, []).append(path.name)
+        return found
 
     def withdrawn(self) -> set[str]:
         """Return the slots whose records were ever withdrawn."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from render.core import Receipt, StoreError, Unit
 
-__all__ = ["SPLIT", "RecordFault", "is_own_shard", "misfit", "parse_record", "second_records", "slots_of"]
+__all__ = ["SPLIT", "RecordFault", "is_own_shard", "misfit", "parse_record", "second_records", "slots_of", "unit_of"]
 
 SPLIT = '{"split":true}'
 OWN_SHARD = re.compile(r"train-[0-9]+(-[01r])*-(of|to)-[0-9]+(-[01r])*-[0-9a-f]{8}\.parquet")
@@ -38,6 +38,16 @@ class RecordFault:
 def is_own_shard(name: str) -> bool:
     """Return True for a name that `write_shard` gives. A file in data/ with another name is not ours to delete."""
     return OWN_SHARD.fullmatch(name) is not None
+
+
+def unit_of(shard: str) -> str | None:
+    """Return the id of the unit that a shard is named after; None for a compact file, and for a name that we do not give.
+
+    >>> unit_of("train-00007-0-of-00064-0123abcd.parquet"), unit_of("train-00007-to-00009-0123abcd.parquet")
+    ('00007-0', None)
+    """
+    unit, of, _ = shard.removeprefix("train-").partition("-of-")
+    return unit if of and is_own_shard(shard) else None
 
 
 def parse_record(slot: str, data: bytes) -> Receipt | None:
