@@ -25,7 +25,7 @@ from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError, shorten
-from render.core.objects import PROBE, ObjectPath, any_path, read_many, without_secrets
+from render.core.objects import PROBE, ObjectPath, any_path, file_sizes, read_many, without_secrets
 from render.core.paths import (
     TABLE_ENDINGS,
     expand_home,
@@ -44,6 +44,7 @@ from render.core.scratch import scratch_folder
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.user_cache import user_cache
 from render.core.vocabulary import (
+    BLANK_POLICIES,
     DIFFUSION_SCHEDULERS,
     EASINGS,
     FLOW_SCHEDULERS,
@@ -59,6 +60,7 @@ from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
 
 __all__ = [
+    "BLANK_POLICIES",
     "COLUMNS",
     "DIFFUSION_SCHEDULERS",
     "EASINGS",
@@ -119,6 +121,7 @@ __all__ = [
     "expand_home",
     "file_name_key",
     "file_sha256",
+    "file_sizes",
     "is_folder",
     "leaves",
     "local_copy",

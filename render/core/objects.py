@@ -6,17 +6,17 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PosixPath
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from render.core.s3 import Bucket
 
-__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "read_many", "without_secrets"]
+__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "file_sizes", "read_many", "without_secrets"]
 
 URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<bucket>[^/]*)/?(?P<key>.*)", re.DOTALL)  # pathlib drops a slash
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -26,6 +26,8 @@ PROBE = "probe-"  # how the names of objects begin that only try the store out
 TAIL_BYTES = 2**18  # of an object, read when it is opened: a shard's footer, and with it the object's size
 READERS = 16  # requests at a time
 AHEAD_BYTES = 2**20  # read at once where reading goes on where it stopped
+
+Content = TypeVar("Content")
 
 
 class ObjectPath(PosixPath):
@@ -109,6 +111,10 @@ class ObjectPath(PosixPath):
         """Yield objects at any depth with a name of this pattern."""
         found = map(self._below, self._store.keys(f"{self._key}/"))
         return (path for path in found if fnmatchcase(path.name, pattern))
+
+    def sizes(self) -> dict[str, int]:
+        """Return name → size in bytes of every object directly in this folder."""
+        return {self._below(key).name: size for key, size in self._store.sizes(f"{self._key}/")}
 
     def check(self, writes: bool) -> bool:
         """Ask the store for the first time, with few tries. Returns False if `writes` and it has no exclusive creation."""
@@ -251,13 +257,23 @@ def any_path(text: str | Path) -> Path:
     return ObjectPath.parse(str(text)) if re.match(r"[a-z][a-z0-9+.-]*:/", str(text)) else Path(text)
 
 
-def read_many(paths: Sequence[Path]) -> Iterator[bytes]:
-    """Yield the content of files in their order; small objects are read READERS at a time."""
+def read_many(paths: Sequence[Path], read: Callable[[Path], Content]) -> Iterator[Content]:
+    """Yield what `read` returns for each file, in their order; small objects are read READERS at a time."""
     if not any(isinstance(path, ObjectPath) for path in paths):
-        yield from (path.read_bytes() for path in paths)
+        yield from map(read, paths)
         return
     with ThreadPoolExecutor(READERS) as pool:
-        yield from pool.map(lambda path: path.read_bytes(), paths)
+        yield from pool.map(read, paths)
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Return name → bytes of the files directly in a folder, if there is one; in a bucket by one request for a thousand."""
+    if isinstance(folder, ObjectPath):
+        return folder.sizes()
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
 def without_secrets(text: str) -> str:

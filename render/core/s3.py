@@ -96,13 +96,19 @@ class Bucket:
 
     def keys(self, prefix: str, delimiter: str = "") -> Iterator[str]:
         """Yield keys that begin with a prefix; with a delimiter, only up to the next one in the key."""
+        for page in self._pages(prefix, delimiter):
+            yield from (found["Key"] for found in page.get("Contents", ()))
+            yield from (found["Prefix"].rstrip("/") for found in page.get("CommonPrefixes", ()))
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (key, bytes) of the objects whose keys begin with a prefix and have no slash behind it."""
+        for page in self._pages(prefix, "/"):
+            yield from ((found["Key"], found["Size"]) for found in page.get("Contents", ()))
+
+    def _pages(self, prefix: str, delimiter: str) -> Iterator[Any]:
         with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=prefix, Delimiter=delimiter
-            )
-            for page in pages:
-                yield from (found["Key"] for found in page.get("Contents", ()))
-                yield from (found["Prefix"].rstrip("/") for found in page.get("CommonPrefixes", ()))
+            pages = self._client.get_paginator("list_objects_v2")
+            yield from pages.paginate(Bucket=self.name, Prefix=prefix, Delimiter=delimiter)
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> tuple[bytes, int]:
         """Return (bytes from `start` to before `end`, the object's size); a negative `start` counts from its end."""
@@ -206,6 +212,10 @@ class _TakenError(Exception):
         self.is_busy = is_busy
 
 
+class _FaultError(OSError):
+    """The store can't do what it is asked for. Whoever reads a file in it does not take that for damage of the file."""
+
+
 class _EndedError(OSError):
     """There is no such upload in parts: it was aborted, or has ended well."""
 
@@ -227,7 +237,7 @@ def _plain_errors(where: str) -> Iterator[None]:
             f"{where}: required an answer of the store, got {name} (is AWS_ENDPOINT_URL right, the network up?)"
         )
     except (BotoCoreError, ValueError) as error:  # the latter for an endpoint that is no URL
-        raised = OSError(
+        raised = _FaultError(
             f"{where}: required an object store, got {type(error).__name__} (see ~/.aws and AWS_… variables)"
         )
     else:
@@ -246,7 +256,7 @@ def _refusal(where: str, error: ClientError) -> Exception:
     text = f"{where}: required that the store does {error.operation_name}, got {code}" + f" ({reason})" * bool(reason)
     if code == "NoSuchUpload":
         return _EndedError(text)
-    return PermissionError(text) if status in {401, 403} else OSError(text)
+    return PermissionError(text) if status in {401, 403} else _FaultError(text)
 
 
 def _age_s(found: dict[str, Any]) -> float:

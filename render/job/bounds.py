@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from render.core import (
+    BLANK_POLICIES,
     EASINGS,
     FORMATS,
     FPS_MAX,
@@ -76,6 +77,7 @@ BOUNDS: dict[str, Bound] = {
     "workers.compile": _among("auto", "on", "off"),
     "store.format": _among(*FORMATS),
     "store.unit_frames": _between(1, 100_000),
+    "store.blank": _among(*BLANK_POLICIES),
     "animation.formats": _list_of(*ANIMATION_FORMATS),
     "animation.fps": _between(FPS_MIN, FPS_MAX),
     "animation.loop": _among(*ANIMATION_LOOPS),

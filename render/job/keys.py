@@ -82,6 +82,7 @@ class StoreConfig:
 
     format: str = "png"  # png, webp (lossless) or jpeg (quality 95)
     unit_frames: int | None = None  # frames of a shard at most; null: by size and number of the frames
+    blank: str = "keep"  # of images of a single colour: keep, quarantine, or reseed (try other seeds)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,6 +31,8 @@ class Failure:
     """The reason why a frame could not be rendered."""
 
     error: str  # traceback
+    tries: int = 1  # that it had
+    flagged: bool = False  # it is of a single colour or has values that are not finite: another seed may help
 
 
 def shard_schema(labels: bytes) -> pa.Schema:
@@ -92,14 +98,20 @@ def write_shard(
         sha256=digest,
         seconds=seconds,
         batch_rows=unit.batch_rows,
-        blank=tuple(position for position, result in done if result.blank),
+        blank=tuple(sorted([p for p, result in done if result.blank] + [p for p in failed if failed[p].flagged])),
         quarantined=tuple(sorted(failed)),
         exact=unit.exact,
+        host=platform.node(),
+        process=os.getpid(),
+        seed_shifts=unit.seed_shifts,
     )
 
 
 def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -> None:
-    """Write recipe and traceback of frames that failed, by their positions: `.run/quarantine/ID-ATTEMPT.parquet`."""
+    """Write recipe and traceback of frames that failed, by their positions: `.run/quarantine/ID-ATTEMPT.parquet`.
+
+    Host and memory are those of this process, the worker or, where workers died of the frame, the driver.
+    """
     frames = [unit.frames[position] for position in failures]
     columns = {
         "walk": [frame.walk for frame in frames],
@@ -107,6 +119,11 @@ def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -
         "row": [frame.keyframe.row for frame in frames],
         "recipe": [frame.recipe.json for frame in frames],
         "error": [failure.error for failure in failures.values()],
+        "prompt": [frame.keyframe.prompt for frame in frames],
+        "tries": [failure.tries for failure in failures.values()],
+        "host": [platform.node()] * len(frames),
+        "memory_bytes": [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024] * len(frames),
+        "timestamp": [datetime.now(UTC)] * len(frames),
     }
     name = f"{unit.id}-{uuid4().hex[:8]}.parquet"
     pq.write_table(pa.table(columns), ledger.folder.scratch / name)

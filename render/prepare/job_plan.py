@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.address import why_unreachable
-from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
     GIF_FPS_MAX,
@@ -39,7 +37,9 @@ from render.plan import (
     evaluations_with_cuts,
     make_plan,
 )
-from render.surprises import Warnings, hive_warnings, text_warnings, watched
+from render.prepare.address import why_unreachable
+from render.prepare.compiling import decide_compile
+from render.prepare.surprises import Warnings, hive_warnings, text_warnings, watched
 
 __all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from render import JobError, plan_job, run_job
-from render.address import check_address, why_unreachable
+from render.prepare.address import check_address, why_unreachable
 
 
 @pytest.fixture
