@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from render.core import InputError, JobError, ObjectPath, RunError, any_path
+from render.core import InputError, JobError, ObjectPath, RunError, any_path, input_path
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -25,8 +25,8 @@ __all__ = ["main"]
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
 TARGET = (
-    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
-    "defaults"
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data, or its URL), "
+    "rendered with defaults"
 )
 INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares pictures instead"
 EXAMPLES = {
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "verify", _verify, "check that every planned frame is committed once, to the last pixel"
     )
     for command in (run, plan):
-        command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
+        command.add_argument("target", metavar="TARGET", type=_target, help=TARGET)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
     for command in (animate, sheets, verify, reproduce):
         command.add_argument(
@@ -193,6 +193,13 @@ def _ending(summary: Summary) -> str:
 def _output(text: str) -> Path:
     try:
         return any_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _target(text: str) -> Path:
+    try:
+        return input_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from render.compiling import check_toolchain
-from render.core import MAIN, StoreError, local_copy, replacing, write_atomically
+from render.core import MAIN, SOUND_BYTES, StoreError, local_copy, local_file, media_path, replacing, write_atomically
 from render.extend import Asked, Record, extended, find_addition, refusal, whole_job
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
 from render.manifest import Manifest, read_stored
@@ -102,7 +102,7 @@ def _keep_sounds(manifest: Manifest, job: JobConfig, folder: OutputFolder) -> No
         kept = folder.sound(audio, sha256)
         kept.parent.mkdir(exist_ok=True)
         with replacing(kept) as temporary:
-            shutil.copyfile(job.media_root / audio, temporary)
+            shutil.copyfile(local_file(media_path(job.media_root, audio), SOUND_BYTES, sha256), temporary)
 
 
 def _write_plan(plan: Plan, folder: OutputFolder) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from render.address import check_address
 from render.card import write_card
-from render.core import JobError, Receipt, RunError, Unit, expand_home
+from render.core import JobError, Receipt, RunError, Unit
 from render.extend import Asked
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
@@ -214,7 +214,7 @@ def _prepare(
 ) -> Prepared:
     """Check and plan a job; with `writes`, look first whether its output can be written."""
     if isinstance(target, str | Path):
-        job, table = load_job(expand_home(target), overrides), None
+        job, table = load_job(target, overrides), None
     elif isinstance(target, TableLike):
         job, table = load_job(Path(memory_name(target)), overrides, in_memory=True), target
     else:

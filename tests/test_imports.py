@@ -33,6 +33,8 @@ HOMES = {  # library → the modules that may import it
     "pandas": {"manifest.formats.frames", "manifest.table"},
     "boto3": {"core.s3"},
     "botocore": {"core.s3"},
+    "requests": {"core.web"},
+    "urllib3": {"core.web"},
     "ray": {"cluster.driver", "cluster.local_ray"},
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},

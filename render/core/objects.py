@@ -13,15 +13,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from render.core.secrets import without_secrets
+
 if TYPE_CHECKING:
     from render.core.s3 import Bucket
 
-__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "read_many", "without_secrets"]
+__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "read_many"]
 
 URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<bucket>[^/]*)/?(?P<key>.*)", re.DOTALL)  # pathlib drops a slash
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 KEY = re.compile(r"[^\x00-\x1f\x7f?#*\[\]{}\\]+")
-SECRETS = re.compile(r"(:/+)[^/]*@")
+NO_CLIENT = "required the library boto3 for s3:// (pip install 'nightrender[s3]'), got none"
 PROBE = "probe-"  # how the names of objects begin that only try the store out
 TAIL_BYTES = 2**18  # of an object, read when it is opened: a shard's footer, and with it the object's size
 READERS = 16  # requests at a time
@@ -90,9 +92,9 @@ class ObjectPath(PosixPath):
             [stat.S_IFREG, 0, 0, 0, 0, 0, facts.size, *times], {"st_mtime_ns": int(facts.written_s * 1e9)}
         )
 
-    def facts(self) -> ObjectStat:
-        """Return size, age and ETag. Raises FileNotFoundError."""
-        found = self._store.stat(self._key)
+    def facts(self, is_first: bool = False) -> ObjectStat:
+        """Return size, age and ETag, with `is_first` after few tries. Raises FileNotFoundError."""
+        found = self._open(is_first).stat(self._key)
         if found is None:
             raise FileNotFoundError(f"{self}: required an object, got none of this name")
         return ObjectStat(*found)
@@ -110,11 +112,14 @@ class ObjectPath(PosixPath):
         found = map(self._below, self._store.keys(f"{self._key}/"))
         return (path for path in found if fnmatchcase(path.name, pattern))
 
+    def files(self) -> Iterator[tuple[str, int, str]]:
+        """Yield (name below this folder, bytes, ETag) of the objects at any depth, by names; after few tries."""
+        for key, size, etag in self._open(is_first=True).entries(f"{self._key}/"):
+            yield key.removeprefix(f"{self._key}/"), size, etag
+
     def check(self, writes: bool) -> bool:
         """Ask the store for the first time, with few tries. Returns False if `writes` and it has no exclusive creation."""
-        from render.core.s3 import open_bucket
-
-        bucket = open_bucket(self.parts[1], is_first=True)
+        bucket = self._open(is_first=True)
         next(bucket.keys(f"{self._key}/"), None)
         return not writes or bucket.creates_exclusively(f"{self._key}/.run/{PROBE}")
 
@@ -182,9 +187,15 @@ class ObjectPath(PosixPath):
 
     @property
     def _store(self) -> Bucket:
-        from render.core.s3 import open_bucket
+        return self._open()
 
-        return open_bucket(self.parts[1])
+    def _open(self, is_first: bool = False) -> Bucket:
+        """Return the bucket. Raises ModuleNotFoundError, with what to install, where the store's library is missing."""
+        try:
+            from render.core.s3 import open_bucket
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(f"{self}: {NO_CLIENT}") from None
+        return open_bucket(self.parts[1], is_first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +269,3 @@ def read_many(paths: Sequence[Path]) -> Iterator[bytes]:
         return
     with ThreadPoolExecutor(READERS) as pool:
         yield from pool.map(lambda path: path.read_bytes(), paths)
-
-
-def without_secrets(text: str) -> str:
-    """Return a text without user names and passwords of URLs.
-
-    >>> without_secrets("output=s3://KEY:SECRET@bucket/out")
-    'output=s3://…@bucket/out'
-    """
-    return SECRETS.sub(r"\1…@", text)

@@ -96,13 +96,20 @@ class Bucket:
 
     def keys(self, prefix: str, delimiter: str = "") -> Iterator[str]:
         """Yield keys that begin with a prefix; with a delimiter, only up to the next one in the key."""
+        for page in self._pages(prefix, delimiter):
+            yield from (found["Key"] for found in page.get("Contents", ()))
+            yield from (found["Prefix"].rstrip("/") for found in page.get("CommonPrefixes", ()))
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Yield (key, bytes, ETag) of the objects whose keys begin with a prefix."""
+        for page in self._pages(prefix):
+            yield from ((found["Key"], found["Size"], found["ETag"]) for found in page.get("Contents", ()))
+
+    def _pages(self, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
         with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
+            yield from self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=prefix, Delimiter=delimiter
             )
-            for page in pages:
-                yield from (found["Key"] for found in page.get("Contents", ()))
-                yield from (found["Prefix"].rstrip("/") for found in page.get("CommonPrefixes", ()))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> tuple[bytes, int]:
         """Return (bytes from `start` to before `end`, the object's size); a negative `start` counts from its end."""
