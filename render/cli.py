@@ -121,7 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
     for command in (animate, sheets, verify, reproduce):
         command.add_argument(
-            "out", metavar="OUT", type=_output, help="the output folder of a run, or s3://BUCKET/PREFIX"
+            "out",
+            metavar="OUT",
+            type=_output,
+            help="the output folder of a run, or s3://BUCKET/PREFIX, also gs:// and az://",
         )
     reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
     for command in (run, plan, animate, sheets):

@@ -104,7 +104,7 @@ def table_ending(path: Path) -> str:
 
 def table_name(path: Path) -> str:
     """Return the name of a file without the endings of a table: `first` for first.csv.gz; `OUT-again` for a store's data."""
-    if path.name == "data" and (path.parent / ".run").is_dir():  # of a bucket's folder, too
+    if path.name == "data" and not is_url(path) and (path.parent / ".run").is_dir():
         return f"{path.parent.name}-again"
     stem = path.stem if path.suffix.casefold() == ".gz" and table_ending(path) else path.name
     return Path(stem).stem

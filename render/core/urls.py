@@ -1,4 +1,4 @@
-"""Paths of inputs that may be URLs: of the web (`https://`), in a bucket (`s3://`), or on this machine.
+"""Paths of inputs that may be URLs: of the web (`https://`), in a bucket (`s3://`, `gs://`, `az://`), or here.
 
 Standard library only. Nothing here asks a server: `inputs.py` fetches.
 """
@@ -114,7 +114,7 @@ def input_path(text: str | Path) -> Path:
     try:
         return any_path(text)
     except ValueError as error:
-        raise ValueError(str(error).replace("required s3:", "required https://HOST/PATH or s3:", 1)) from None
+        raise ValueError(str(error).replace("required ", "required https://HOST/PATH or ", 1)) from None
 
 
 def plain_url(text: str) -> Path:
@@ -122,7 +122,7 @@ def plain_url(text: str) -> Path:
     path = input_path(text) if is_url(text) else None
     if path is None or (isinstance(path, WebPath) and path.query):
         hint = " (a signature would be stored with every frame)" if path else ""
-        required = f"required a URL without a query, https://HOST/PATH or s3://BUCKET/PREFIX{hint}"
+        required = f"required a URL without a query, https://HOST/PATH or s3://, gs:// or az://BUCKET/PREFIX{hint}"
         raise ValueError(f"{required}, got {without_secrets(text)!r}")
     return path
 

@@ -33,7 +33,7 @@ def from_bucket(model_id: str, weights: bool) -> Path:
             return local_folder(folder, is_wanted, WEIGHTS_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"model.id: {error}") from None
-    required = "'starter', a diffusers folder (also s3://BUCKET/PREFIX) or a hub id OWNER/NAME"
+    required = "'starter', a diffusers folder (also s3://BUCKET/PREFIX, gs:// or az://) or a hub id OWNER/NAME"
     raise ModelError(f"model.id: required {required}, got {shorten(repr(without_secrets(model_id)))}")
 
 
