@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
-from render.core import InputError, JobError, RunError
+from render.core import InputError, JobError, RunError, input_path
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -25,8 +25,8 @@ __all__ = ["BAD_INPUT", "DONE", "FAILED", "QUARANTINED", "main"]
 
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
 TARGET = (
-    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
-    "defaults"
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data, or its URL), "
+    "rendered with defaults"
 )
 INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares pictures instead"
 EXAMPLES = MENDING | {
@@ -113,11 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     sheets = _command(commands, "sheets", _sheets, "write the contact sheets of a store anew")
     _add_expand(commands)
     for command in (run, plan):
-        command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
+        command.add_argument("target", metavar="TARGET", type=_target, help=TARGET)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
     for command in (animate, sheets, reproduce):
         command.add_argument(
-            "out", metavar="OUT", type=output, help="the output folder of a run, or s3://BUCKET/PREFIX"
+            "out",
+            metavar="OUT",
+            type=output,
+            help="the output folder of a run, or s3://BUCKET/PREFIX, also gs:// and az://",
         )
     reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
     for command in (run, plan, animate, sheets):
@@ -185,6 +188,13 @@ def _ending(summary: Summary) -> str:
             f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
         )
     return "\n".join(lines)
+
+
+def _target(text: str) -> Path:
+    try:
+        return input_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _plan(options: Any) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from render.card import write_card
-from render.core import JobError, Receipt, RunError, StoreError, Unit, expand_home
+from render.core import JobError, Receipt, RunError, StoreError, Unit
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
 from render.mending import check_files, check_store, reseed_blank
@@ -184,7 +184,7 @@ def _prepare(
 ) -> Prepared:
     """Check and plan a job; with `writes`, look first whether its output can be written."""
     if isinstance(target, str | Path):
-        job, table = load_job(expand_home(target), overrides), None
+        job, table = load_job(target, overrides), None
     elif isinstance(target, TableLike):
         job, table = load_job(Path(memory_name(target)), overrides, in_memory=True), target
     else:

@@ -54,7 +54,7 @@ def _is_output(value: Any) -> bool:
 
 
 BOUNDS: dict[str, Bound] = {
-    "output": ("a folder that every worker can reach by this path, or s3://BUCKET/PREFIX", _is_output),
+    "output": ("a folder that every worker can reach by this path, or s3://, gs:// or az://BUCKET/PREFIX", _is_output),
     "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
     "model.clip_skip": _between(1, 100),
     "model.tile_above": _between(64, 65536),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.core import Group, StoreError, Target
+from render.core import Group, StoreError, Target, input_path, is_url
 from render.job import JobConfig, choose_workforce
 from render.manifest import Manifest, append_rows, compare_manifests, same_rows
 from render.plan import Extension, Plan, count_alike
@@ -91,7 +91,7 @@ def tables_of(job: JobConfig, plan: Plan) -> Iterator[Table]:
     for part in plan.extensions:
         if part.table:
             yield table
-            table = Table(Path(part.table), table.stop, table.stop, part.after_row)
+            table = Table(input_path(part.table), table.stop, table.stop, part.after_row)
         table = replace(table, stop=table.stop + part.rows)
     yield table
 
@@ -108,7 +108,10 @@ def _begins(then: Manifest, now: Manifest) -> bool:
 def _is_of(table: Table, prepared: Prepared, manifest: Manifest) -> bool:
     """Return True for a recorded table that the job's is a changed form of: the same file, or one with an equal row."""
     path = prepared.job.manifest
-    same_file = path.exists() and table.path.exists() and path.samefile(table.path)
+    if is_url(path) or is_url(table.path):
+        same_file = str(path) == str(table.path)
+    else:
+        same_file = path.exists() and table.path.exists() and path.samefile(table.path)
     return same_file or bool(same_rows(manifest.part(table.start, table.stop), prepared.manifest).any())
 
 

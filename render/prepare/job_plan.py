@@ -14,6 +14,7 @@ from render.core import (
     JobError,
     ModelError,
     Target,
+    plain_url,
 )
 from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
 from render.manifest import (
@@ -189,6 +190,7 @@ def _defaults(job: JobConfig) -> Defaults:
         interpolation=own.interpolation,
         seed=job.seed,
         media=job.media_root,
+        media_urls=tuple(plain_url(url) for url in job.media_urls),
         fps=job.animation.fps,
         fps_max=GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX,
     )

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from render.core import MAIN, ManifestError, StoreError, local_copy, replacing, write_atomically
+from render.core import (
+    MAIN,
+    SOUND_BYTES,
+    ManifestError,
+    StoreError,
+    local_copy,
+    local_file,
+    media_path,
+    replacing,
+    write_atomically,
+)
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
 from render.manifest import Manifest, read_stored, stored_fingerprint
 from render.plan import Plan, count_alike
@@ -125,7 +135,7 @@ def _keep_sounds(manifest: Manifest, job: JobConfig, folder: OutputFolder) -> No
         kept = folder.sound(audio, sha256)
         kept.parent.mkdir(exist_ok=True)
         with replacing(kept) as temporary:
-            shutil.copyfile(job.media_root / audio, temporary)
+            shutil.copyfile(local_file(media_path(job.media_root, audio), SOUND_BYTES, sha256), temporary)
 
 
 def _write_plan(plan: Plan, folder: OutputFolder) -> None:

@@ -188,7 +188,7 @@ def _places(shard: int, path: Path) -> pa.Table:
 
 
 def open_store(path: str | Path) -> ImageStore:
-    """Open the output folder of a run: a path or `s3://BUCKET/PREFIX`. Raises StoreError when it is not one.
+    """Open the output folder of a run: a path, or `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Raises StoreError for another.
 
     Of an object store each row group is read with one or two requests when a frame of it is asked for.
     """
