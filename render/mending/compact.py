@@ -53,11 +53,13 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
 def _groups(receipts: Iterator[Receipt], size_bytes: int) -> Iterator[list[Receipt]]:
     """Gather receipts into lists of at most `size_bytes`; a shard that stays alone is left as it is."""
     gathered: list[Receipt] = []
+    held = 0  # bytes
     for receipt in receipts:
-        if gathered and sum(one.size_bytes for one in gathered) + receipt.size_bytes > size_bytes:
+        if gathered and held + receipt.size_bytes > size_bytes:
             if len(gathered) > 1:
                 yield gathered
-            gathered = []
+            gathered, held = [], 0
         gathered.append(receipt)
+        held += receipt.size_bytes
     if len(gathered) > 1:
         yield gathered

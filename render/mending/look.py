@@ -30,7 +30,7 @@ class Looker:
 
     sizes: Mapping[str, int] | None = None  # name → bytes of the files in data/
     deep: bool = False
-    _last: tuple[Path, str, list[Row]] | None = field(default=None, repr=False)  # of the compact file seen last
+    _last: tuple[Path, str, dict[str, list[Row]]] | None = field(default=None, repr=False)  # compact file seen last
 
     def problems(
         self, path: Path, frames: Sequence[Frame], receipt: Receipt, compaction: Compaction | None
@@ -43,9 +43,10 @@ class Looker:
             problem, rows = self._read(path, receipt.sha256)
         else:
             if self._last is None or self._last[0] != path:
-                self._last = (path, *self._read(path, compaction.sha256))
-            _, problem, rows = self._last
-            rows = rows[compaction.rows_of(receipt.unit)]
+                problem, every = self._read(path, compaction.sha256)
+                self._last = (path, problem, {unit: every[place] for unit, place in compaction.rows().items()})
+            _, problem, by_unit = self._last
+            rows = by_unit[receipt.unit]
         if problem:
             yield problem
             return

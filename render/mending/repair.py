@@ -135,7 +135,8 @@ def withdraw_damaged(ledger: Ledger, findings: Iterable[Finding]) -> None:
     compactions = {one.slot for one in findings if one.where.startswith(".run/compactions/")}
     roots = {one.slot for one in findings} - compactions
     for slot in list(roots):
-        if found := ledger.compaction_of(slot):  # a compact file is right as a whole, or not at all
+        found = ledger.compaction_of(slot)  # a compact file is right as a whole, or not at all
+        if found and found.file not in compactions:
             compactions.add(found.file)
             roots |= {unit for unit, _ in found.units}
     below = {slot for slot in records if any(slot.startswith(f"{root}-") for root in _prefixes(slot) & roots)}

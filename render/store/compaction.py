@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync
+from render.store.equality import same_values
 
 __all__ = ["COMPACT_BYTES", "GROUP_BYTES", "Compaction", "parse_compaction", "write_compact"]
 
@@ -37,14 +38,13 @@ class Compaction:
     def to_json(self) -> str:
         return canonical_json(asdict(self))
 
-    def rows_of(self, unit: str) -> slice:
-        """Return the rows that a unit's frames have."""
-        first = 0
-        for name, frames in self.units:
-            if name == unit:
-                return slice(first, first + frames)
+    def rows(self) -> dict[str, slice]:
+        """Return unit id → the rows of the file that have the unit's frames."""
+        found, first = {}, 0
+        for unit, frames in self.units:
+            found[unit] = slice(first, first + frames)
             first += frames
-        raise KeyError(unit)
+        return found
 
 
 def parse_compaction(name: str, data: bytes) -> Compaction:
@@ -97,7 +97,7 @@ def _merge(shards: Sequence[Path], target: Path) -> None:
             writer.write_table(table, row_group_size=table.num_rows)
     file = pq.ParquetFile(target)
     for number, group in enumerate(groups):
-        if not file.read_row_group(number).equals(_read(group)):
+        if not same_values(file.read_row_group(number), _read(group)):
             raise StoreError(f"{target}: required the rows of the shards, got others back")
 
 

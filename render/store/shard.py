@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync
 from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
+from render.store.equality import same_values
 from render.store.ledger import Ledger
 
 __all__ = ["Failure", "shard_schema", "write_quarantine", "write_shard"]
@@ -86,7 +87,7 @@ def write_shard(
         table = pa.Table.from_pylist([_row(source) for source in sources], schema)
         scratch = ledger.folder.scratch / name
         _write_parquet(table, scratch)
-        if not _same(pq.read_table(scratch, partitioning=None), table):
+        if not same_values(pq.read_table(scratch, partitioning=None), table):
             raise StoreError(f"{scratch}: required the {table.num_rows} rows that were written, got others back")
         size, digest = scratch.stat().st_size, file_sha256(scratch)
         publish(scratch, ledger.folder.data / name)
@@ -147,11 +148,3 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         write_page_index=True,
     )
     sync(path)
-
-
-def _same(a: pa.Table, b: pa.Table) -> bool:
-    """Compare schema and values of two tables. NaN, which a label may hold, counts as equal to itself."""
-    columns = zip(a.columns, b.columns, strict=True)
-    return a.schema.equals(b.schema) and all(
-        x.equals(y) or repr(x.to_pylist()) == repr(y.to_pylist()) for x, y in columns
-    )
