@@ -86,6 +86,7 @@ def run_job(
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
             prepared = replace(prepared, warnings=(*prepared.warnings, text))
         left = check_store(ledger, _units(prepared))
+        check_lock()
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
@@ -93,6 +94,7 @@ def run_job(
         seconds = render_units(prepared, ledger, units, report, check_lock)
         if job.store.blank == "reseed":
             reseed_blank(prepared, ledger, report, check_lock)
+        check_lock()
         ledger.delete_orphans()
         store = open_store(job.output)
         animations = _animate(store, prepared.manifest, job, report, failed)

@@ -37,6 +37,7 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
     with ledger.lock() as check_lock:
         plan, manifest = load_plan(out), planned_manifest(out)
         check_store(ledger, plan_units(manifest.walks, plan))
+        check_lock()
         ledger.delete_orphans()
         slots = ledger.slots(plan_units(manifest.walks, plan))
         small = [one for _, one in slots if one is not None and one.file and not ledger.compaction_of(one.unit)]
@@ -46,6 +47,7 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
             check_lock()
             ledger.compact(compaction)
             merged += len(group)
+        check_lock()
         ledger.delete_orphans()
         return Compacted(merged, len(ledger.files()))
 

@@ -57,12 +57,14 @@ def repair_store(
         for finding in chain(_mend_manifest(prepared), _inspected(prepared, ledger, deep)):
             findings.append(finding)
             note(finding)
+        check_lock()  # reading all of a store takes hours; another run may have it by now
         withdraw_damaged(ledger, findings)
         ledger.delete_orphans()
         done = ledger.receipts()
         before = {receipt.unit for receipt in done}
         report.begin(prepared, sum(receipt.frames for receipt in done))
         render_units(prepared, ledger, _concerned(ledger, prepared), report, check_lock)
+        check_lock()
         ledger.delete_orphans()
     new = [receipt for receipt in ledger.receipts() if receipt.unit not in before]
     return Repair(tuple(findings), sum(one.frames for one in new), sum(len(one.quarantined) for one in new))
@@ -89,11 +91,15 @@ def _units(prepared: Prepared) -> Iterator[Unit]:
 
 
 def _concerned(ledger: Ledger, prepared: Prepared) -> Iterator[Unit]:
-    """Yield the units without a commit, except retries of frames in quarantine that were never committed."""
+    """Yield the units without a commit, except retries of frames in quarantine that were never committed.
+
+    Frames that a retry had rendered with other seeds get these again.
+    """
     withdrawn = ledger.withdrawn()
     for unit in ledger.outstanding(_units(prepared)):
         if not unit.id.endswith("-r") or unit.id in withdrawn:
-            yield unit
+            shifts = withdrawn.get(unit.id, ())
+            yield unit.with_seeds(shifts) if len(shifts) == len(unit.frames) else unit
 
 
 def restore_splits(ledger: Ledger, units: Iterable[Unit]) -> None:

@@ -51,6 +51,7 @@ def retry_store(
         if batch_rows is not None:
             prepared = replace(prepared, plan=replace(prepared.plan, measure_rows=False))
         check_store(ledger, plan_units(prepared.manifest.walks, prepared.plan))
+        check_lock()
         ledger.delete_orphans()
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         return retry_units(prepared, ledger, changed, report, check_lock)
@@ -67,6 +68,7 @@ def retry_units(
     before = {receipt.unit for receipt in ledger.receipts()}
     units = filter(None, map(changed, _in_quarantine(prepared, ledger)))
     render_units(prepared, ledger, units, report, check_lock)
+    check_lock()
     ledger.delete_orphans()
     new = [receipt for receipt in ledger.receipts() if receipt.unit not in before]
     failed = sum(len(receipt.quarantined) for receipt in new)

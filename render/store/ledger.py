@@ -95,7 +95,7 @@ class Ledger:
                 if data is None:
                     found[slot] = self._known[slot]
                 elif isinstance(data, OSError):
-                    raise StoreError(f"required a commit record, got {data.strerror}")
+                    raise StoreError(f"required a commit record, got {data.strerror or 'none'}")
                 else:
                     found[slot] = parse_record(slot, data)
             except StoreError as error:
@@ -119,7 +119,7 @@ class Ledger:
         for name, data in self._read_new(self.folder.compactions, self._known_compactions):
             try:
                 if isinstance(data, OSError):
-                    raise StoreError(f"required the record of a compaction, got {data.strerror}")
+                    raise StoreError(f"required the record of a compaction, got {data.strerror or 'none'}")
                 compaction = self._known_compactions[name] if data is None else parse_compaction(name, data)
                 known[name] = compaction
                 lost = [unit for unit, frames in compaction.units if not _has(records.get(unit), frames)]
@@ -218,9 +218,21 @@ class Ledger:
                 found.setdefault(unit, []).append(path.name)
         return found
 
-    def withdrawn(self) -> set[str]:
-        """Return the slots whose records were ever withdrawn."""
-        return {path.name.partition(".")[0] for path in self.folder.damaged.glob("*.json")}
+    def withdrawn(self) -> dict[str, tuple[int, ...]]:
+        """Return unit id → the seed shifts of its record (see `Receipt`), of the units whose records were ever withdrawn.
+
+        They are () for units as they were planned, and where the record can't be read.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        paths = sorted(self.folder.damaged.glob("*.json"))
+        for path, data in zip(paths, read_many(paths, _content), strict=True):
+            slot = path.name.partition(".")[0]
+            shifts: tuple[int, ...] = ()
+            with suppress(StoreError):
+                receipt = parse_record(slot, data) if isinstance(data, bytes) else None
+                shifts = receipt.seed_shifts if receipt is not None else ()
+            found[slot] = shifts or found.get(slot, ())
+        return found
 
     def delete_orphans(self) -> int:
         """Delete files of ours that no commit names: shards, scratch and temporary files of dead workers.

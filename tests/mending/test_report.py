@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from stores import JOB, rendering_here, run_here
 
-from render import JobError, Recipe, open_store, report_store, retry_store, verify_store
+from render import JobError, Recipe, open_store, repair_store, report_store, retry_store, verify_store
 from render.cli import main
 from render.core import Prompt
 from render.engine import Renderer
@@ -154,6 +154,12 @@ def test_a_retry_with_other_settings_is_recorded(night: Path, broken: set[str], 
             f"output={night}",
         )
     assert (again.frames, again.quarantined) == (6, 0)
+    before = {place: key for place, (key, _) in hashes(night).items()}
+    next((night / "data").glob("train-*-r-of-*")).unlink()
+    with rendering_here():  # a repair takes the seeds that the retry took
+        assert repair_store(night).rendered == 2
+    assert {place: key for place, (key, _) in hashes(night).items()} == before
+    assert verify_store(night, deep=True).problems == ()
 
 
 @pytest.mark.parametrize("wrong", [{"seed_shift": -1}, {"batch_rows": 0}, {"batch_rows": 3}, {"batch_rows": 10**6}])
