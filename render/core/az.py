@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -25,6 +26,7 @@ from azure.core.exceptions import (
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from render.core.bucket import FaultError, TakenError, create_once
+from render.core.scratch import scratch_folder
 
 __all__ = ["AzureBucket", "open_bucket"]
 
@@ -110,10 +112,13 @@ class AzureBucket:
             self._client.upload_blob(key, file, overwrite=True, max_concurrency=PARTS)
 
     def copy(self, key: str, target: str) -> None:
-        """Copy an object within the container, by way of this machine: only small ones are."""
-        data, _ = self.read(key)
-        with self._errors(target):
-            self._client.upload_blob(target, data, overwrite=True)
+        """Copy an object within the container, by way of a file on this machine."""
+        file = scratch_folder() / uuid4().hex
+        try:
+            self.download(key, file)
+            self.upload(file, target)
+        finally:
+            file.unlink(missing_ok=True)
 
     def create(self, key: str, data: bytes) -> bool:
         def write() -> None:
