@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render.core import ObjectPath, any_path, write_atomically
+from render.core import JobError, ObjectPath, any_path, write_atomically
 from render.progress import make_report
 
 __all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "add_mending", "output", "short"]
@@ -85,6 +85,9 @@ def _repair(options: Any) -> int:
 def _report(options: Any) -> int:
     from render.mending import page_of, report_store, text_of
 
+    if options.html is not None and (options.html.is_dir() or not options.html.parent.is_dir()):
+        got = "a folder" if options.html.is_dir() else f"no folder {options.html.parent}"
+        raise JobError(f"--html {options.html}: required a file to write, got {got}")
     report = report_store(options.out)
     print(text_of(report))
     if options.html is not None:

@@ -300,4 +300,5 @@ def file_sizes(folder: Path) -> dict[str, int]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        files = (entry for entry in entries if entry.is_file(follow_symlinks=False) or os.path.isfile(entry))
+        return {entry.name: entry.stat().st_size for entry in files}  # `isfile`: a link to itself is none

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from render.core import Frame, Receipt, file_sha256, local_copy
+from render.core import Frame, ObjectPath, Receipt, file_sha256, local_copy, why_unreadable
 from render.store import Compaction
 
 __all__ = ["Looker", "quick_look"]
 
+UNREADABLE = {"a pipe", "a socket", "a device", "a symbolic link to itself"}  # opening one may wait, or fail
 LOSSLESS = {"PNG", "WEBP"}  # formats whose pixels are those that were hashed
 
 Row = tuple[
@@ -40,10 +41,10 @@ class Looker:
             yield from quick_look(self.sizes.get(path.name), (compaction or receipt).size_bytes)
             return
         if compaction is None:
-            problem, rows = self._read(path, receipt.sha256)
+            problem, rows = self._read(path, receipt)
         else:
             if self._last is None or self._last[0] != path:
-                problem, every = self._read(path, compaction.sha256)
+                problem, every = self._read(path, compaction)
                 self._last = (path, problem, {unit: every[place] for unit, place in compaction.rows().items()})
             _, problem, by_unit = self._last
             rows = by_unit[receipt.unit]
@@ -54,19 +55,23 @@ class Looker:
             yield "its frames are not the planned ones"
         yield from (f"{walk} {index}: {problem}" for (walk, index, _), problem in rows if problem)
 
-    def _read(self, path: Path, sha256: str) -> tuple[str, list[Row]]:
+    def _read(self, path: Path, committed: Receipt | Compaction) -> tuple[str, list[Row]]:
         """Return (what is wrong with a file, its rows)."""
+        if not isinstance(path, ObjectPath) and (kind := why_unreadable(path)) in UNREADABLE:
+            return f"can't be read: it is {kind}", []
         try:
             with local_copy(path) as file:
-                return self._read_local(file, sha256)
+                return self._read_local(file, committed)
         except FileNotFoundError:
             return "is missing", []
         except IsADirectoryError as error:
             return f"can't be read: {error.strerror}", []
 
-    def _read_local(self, file: Path, sha256: str) -> tuple[str, list[Row]]:
-        if file_sha256(file) != sha256:
+    def _read_local(self, file: Path, committed: Receipt | Compaction) -> tuple[str, list[Row]]:
+        if file_sha256(file) != committed.sha256:
             return "the file's hash is not the committed one", []
+        if problem := next(quick_look(file.stat().st_size, committed.size_bytes), ""):  # the record is what is wrong
+            return problem, []
         try:
             return "", list(_rows(file, self.deep))
         except (OSError, pa.ArrowException, KeyError) as error:  # its bytes are those that were committed

@@ -131,6 +131,10 @@ def report_store(out: str | Path) -> NightReport:
     )
 
 
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53  # anybody may have written to the log
+
+
 def _is_timed(receipt: Receipt) -> bool:
     return receipt.frames > 0 and receipt.seconds > 0
 
@@ -148,7 +152,7 @@ def _hosts(receipts: Iterable[Receipt]) -> tuple[tuple[str, int], ...]:
 
 def _pace(events: Sequence[dict[str, Any]]) -> Iterator[Pace]:
     """Yield the speed in equal stretches from the first to the last event of the log, those without commits included."""
-    commits = [event for event in events if event["event"] == "commit" and isinstance(event.get("frames"), int)]
+    commits = [event for event in events if event["event"] == "commit" and _is_count(event.get("frames"))]
     if not commits:
         return
     first = min(event["at"] for event in events)

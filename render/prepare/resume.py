@@ -17,6 +17,7 @@ from render.core import (
     local_file,
     media_path,
     replacing,
+    special_kind,
     write_atomically,
 )
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
@@ -144,12 +145,15 @@ def _write_plan(plan: Plan, folder: OutputFolder) -> None:
 
 def load_plan(out: Path) -> Plan:
     """Return the recorded plan of an output folder. Raises StoreError for anything else, and for another version's."""
+    file = OutputFolder(out).plan
     try:
-        return Plan.from_dict(json.loads(OutputFolder(out).plan.read_text(encoding="utf-8")))
+        if kind := special_kind(file):  # opening a pipe would wait for somebody who writes to it
+            raise ValueError(f"required a file, got {kind}")
+        return Plan.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         got = "a file" if out.is_file() else "one without .run/plan.json" if out.is_dir() else "no such folder"
         raise StoreError(f"{out}: required the output folder of a run, got {got}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         got = f"another plan: {type(error).__name__}: {error}"
         raise StoreError(f"{out}: required an output folder of this version of nightrender, got {got}") from error
 

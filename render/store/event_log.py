@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 from uuid import uuid4
 
-from render.core import ObjectPath, Receipt
+from render.core import ObjectPath, Receipt, why_unreadable
 from render.store.folder import OutputFolder
 
 __all__ = ["EventLog", "read_events"]
@@ -127,9 +127,11 @@ class EventLog:
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a log that have a time; torn and foreign lines are left out."""
+    if not isinstance(path, ObjectPath) and why_unreadable(path):  # no run has written one; or it is none of ours
+        return
     try:
         file = path.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:  # no run of this version has written one
+    except FileNotFoundError:
         return
     with file:
         for line in file:

@@ -6,6 +6,7 @@ one wins. A slot holds the unit's receipt, or the note that the unit was split. 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from render.core import (
     publish,
     read_many,
     sync,
+    why_unreadable,
     write_atomically,
 )
 from render.store.compaction import Compaction, parse_compaction
@@ -32,6 +34,7 @@ from render.store.records import SPLIT, RecordFault, is_own_shard, parse_record,
 
 __all__ = ["Ledger"]
 
+UNREADABLE = {"a pipe", "a socket", "a device", "a symbolic link to itself"}  # opening one may wait, or fail
 FAULTS_MAX = 20  # damaged records that an error lists
 
 
@@ -264,6 +267,8 @@ def _has(receipt: Receipt | None, frames: int) -> bool:
 
 def _content(path: Path) -> bytes | FileNotFoundError | IsADirectoryError:
     """Return the content of a record, or why there is none. Whatever else goes wrong is the store's fault, and is raised."""
+    if not isinstance(path, ObjectPath) and (kind := why_unreadable(path)) in UNREADABLE:
+        return IsADirectoryError(errno.EISDIR, kind)
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:

@@ -79,7 +79,14 @@ def lose_a_record(out: ObjectPath) -> None:
     (out / ".run" / "commits" / "00000.json").unlink()
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, lose_a_shard, empty_record, list_as_record, lose_a_record])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        *(pytest.param(damage, marks=pytest.mark.long) for damage in (lose_a_shard, empty_record, list_as_record)),
+        lose_a_record,
+    ],
+)
 def test_repair_renders_the_unit_again(night: ObjectPath, damage: Damage, capsys: pytest.CaptureFixture[str]) -> None:
     before = etags(night)
     damage(night)
@@ -96,7 +103,10 @@ def test_repair_renders_the_unit_again(night: ObjectPath, damage: Damage, capsys
     assert left_in_scratch() == []
 
 
-@pytest.mark.parametrize("damage", [lose_a_shard, empty_record, list_as_record])
+@pytest.mark.parametrize(
+    "damage",
+    [lose_a_shard, *(pytest.param(damage, marks=pytest.mark.long) for damage in (empty_record, list_as_record))],
+)
 def test_whoever_needs_it_is_told(
     night: ObjectPath,
     tmp_path: Path,
@@ -150,6 +160,7 @@ def test_compaction_and_what_comes_after(night: ObjectPath, tmp_path: Path) -> N
     assert left_in_scratch() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(1, 60, 7))
 def test_a_compaction_may_be_stopped_anywhere(night: ObjectPath, server: Server, number: int) -> None:
     rows = open_store(night).dataset().to_table().to_pylist()
@@ -199,8 +210,18 @@ def test_frames_in_quarantine_are_told_and_tried_again(
     assert report_store(bucket).failed == ()
 
 
-@pytest.mark.parametrize("fault", ["throttle", "cut", "deny"])
-@pytest.mark.parametrize("place", [".run/commits/", "data/", ".run/manifest", ".run/compactions"])
+@pytest.mark.parametrize(
+    ("fault", "place"),
+    [
+        ("throttle", ".run/commits/"),
+        ("deny", "data/"),
+        *(
+            pytest.param(fault, place, marks=pytest.mark.long)
+            for fault in ("throttle", "cut", "deny")
+            for place in (".run/commits/", "data/", ".run/manifest", ".run/compactions")
+        ),
+    ],
+)
 def test_an_outage_is_not_taken_for_damage(night: ObjectPath, server: Server, fault: str, place: str) -> None:
     """Nothing is withdrawn, deleted or rendered; each command ends with the store's fault, whatever it reads."""
     compact_store(night, 10**6 if place == ".run/compactions" else 1)

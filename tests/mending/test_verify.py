@@ -38,6 +38,7 @@ def rewrite(shard: Path, change: Callable[[pa.Table], pa.Table]) -> None:
 def recommit(shard: Path) -> None:
     record = json.loads(record_of(shard).read_text())
     record["sha256"] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    record["size_bytes"] = shard.stat().st_size
     record_of(shard).write_text(json.dumps(record))
 
 
