@@ -33,7 +33,8 @@ from render.core.inputs import (
     local_files,
     local_folder,
 )
-from render.core.objects import PROBE, ObjectPath, any_path, file_sizes, read_many
+from render.core.many import file_sizes, read_many
+from render.core.objects import PROBE, ObjectPath, any_path
 from render.core.paths import (
     TABLE_ENDINGS,
     expand_home,

@@ -27,7 +27,8 @@ from uuid import uuid4
 
 from render.core.atomic import publish, sync, write_atomically
 from render.core.digests import file_sha256
-from render.core.objects import READERS, ObjectPath, ObjectStat
+from render.core.many import READERS
+from render.core.objects import ObjectPath, ObjectStat
 from render.core.scratch import scratch_folder
 from render.core.urls import WebPath, is_url
 from render.core.user_cache import cache_lock, user_cache

@@ -9,13 +9,12 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path, PosixPath
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from render.core.bucket import creates_exclusively
 from render.core.secrets import without_secrets
@@ -23,7 +22,7 @@ from render.core.secrets import without_secrets
 if TYPE_CHECKING:
     from render.core.bucket import Bucket
 
-__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "file_sizes", "read_many"]
+__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path"]
 
 URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<bucket>[^/]*)/?(?P<key>.*)", re.DOTALL)  # pathlib drops a slash
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
@@ -36,10 +35,7 @@ ACCESS = {  # where credentials belong
 }
 PROBE = "probe-"  # how the names of objects begin that only try the store out
 TAIL_BYTES = 2**18  # of an object, read when it is opened: a shard's footer, and with it the object's size
-READERS = 16  # requests at a time
 AHEAD_BYTES = 2**20  # read at once where reading goes on where it stopped
-
-Content = TypeVar("Content")
 
 
 class ObjectPath(PosixPath):
@@ -282,23 +278,3 @@ def any_path(text: str | Path) -> Path:
     if isinstance(text, ObjectPath):
         return text
     return ObjectPath.parse(str(text)) if re.match(r"[a-z][a-z0-9+.-]*:/", str(text)) else Path(text)
-
-
-def read_many(paths: Sequence[Path], read: Callable[[Path], Content]) -> Iterator[Content]:
-    """Yield what `read` returns for each file, in their order; small objects are read READERS at a time."""
-    if not any(isinstance(path, ObjectPath) for path in paths):
-        yield from map(read, paths)
-        return
-    with ThreadPoolExecutor(READERS) as pool:
-        yield from pool.map(read, paths)
-
-
-def file_sizes(folder: Path) -> dict[str, int]:
-    """Return name → bytes of the files directly in a folder, if there is one; in a bucket by one request for a thousand."""
-    if isinstance(folder, ObjectPath):
-        return folder.sizes()
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        files = (entry for entry in entries if entry.is_file(follow_symlinks=False) or os.path.isfile(entry))
-        return {entry.name: entry.stat().st_size for entry in files}  # `isfile`: a link to itself is none

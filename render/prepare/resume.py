@@ -111,10 +111,14 @@ def _check_empty(folder: OutputFolder) -> None:
 def _record(prepared: Prepared, folder: OutputFolder) -> None:
     """Write what a resume needs, the plan last: with it the folder is begun."""
     folder.run.mkdir(parents=True, exist_ok=True)
-    _keep_sounds(prepared.manifest, prepared.job, folder)
-    prepared.manifest.write(folder.manifest)
-    write_atomically(folder.job, to_yaml(prepared.job).encode())
-    _write_plan(prepared.plan, folder)
+    with Ledger(folder.out).lock():
+        if folder.plan.exists():
+            required = "required that no other run begins the same output"
+            raise StoreError(f"{folder.out}: {required}, got one that did just now; the same command looks again")
+        _keep_sounds(prepared.manifest, prepared.job, folder)
+        prepared.manifest.write(folder.manifest)
+        write_atomically(folder.job, to_yaml(prepared.job).encode())
+        _write_plan(prepared.plan, folder)
 
 
 def _record_extension(record: Record, brought_by: JobConfig, folder: OutputFolder) -> None:
