@@ -39,7 +39,7 @@ HOMES = {  # library → the modules that may import it
     "azure": {"core.az"},
     "requests": {"core.gs", "core.web"},
     "urllib3": {"core.web"},
-    "ray": {"cluster.driver", "cluster.local_ray"},
+    "ray": {"cluster.cluster_watch", "cluster.driver", "cluster.local_ray", "cluster.ray_link"},
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},
     "imageio": {"output.animate"},

@@ -28,6 +28,7 @@ class Listener(Protocol):
     def batches(self, rows: int, padding: int) -> None: ...
     def stage(self, text: str) -> None: ...
     def lost(self, reason: str) -> None: ...
+    def waiting(self, text: str) -> None: ...
 
 
 class EventLog:
@@ -99,6 +100,9 @@ class EventLog:
     def lost(self, reason: str) -> None:
         self._add("lost", reason=reason)
         self._listener.lost(reason)
+
+    def waiting(self, text: str) -> None:
+        self._listener.waiting(text)
 
     def _put(self) -> None:
         """Put the local copy into the bucket, if there is one."""
