@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from render.core import Receipt
+from render.core import Receipt, StoreError
 from render.mending.inspect import check_store
 from render.plan import plan_units
 from render.prepare import begun_ledger, load_plan, plain_end, planned_manifest
-from render.store import COMPACT_BYTES, reach_output, write_compact
+from render.store import COMPACT_BYTES, Ledger, is_own_shard, reach_output, write_compact
 
 __all__ = ["Compacted", "compact_store"]
 
@@ -37,6 +37,7 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
     with ledger.lock() as check_lock:
         plan, manifest = load_plan(out), planned_manifest(out)
         check_store(ledger, plan_units(manifest.walks, plan))
+        _check_records(ledger)
         check_lock()
         ledger.delete_orphans()
         slots = ledger.slots(plan_units(manifest.walks, plan))
@@ -50,6 +51,14 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
         check_lock()
         ledger.delete_orphans()
         return Compacted(merged, len(ledger.files()))
+
+
+def _check_records(ledger: Ledger) -> None:
+    """Raise StoreError for shards without a single commit record: they would be taken for what dead workers left."""
+    out = ledger.folder.out
+    if not ledger.files() and (shards := sum(is_own_shard(path.name) for path in ledger.folder.data.iterdir())):
+        mend = f"`render repair {out}` renders all frames again, and then deletes these shards"
+        raise StoreError(f"{out}: required commit records, got none for {shards:,} shards in data/; {mend}")
 
 
 def _groups(receipts: Iterator[Receipt], size_bytes: int) -> Iterator[list[Receipt]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["Failed", "NightReport", "Pace", "report_store"]
 
 SLOWEST = 5  # units that are named
 BINS = 24  # stretches of time whose speed is given
+SHORTEST = 1e-3  # of a stretch: what a unit takes at least
 ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 QUARANTINE = ("walk", "frame", "row", "prompt", "error", "tries", "host", "memory_bytes")
 
@@ -44,11 +46,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Speed of the runs in one stretch of time."""
+    """Speed of the runs in one stretch of time. The frames of a unit count evenly over the time that it took."""
 
     since: datetime
     seconds: float
-    frames: int
+    frames: float
 
     @property
     def frames_per_s(self) -> float:
@@ -158,11 +160,21 @@ def _pace(events: Sequence[dict[str, Any]]) -> Iterator[Pace]:
     first = min(event["at"] for event in events)
     seconds = max((max(event["at"] for event in events) - first).total_seconds(), 1.0)
     width = seconds / BINS
-    frames = [0] * BINS
+    frames = [0.0] * BINS
     for event in commits:
-        frames[min(BINS - 1, int((event["at"] - first).total_seconds() / width))] += event["frames"]
+        end = (event["at"] - first).total_seconds() / width
+        begin = max(end - max(_seconds(event) / width, SHORTEST), min(0.0, end - SHORTEST))
+        for place in range(floor(begin), floor(end) + 1):
+            part = min(end, place + 1) - max(begin, place)
+            frames[min(max(place, 0), BINS - 1)] += event["frames"] * part / (end - begin)
     for place, count in enumerate(frames):
         yield Pace(first + timedelta(seconds=place * width), width, count)
+
+
+def _seconds(event: dict[str, Any]) -> float:
+    """Return the seconds that a unit took; 0 where the log has no such number."""
+    found: Any = event.get("seconds")
+    return float(found) if isinstance(found, int | float) and 0 <= found < 2**53 else 0.0
 
 
 def _failed(folder: Path, waiting: set[tuple[str, int]] | None) -> Iterator[Failed]:

@@ -57,6 +57,15 @@ def test_files_are_no_larger_than_asked(finished: Finished, copied: Finished) ->
     assert compact_store(copied.out, 1).merged == 0
 
 
+def test_shards_whose_records_are_all_lost_are_not_deleted(copied: Finished) -> None:
+    before = {path.name: path.read_bytes() for path in (copied.out / "data").iterdir()}
+    for record in (copied.out / ".run" / "commits").iterdir():
+        record.unlink()
+    with pytest.raises(StoreError, match="required commit records, got none for 4 shards in data/"):
+        compact_store(copied.out)
+    assert {path.name: path.read_bytes() for path in (copied.out / "data").iterdir()} == before
+
+
 def test_a_damaged_store_is_not_merged(copied: Finished) -> None:
     shard = max((copied.out / "data").iterdir())
     data = bytearray(shard.read_bytes())

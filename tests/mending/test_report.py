@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from render import JobError, Recipe, open_store, repair_store, report_store, ret
 from render.cli import main
 from render.core import Prompt
 from render.engine import Renderer
-from render.mending.report import error_of
+from render.mending.report import _pace, error_of
 from render.mending.report_page import page_of, text_of
 from render.prepare.rendering import Silent
 from render.store import EventLog, OutputFolder, read_events
@@ -72,7 +73,7 @@ def test_frames_in_quarantine_are_read(night: Path) -> None:
     assert 0 < report.fill <= 1
     assert sum(frames for _, frames in report.hosts) == 4
     assert len(report.slowest) == 2
-    assert sum(one.frames for one in report.pace) == 4
+    assert sum(one.frames for one in report.pace) == pytest.approx(4)
     assert [event["event"] for event in report.events] == ["begin", "end"]
 
 
@@ -203,3 +204,16 @@ def test_a_log_that_can_not_be_written_stops_nothing(tmp_path: Path) -> None:
 )
 def test_the_line_that_names_an_error(traceback: str, found: tuple[str, str]) -> None:
     assert error_of(traceback) == found
+
+
+@pytest.mark.parametrize("seconds", [12.0, 0, None, -1, 1e300])
+def test_frames_count_over_the_time_that_their_unit_took(tmp_path: Path, seconds: object) -> None:
+    """And once each, whatever the log says of that time."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    events: list[dict[str, Any]] = [{"event": "begin", "at": at}]
+    commit = {"event": "commit", "frames": 12, "seconds": seconds}
+    events += [commit | {"at": at}, commit | {"at": at + timedelta(seconds=24)}]
+    pace = list(_pace(events))
+    assert sum(one.frames for one in pace) == pytest.approx(24)
+    if seconds == 12.0:
+        assert [round(one.frames_per_s, 6) for one in pace] == [12] + [0] * 11 + [1] * 12
