@@ -1,0 +1,126 @@
+"""Scenarios without Ray: a fault before any step on a file, full and slow disks, clocks that jump, and races."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from bench import Bench
+from disks import can_mount, small_disk
+
+__all__ = ["SCENARIOS"]
+
+KILLED, REFUSED = -9, (1, 2)
+CHECKED = r"(fsync|read) \.run/scratch$"  # steps between the writing of a shard and its check
+DAY_S = 86_400.0
+
+
+def killed(bench: Bench) -> None:
+    """Killed before a step of the first run, and before one of the second."""
+    steps = len(bench.job.file_steps)
+    first = 1 + (bench.turn * 37) % steps  # every step has its turn
+    for nth in (first, bench.random.randint(1, max(2, steps - first))):
+        bench.fork(bench.plan(("killed before a step", {"act": "kill", "nth": nth})), expected=[KILLED])
+    bench.fork_all()
+
+
+def failed(bench: Bench) -> None:
+    """A step fails once, for one of several reasons, then another from some point on for good."""
+    steps = len(bench.job.file_steps)
+    for times in (1, 0):
+        error = bench.random.choice(["ENOSPC", "EIO", "EROFS", "EDQUOT"])
+        fault = {"act": error, "nth": bench.random.randint(1, steps), "times": times}
+        name = f"{error} before a step, {'once' if times else 'and ever after'}"
+        bench.fork(bench.plan((name, fault)), expected=REFUSED)
+    bench.fork_all()
+
+
+def torn(bench: Bench) -> None:
+    """A shard is cut in half before it is synced, with a crash; another is read back with a flipped byte."""
+    fault = {"act": "torn", "label": CHECKED, "nth": bench.random.randint(1, 8)}
+    bench.fork(bench.plan(("half a file, then killed", fault)), expected=[KILLED])
+    fault = {"act": "flip", "label": r"read-table \.run/scratch$", "nth": bench.random.randint(1, 3)}
+    bench.fork(bench.plan(("a byte flips before the check", fault)), expected=REFUSED)
+    bench.fork_all()
+
+
+def full(bench: Bench) -> None:
+    """The disk of the output is full from some byte on; then it has room again."""
+    if not can_mount():
+        limited(bench)
+        return
+    with small_disk(bench.out, bench.random.randint(40, 250)) as disk:
+        if bench.fork(bench.plan(), expected=REFUSED) != [0]:
+            bench.hit("disk full (small tmpfs)")
+        disk.resize(64_000)
+        bench.fork_all()
+        bench.judge()
+
+
+def limited(bench: Bench) -> None:
+    """No file may be longer than some bytes."""
+    for least, most in ((200, 2_000), (2_000, 12_000)):
+        if bench.fork(bench.plan(), file_bytes=bench.random.randint(least, most), expected=REFUSED) != [0]:
+            bench.hit("RLIMIT_FSIZE")
+    bench.fork_all()
+
+
+def read_only(bench: Bench) -> None:
+    """A begun output can't be written to; then it can. Without the right to mount every writing step fails."""
+    kill = {"act": "kill", "nth": bench.random.randint(30, len(bench.job.file_steps) - 20)}
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk(bench.out, 64_000)) if can_mount() else None
+        bench.fork(bench.plan(("killed before a step", kill)), expected=[KILLED])
+        if disk is None:
+            writing = {"act": "EROFS", "label": "(write|rename|link|remove|mkdir)", "times": 0}
+            bench.fork(bench.plan(("read-only output", writing)), expected=REFUSED)
+        else:
+            disk.set_read_only(True)
+            if bench.fork(bench.plan(), expected=REFUSED) != [0]:
+                bench.hit("read-only output (remounted)")
+            disk.set_read_only(False)
+        scratch = {"act": "EROFS", "label": r"(write|write-table|rename|remove) \.run/scratch", "times": 0}
+        bench.fork(bench.plan(("read-only scratch", scratch)), expected=REFUSED)
+        bench.fork_all()
+        bench.judge()
+
+
+def slow(bench: Bench) -> None:
+    """Every sync takes long, and the wall clock jumps by a day to and fro, both in one run."""
+    wait = {"act": "wait", "seconds": 0.1, "label": "fsync", "times": 0}
+    jump: dict[str, Any] = {"point": "clock", "act": "none"}
+    bench.fork(bench.plan(("slow disk", wait), ("the clock jumps by a day", jump), clock=DAY_S))
+
+
+def race(bench: Bench) -> None:
+    """Eight runs without a lock render the same units, and stand together before the link that commits the first."""
+    kill = {"act": "kill", "label": "link .run/commits", "nth": bench.random.randint(1, 4)}
+    bench.fork(bench.plan(("killed before a step", kill)), expected=[KILLED])
+    racers = 8
+    gate = {"act": "gate", "label": "link .run/commits", "times": racers, "racers": racers}
+    plan = bench.plan(("eight workers race for a unit", gate))
+    bench.fork(*[plan | {"unlocked": True}] * racers)
+    bench.fork_all()
+
+
+def two_runs(bench: Bench) -> None:
+    """Two runs begin at once, in a new output and in a begun one: one goes on, the other is refused."""
+    for _ in range(2):
+        kill = {"act": "kill", "nth": bench.random.randint(60, 120)}
+        codes = bench.fork(bench.plan(("killed before a step", kill)), bench.plan(), expected=[KILLED, 2])
+        if 2 in codes:
+            bench.hit("two runs on one output")
+    bench.fork_all()
+
+
+SCENARIOS = {
+    "killed": killed,
+    "failed": failed,
+    "torn": torn,
+    "full": full,
+    "limited": limited,
+    "read-only": read_only,
+    "slow": slow,
+    "race": race,
+    "two-runs": two_runs,
+}
