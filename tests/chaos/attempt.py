@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import IO
@@ -115,13 +116,12 @@ class Attempt:
 
 def wording_problems(lines: Sequence[Line], began_s: float, ended_s: float, code: int | None) -> Iterator[str]:
     """Yield what the user should not have seen: a traceback, another program's noise, silence, no last word."""
-    for line in lines:
-        if "Traceback (most recent call last)" in line.text:
-            yield "a traceback"
-        elif NOISE.search(line.text):
-            yield f"another program's line: {line.text[:150]}"
+    if any("Traceback (most recent call last)" in line.text for line in lines):
+        yield "a traceback"
+    if noise := [line.text for line in lines if NOISE.search(line.text)]:
+        yield f"{len(noise)} lines of another program: {noise[0][:150]}"
     times = [began_s, *(line.at_s for line in lines), ended_s]
-    silence_s = max(after - before for before, after in zip(times, times[1:], strict=False))
+    silence_s = max(after - before for before, after in pairwise(times))
     if silence_s > SILENCE_S:
         yield f"silence for {silence_s:.0f} s"
     if code in (1, 2):

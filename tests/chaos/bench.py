@@ -60,7 +60,9 @@ class Hit:
     """A fault that has struck a run that was not done."""
 
     fault: str
-    noticed_s: float | None = None  # until the run said so or ended; None where there is nobody to notice, or no need to
+    noticed_s: float | None = (
+        None  # until the run said so or ended; None where there is nobody to notice, or no need to
+    )
     step: str = ""  # label of the step on a file that it came before
 
 
@@ -129,7 +131,7 @@ class Bench:
         for made in (self.tmp, self.marks):
             made.mkdir(parents=True, exist_ok=True)
         (folder / "chaos.csv").write_text(MANIFEST, encoding="utf-8")
-        self.forks = forks
+        self.forks, self.began = forks, folder / "began"  # the latter: the last run's Python has started
         self._names: dict[str, str] = {}  # fault of a plan → its name in the table
         self._counted: set[str] = set()  # marks
         self._plans = 0
@@ -176,7 +178,8 @@ class Bench:
 
     def start(self, plan: dict[str, Any] | None = None, workers: int = 2, wrapper: Sequence[str] = ()) -> Attempt:
         """Start the command on Ray."""
-        variables = environment(self.tmp)
+        variables = environment(self.tmp) | {"RENDER_CHAOS_BEGAN": str(self.began)}
+        self.began.unlink(missing_ok=True)
         if plan:
             path = self.folder / f"plan-{self._plans}.json"
             path.write_text(json.dumps(plan), encoding="utf-8")
@@ -272,6 +275,8 @@ class Bench:
             self.problem(f"a process is left: {process.role} {process.line[:80]}")
         kill(left)
         for path in sorted(self.tmp.iterdir()):
+            if path.name.startswith("torchinductor_"):
+                continue  # torch's cache: one a user, for all programs
             self.problem(f"a temporary folder is left: {path.name.rpartition('-')[0] or path.name}-…")
         found = compare(self.out, self.job.expected)
         self.outcome.lost, self.outcome.twice, self.outcome.differing = found.lost, found.twice, found.differing

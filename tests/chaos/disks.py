@@ -1,4 +1,4 @@
-"""Small disks of their own, that can be full or read-only. They need the right to mount; where it is missing, none are made."""
+"""Small disks that can be full or read-only. They need the right to mount."""
 
 from __future__ import annotations
 

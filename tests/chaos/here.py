@@ -32,10 +32,10 @@ def serve() -> None:
     import torch
     from stores import Here
 
-    import render.cluster.driver
+    import render.cluster.driver  # noqa: F401 (so that no run has to)
+    from render.cli import main
     from render.engine import Renderer
     from render.models import resolve_model
-    from render.cli import main
 
     torch.set_num_threads(1)
     model = resolve_model("starter", None, Path.cwd())

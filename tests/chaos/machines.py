@@ -15,13 +15,13 @@ MEMORY_BYTES = 100 * 2**20
 def main() -> None:
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(num_cpus=1, object_store_memory=MEMORY_BYTES) for _ in range(2)]  # type: ignore[no-untyped-call]
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=MEMORY_BYTES) for _ in range(2)]
     print(f"machines: {cluster.address}", flush=True)
     for line in sys.stdin:
         if line.strip() == "join":
-            nodes.append(cluster.add_node(num_cpus=1, object_store_memory=MEMORY_BYTES))  # type: ignore[no-untyped-call]
+            nodes.append(cluster.add_node(num_cpus=1, object_store_memory=MEMORY_BYTES))
         elif nodes:
-            cluster.remove_node(nodes.pop(0), allow_graceful=False)  # type: ignore[no-untyped-call]
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
         print("machines: done", flush=True)
 
 

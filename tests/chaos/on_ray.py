@@ -22,7 +22,7 @@ __all__ = ["SCENARIOS"]
 START_S = 12.0  # in which an undisturbed run is up and renders, about
 GONE_S = 90.0  # time that the processes of a killed driver may take to end
 SIGNAL_END_S = 60.0
-PYTHON_S = 0.3  # until Python itself has started: nothing can be handled before
+PYTHON_S = 0.1  # from the start of Python to that of the product: nothing can be handled before
 MOST_COMMITS = 9
 DAY_S = 86_400.0
 
@@ -52,7 +52,7 @@ def _find(attempt: Attempt, role: str) -> list[Process]:
         found[:] = [process for process in attempt.processes() if process.role == role]
         return bool(found)
 
-    attempt.wait(look, 30.0)
+    attempt.wait(look, 60.0)
     return found
 
 
@@ -117,7 +117,7 @@ def _send(sent: signal.Signals, group: bool = False, early: bool = False) -> Cal
     return strike
 
 
-SURVIVED = [_kill_one("worker")]
+SURVIVED = [_kill_one("worker")] * 5 + [_kill_one("starting worker")]
 ENDING = [
     *[_kill_one("gcs_server"), _kill_one("raylet"), _kill_driver(False), _kill_driver(True)] * 2,
     _send(signal.SIGTERM),
@@ -130,7 +130,7 @@ def kills(bench: Bench) -> None:
     """Kill a worker or two, then something that a run may not survive, then give the same command again, twice over."""
     attempt = None
     for _ in range(2):
-        strikes = bench.random.choices(SURVIVED, k=bench.random.randint(0, 2)) + [bench.random.choice(ENDING)]
+        strikes = [*bench.random.choices(SURVIVED, k=bench.random.randint(0, 2)), bench.random.choice(ENDING)]
         for strike in strikes:
             if attempt is None:
                 attempt = bench.start(workers=bench.random.randint(1, 2))
@@ -152,6 +152,7 @@ def early_signals(bench: Bench) -> None:
     bench.random.shuffle(strikes)
     for strike in strikes:
         attempt = bench.start()
+        attempt.wait(bench.began.exists, 30.0)
         moment_s = time.monotonic() + bench.random.uniform(PYTHON_S, 3.0)
         attempt.wait(lambda end_s=moment_s: time.monotonic() >= end_s, 5.0)  # type: ignore[misc]
         strike(bench, attempt)
@@ -281,7 +282,7 @@ class _Machines:
         kill(own)
 
     def workers(self) -> list[Process]:
-        return [process for process in descendants(self._process.pid) if process.role == "worker"]
+        return [process for process in descendants(self._process.pid) if "worker" in process.role]
 
 
 @contextmanager

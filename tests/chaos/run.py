@@ -66,7 +66,9 @@ class Night:
             found = json.loads(record.read_text(encoding="utf-8"))
             if (found["seed"], found["only"]) != (seed, sorted(only)):
                 raise SystemExit(f"{record}: required seed and kinds of this run, got {found['seed']}, {found['only']}")
-            self.outcomes = [Outcome(**one | {"hits": [Hit(**hit) for hit in one["hits"]]}) for one in found["outcomes"]]
+            self.outcomes = [
+                Outcome(**one | {"hits": [Hit(**hit) for hit in one["hits"]]}) for one in found["outcomes"]
+            ]
         self.folder = Path(tempfile.mkdtemp(prefix="ch", dir="/tmp"))  # short: sockets lie in it
         self._forks: OneProcess | None = None
         self._jobs: dict[bool, Job] = {}  # by whether it runs on Ray

@@ -28,7 +28,13 @@ def table(outcomes: Sequence[Outcome]) -> str:
         for fault in {hit.fault for hit in outcome.hits}:
             frames[fault].update(lost=outcome.lost, twice=outcome.twice, differing=outcome.differing)
     rows = [
-        (fault, len(struck), *(frames[fault][name] for name in HEAD[2:5]), _noticed(struck), lost_s[fault] / len(struck))
+        (
+            fault,
+            len(struck),
+            *(frames[fault][name] for name in HEAD[2:5]),
+            _noticed(struck),
+            lost_s[fault] / len(struck),
+        )
         for fault, struck in sorted(hits.items())
     ]
     sums = [sum(getattr(outcome, name) for outcome in outcomes) for name in HEAD[2:5]]

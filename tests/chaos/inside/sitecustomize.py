@@ -8,7 +8,8 @@ with a plan:
 A fault strikes at a point. A step is any touch of a file below OUT: what Python tells its audit hooks (open, rename, link,
 remove, mkdir), fsync, and the writing and reading of a Parquet file. It has a label, such as `link .run/commits`, and the
 fault comes before it. A frame is one frame's start in the engine. Every strike leaves a file in FOLDER with the time, the
-process and the label, so that it is known to have hit, and hits no more often than it may.
+process and the label, so that it is known to have hit, and hits no more often than it may. RENDER_CHAOS_BEGAN names a file
+that says that Python has started.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from typing import Any
 
 __all__ = ["Chaos", "arm"]
 
-PATHS = {"open": (0,), "os.rename": (0, 1), "os.link": (1,), "os.remove": (0,), "os.mkdir": (0,)}  # arguments that count
+PATHS = {
+    "open": (0,),
+    "os.rename": (0, 1),
+    "os.link": (1,),
+    "os.remove": (0,),
+    "os.mkdir": (0,),
+}  # arguments that count
 GATE_S = 20.0  # time that racers wait for each other
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -250,5 +257,7 @@ def _role() -> str:
     return "worker" if "default_worker.py" in line else "driver" if "-m render run" in line else ""
 
 
+if "RENDER_CHAOS_BEGAN" in os.environ and _role() == "driver":
+    Path(os.environ["RENDER_CHAOS_BEGAN"]).touch()
 if "RENDER_CHAOS" in os.environ and _role():
     arm(json.loads(Path(os.environ["RENDER_CHAOS"]).read_text(encoding="utf-8")), _role())
