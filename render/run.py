@@ -127,6 +127,7 @@ def run_job(
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         seconds = _render(prepared, ledger.outstanding(_units(prepared)), report, check_lock)
         ledger.delete_orphans()
+        ledger.delete_partial_records()
         animations = _animate(job.output, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
     receipts = ledger.receipts()

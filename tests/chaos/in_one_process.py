@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,23 +16,33 @@ CHECKED = r"(fsync|read) \.run/scratch$"  # steps between the writing of a shard
 DAY_S = 86_400.0
 
 
+def _points(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """Choose steps, in the order of an undisturbed run: from turn to turn the following kinds, so that all have theirs."""
+    steps = list(bench.job.file_steps)
+    kinds = list(dict.fromkeys(steps))
+    chosen = sorted({(bench.turn * count + place) % len(kinds) for place in range(count)})
+    return [
+        {
+            "label": f"{re.escape(kinds[one])}$",
+            "nth": bench.random.randint(1, 1 + steps.count(kinds[one]) // (2 * count)),
+        }
+        for one in chosen
+    ]
+
+
 def killed(bench: Bench) -> None:
-    """Killed before a step of the first run, and before one of the second."""
-    steps = len(bench.job.file_steps)
-    first = 1 + (bench.turn * 37) % steps  # every step has its turn
-    for nth in (first, bench.random.randint(1, max(2, steps - first))):
-        bench.fork(bench.plan(("killed before a step", {"act": "kill", "nth": nth})), expected=[KILLED])
+    """Killed before a step, and each time that the same command is given before a later one."""
+    for point in _points(bench, 3):
+        bench.fork(bench.plan(("killed before a step", {"act": "kill", **point})), expected=[KILLED])
     bench.fork_all()
 
 
 def failed(bench: Bench) -> None:
-    """A step fails once, for one of several reasons, then another from some point on for good."""
-    steps = len(bench.job.file_steps)
-    for times in (1, 0):
+    """A step fails once, for one of several reasons, then another for good."""
+    for times, point in zip((1, 0), _points(bench, 2), strict=True):
         error = bench.random.choice(["ENOSPC", "EIO", "EROFS", "EDQUOT"])
-        fault = {"act": error, "nth": bench.random.randint(1, steps), "times": times}
         name = f"{error} before a step, {'once' if times else 'and ever after'}"
-        bench.fork(bench.plan((name, fault)), expected=REFUSED)
+        bench.fork(bench.plan((name, {"act": error, "times": times, **point})), expected=REFUSED)
     bench.fork_all()
 
 
@@ -98,8 +109,10 @@ def race(bench: Bench) -> None:
     bench.fork(bench.plan(("killed before a step", kill)), expected=[KILLED])
     racers = 8
     gate = {"act": "gate", "label": "link .run/commits", "times": racers, "racers": racers}
-    plan = bench.plan(("eight workers race for a unit", gate))
+    plan = bench.plan(("", gate))
     bench.fork(*[plan | {"unlocked": True}] * racers)
+    if len(list(bench.marks.glob(f"{plan['faults'][0]['id']}.*"))) == racers:
+        bench.hit("eight workers race for a unit")
     bench.fork_all()
 
 

@@ -141,7 +141,7 @@ def main() -> int:
     if unknown := only - KINDS.keys():
         raise SystemExit(f"--only: required some of {', '.join(KINDS)}; got {', '.join(sorted(unknown))}")
     # A shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP, and runs would inherit that.
-    for sent in (signal.SIGINT, signal.SIGHUP):
+    for sent in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(sent, _stop)
     adopt_orphans()
     night, end_s = Night(options.json, options.seed, only), time.monotonic() + 60 * options.minutes

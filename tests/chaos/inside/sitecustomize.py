@@ -84,6 +84,8 @@ class Chaos:
 
     def _place(self, path: str) -> str:
         """Return the folder of a file, or a folder itself with a slash, relative to OUT."""
+        if path == self.out:
+            return "OUT"
         if os.path.isdir(path):
             return f"{os.path.relpath(path, self.out)}/"
         return os.path.relpath(os.path.dirname(path), self.out)
