@@ -280,13 +280,13 @@ class Bench:
             self.problem(f"a temporary folder is left: {path.name.rpartition('-')[0] or path.name}-…")
         found = compare(self.out, self.job.expected)
         self.outcome.lost, self.outcome.twice, self.outcome.differing = found.lost, found.twice, found.differing
-        for orphan in left_in_output(self.out):
-            self.problem(orphan)
+        if orphans := list(left_in_output(self.out)):
+            self.problem(f"{len(orphans)} of: {orphans[0]}")
         verified = subprocess.run(
             product("verify", self.out), env=environment(self.tmp), capture_output=True, text=True, check=False
         )
         if verified.returncode or "0 problems" not in verified.stdout:
-            self.problem(f"verify: {(verified.stdout + verified.stderr).strip()[-300:]}")
+            self.problem(f"verify: {(verified.stdout + verified.stderr).strip().rpartition(chr(10))[2][:200]}")
         undisturbed_s = self.job.seconds
         self.outcome.lost_s = max(0.0, self.run_s - undisturbed_s)
 

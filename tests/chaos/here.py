@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sitecustomize import Chaos, arm
 
 LIMIT_S = 120  # for one command
+PLANTED = "RENDER_CHAOS_PLANTED" in os.environ
 
 
 def serve() -> None:
@@ -65,7 +66,10 @@ def _start(command: dict[str, Any], main: Any) -> int:
         if limit := command.get("file_bytes"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         chaos = arm(command["plan"], "here")
-        with _unlocked() if command["plan"].get("unlocked") else nullcontext():
+        with (
+            _unlocked() if command["plan"].get("unlocked") else nullcontext(),
+            _planted() if PLANTED else nullcontext(),
+        ):
             code = main(command["arguments"])
         _record_steps(chaos, Path(command["plan"]["marks"]))
     except SystemExit as error:
@@ -87,6 +91,19 @@ def _unlocked() -> Iterator[None]:
         return nullcontext(lambda: None)
 
     with patch.object(Ledger, "lock", lock), patch.object(Ledger, "delete_orphans", lambda _: 0):
+        yield
+
+
+@contextmanager
+def _planted() -> Iterator[None]:
+    """Have commits replace each other, so that a test sees that such a fault is found."""
+    link = os.link
+
+    def replace(source: Path, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        link(source, target)
+
+    with patch("os.link", replace):
         yield
 
 

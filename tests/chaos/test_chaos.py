@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -256,16 +258,17 @@ def test_the_table() -> None:
 # Runs of it.
 
 
-def chaos(record: Path, *options: str, limit_s: float) -> list[str]:
+def chaos(record: Path, *options: str, limit_s: float, code: int = 0, **variables: str) -> list[str]:
     """Run the command. Returns what it prints; the table is its end."""
     done = subprocess.run(
         [sys.executable, str(HERE / "run.py"), "--seed", "2", "--json", str(record), *options],
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=limit_s,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout.splitlines()
 
 
@@ -277,6 +280,20 @@ def test_a_short_run(tmp_path: Path) -> None:
     assert int(sums.split("|")[2]) >= 8
     assert sums.split("|")[3:6] == [" 0 ", " 0 ", " 0 "]
     assert json.loads((tmp_path / "chaos.json").read_bytes())["outcomes"]
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_commits_that_replace_each_other_are_found(tmp_path: Path) -> None:
+    """By a fault that is planted in the product: so the harness can fail."""
+    options = ("--faults", "1", "--only", "race")
+    said = chaos(tmp_path / "chaos.json", *options, limit_s=200, code=1, RENDER_CHAOS_PLANTED="1")
+    assert any(re.match(r" +PROBLEM \d+ frames twice", line) for line in said)
+    assert any("orphan file data/train-" in line for line in said)
+    kept = {match[1] for line in said if (match := re.search(r"\((/tmp/ch[^/]+)/", line))}
+    for folder in kept:
+        shutil.rmtree(folder)
+    assert len(kept) == 1
 
 
 @pytest.mark.long
