@@ -272,7 +272,7 @@ class Bench:
         while (left := self.others()) and time.monotonic() < end_s:
             time.sleep(0.05)
         for process in left:
-            self.problem(f"a process is left: {process.role} {process.line[:80]}")
+            self.problem(f"a process is left: {process.role}, {process.age_s:.0f} s old: {process.line[:80]}")
         kill(left)
         for path in sorted(self.tmp.iterdir()):
             if path.name.startswith("torchinductor_"):

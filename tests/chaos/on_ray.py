@@ -137,7 +137,8 @@ def kills(bench: Bench) -> None:
             if _wait_for_a_moment(bench, attempt):
                 strike(bench, attempt)
             if not attempt.lives:
-                bench.end(attempt)
+                if bench.end(attempt) == 0:
+                    return
                 attempt = None
     bench.end_all(attempt)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Process:
     pid: int
     parent: int
     line: str  # command line
+    age_s: float
 
     @property
     def role(self) -> str:
@@ -68,7 +70,7 @@ def descendants(root: int) -> list[Process]:
         for pid in children.get(parent, ()):
             with suppress(OSError):
                 line = (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append(Process(pid, parent, line.strip()))
+                found.append(Process(pid, parent, line.strip(), _age_s(pid)))
             waiting.append(pid)
     return found
 
@@ -81,6 +83,12 @@ def kill(processes: Iterable[Process], sent: int = signal.SIGKILL) -> int:
             os.kill(process.pid, sent)
             hit += 1
     return hit
+
+
+def _age_s(pid: int) -> float:
+    """Return the seconds since a process began. Raises OSError for one that is gone."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

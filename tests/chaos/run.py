@@ -41,7 +41,7 @@ ROUND = {  # how often each kind has its turn in a round; some 110 faults
     "nodes": 1, "killed": 8, "failed": 5, "torn": 2, "full": 1, "limited": 1, "read-only": 1, "slow": 1, "race": 2,
     "two-runs": 1,
 }  # fmt: skip
-RAY_STEPS, HERE_STEPS = 60, 2  # sampler steps of a frame: a run on Ray renders for some seconds
+RAY_STEPS, HERE_STEPS = 160, 2  # sampler steps of a frame: a run on Ray renders for some seconds
 
 
 def scenarios(seed: int, only: set[str]) -> Iterator[tuple[int, str, int]]:

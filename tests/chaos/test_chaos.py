@@ -129,7 +129,10 @@ import os, subprocess, sys, time
 from processes import adopt_orphans, descendants, kill, reap
 adopt_orphans()
 shell = subprocess.run(["sh", "-c", "setsid sleep 600 > /dev/null & setsid sleep 601 > /dev/null & exit 0"])
-found = descendants(os.getpid())
+found = []
+while [process.line[:5] for process in found] != ["sleep", "sleep"]:
+    time.sleep(0.01)
+    found = descendants(os.getpid())
 print(sorted(process.line for process in found), kill(found))
 while descendants(os.getpid()):
     time.sleep(0.01)
