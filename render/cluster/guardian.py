@@ -23,11 +23,11 @@ __all__ = ["Guardian", "end_processes", "lives", "marked", "processes_of"]
 
 MARK = "RENDER_RAY"
 END_S = 5.0  # after which a process that was killed is left to the kernel
-QUIET = b"q"
-KILLED = (
-    "render: its process {} was killed, by hand or by the system when memory ran out. What is committed stays; the same "
-    "command resumes."
-)
+HUNG_S = 30.0  # without a sign of life from a driver that has promised them
+QUIET, SIGN, ENOUGH = b"q", b".", b"e"  # say nothing in the end; a sign of life, and others follow; no more follow
+KILLED = "was killed, by hand or by the system when memory ran out"
+HUNG = "hung while Ray started, and was ended"
+ENDED = "render: its process {} {}. What is committed stays; the same command resumes."
 
 
 @contextmanager
@@ -76,14 +76,20 @@ class Guardian:
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-I", "-S", __file__, str(folder), str(os.getpid())]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, close_fds=True
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
 
     def hush(self) -> None:
         """Let it say nothing in the end: somebody else has."""
-        with suppress(OSError):
-            self._stdin.write(QUIET)
-            self._stdin.flush()
+        self._tell(QUIET)
+
+    def sign(self) -> None:
+        """Give a sign of life. If none follows in HUNG_S, the guardian ends this process."""
+        self._tell(SIGN)
+
+    def relax(self) -> None:
+        """Let it wait for no more signs."""
+        self._tell(ENOUGH)
 
     def dismiss(self) -> None:
         """Let it end now, and wait for that."""
@@ -93,25 +99,34 @@ class Guardian:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(2 * END_S)
 
+    def _tell(self, what: bytes) -> None:
+        with suppress(OSError):
+            self._stdin.write(what)
+
     @property
     def _stdin(self) -> IO[Any]:
         assert self._process.stdin is not None
         return self._process.stdin
 
 
-def _wait(driver: int) -> bool:
-    """Wait for the end of the driver, or of the pipe from it. Returns False if it asked for quiet before."""
+def _wait(driver: int) -> str:
+    """Wait for the end of the driver, or of the pipe from it, or of its signs of life. Returns what to say, or ""."""
     watched: list[int] = [0]
     with suppress(OSError):  # an old kernel; or it has ended, and so has the pipe
         watched.append(os.pidfd_open(driver))
-    speaks = True
+    ending, limit_s = KILLED, None
     while True:
-        ready, _, _ = select.select(watched, (), ())
-        data = os.read(0, 16) if 0 in ready else None
-        if data:
-            speaks = False
-        else:  # the end of the pipe, or of the driver, where a child of it holds the pipe open
-            return speaks
+        ready, _, _ = select.select(watched, (), (), limit_s)
+        data = os.read(0, 4096) if 0 in ready else b""
+        if limit_s and not ready:
+            with suppress(OSError):
+                os.kill(driver, signal.SIGKILL)
+            return HUNG
+        if not data:  # the end of the pipe, or of the driver, where a child of it holds the pipe open
+            return ending
+        if QUIET in data:
+            ending = ""
+        limit_s = HUNG_S if data[-1:] == SIGN else None
 
 
 def main() -> None:
@@ -119,12 +134,12 @@ def main() -> None:
     folder, driver = Path(sys.argv[1]), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    speaks = _wait(driver)
+    ending = _wait(driver)
     end_processes(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    if speaks:
+    if ending:
         with suppress(OSError):  # nobody reads any more
-            print(KILLED.format(driver), file=sys.stderr, flush=True)
+            print(ENDED.format(driver, ending), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 __all__ = ["CallThread"]
 
 Result = TypeVar("Result")
-LOOK_S = 0.1  # between two looks at Ray
+LOOK_S = 0.02  # between two looks at Ray
 
 
 class CallThread:
@@ -48,7 +48,7 @@ class CallThread:
         while self._last is not None and not self._last.done():
             if time.monotonic() > end_s:
                 return False
-            time.sleep(LOOK_S / 4)
+            time.sleep(LOOK_S)
         return True
 
     def close(self) -> None:

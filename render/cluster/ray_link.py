@@ -30,10 +30,11 @@ Result = TypeVar("Result")
 START_S = 120.0  # that Ray may take to start; 3 s are usual
 CONNECT_S = 40.0  # to connect to a cluster
 END_S = 10.0  # to take leave of one
-FREE_S = 5.0  # for a call to end whose servers were killed
-PATIENCE = (
-    "RAY_gcs_rpc_server_reconnect_timeout_s"  # after so long Ray's library ends this process, without a word of ours
-)
+FREE_S = 10.0  # for a call to end whose servers were killed
+PATIENCE_S = {  # of Ray's library
+    "RAY_gcs_rpc_server_reconnect_timeout_s": 10 * 86400,  # then it ends this process without a word of ours
+    "RAY_raylet_start_wait_time_s": 2,  # then it looks up from waiting for a raylet; it waits for 30 s in all
+}
 
 
 class RayLink:
@@ -59,19 +60,20 @@ class RayLink:
     def start(self) -> None:
         """Start Ray or connect to it, if it is not. Raises RayLostError, and RunError for a cluster that can't be used."""
         if not ray.is_initialized():
-            os.environ.setdefault(PATIENCE, str(10 * 86400))
-            with sigterm_kept(), _without_state_dumps():
+            for name, seconds in PATIENCE_S.items():
+                os.environ.setdefault(name, str(seconds))
+            with sigterm_kept() as keep, _without_state_dumps():
                 if self._address is None:
-                    self._start_local()
+                    self._start_local(keep)
                 else:
-                    self._connect()
+                    self._connect(keep)
         if self._local is None:
             self._cluster = ClusterWatch.of_this_process()
 
-    def call(self, function: Callable[[], Result], limit_s: float = float("inf")) -> Result:
+    def call(self, function: Callable[[], Result]) -> Result:
         """Return `function()`, which calls into Ray. Raises RayLostError when Ray is gone."""
         try:
-            return self._calls.call(function, self.check, limit_s)
+            return self._calls.call(function, self.check)
         except (RayError, OSError):
             self.check()
             raise
@@ -114,22 +116,32 @@ class RayLink:
             self._local.end(is_free)
         self._calls.close()
 
-    def _start_local(self) -> None:
+    def _start_local(self, keep_handler: Callable[[], None]) -> None:
         self._local = local = self._local or LocalRay()
+
+        def look() -> None:
+            local.sign()
+            keep_handler()
+            local.check()
+
         try:
-            self.call(lambda: local.start(self._workforce), START_S)
+            self._calls.call(lambda: local.start(self._workforce), look, START_S)
         except TimeoutError as error:
             raise RayLostError(f"Ray did not start in {START_S:g} s") from error
         except Exception as error:
             if isinstance(error, RayLostError):
                 raise
             raise RayLostError(f"Ray did not start: {_first_line(error)}") from error
+        finally:
+            local.relax()
 
-    def _connect(self) -> None:
+    def _connect(self, keep_handler: Callable[[], None]) -> None:
         where = f"workers.address: required a Ray cluster at {self._address}, "
         try:
-            self.call(
-                lambda: ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR), CONNECT_S
+            self._calls.call(
+                lambda: ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR),
+                keep_handler,
+                CONNECT_S,
             )
         except TimeoutError as error:
             raise RunError(f"{where}got no answer as from one in {CONNECT_S:g} s") from error
@@ -138,16 +150,19 @@ class RayLink:
 
     def _shut_down(self) -> bool:
         """Shut Ray's library down. Returns False if a call into it does not return, and no other can be made."""
+        if self._local and not self._calls.is_free(0.0):
+            self._local.release()
+        is_free = self._calls.is_free(FREE_S if self._local else 0.0)
         if self._local:
             self._local.kill()  # at once: what is committed is on disk, and helpers of Ray outlive it by many seconds
-        is_free = self._calls.is_free(FREE_S if self._local else 0.0)
         if not is_free and ray_worker._global_node is None:  # it holds Ray's lock: shutdown would wait for it
             atexit.unregister(ray.shutdown)
             return False
-        with sigterm_kept(), suppress(TimeoutError, RayError, OSError):
-            old, self._calls = self._calls, CallThread() if not is_free else self._calls
-            old.close() if not is_free else None
-            self._calls.call(ray.shutdown, lambda: None, END_S)
+        if not is_free:
+            self._calls.close()
+            self._calls = CallThread()
+        with sigterm_kept() as keep, suppress(TimeoutError, RayError, OSError):
+            self._calls.call(ray.shutdown, keep, END_S)
             return True
         atexit.unregister(ray.shutdown)
         return False
