@@ -12,6 +12,7 @@ from render.cluster.reasons import MACHINE
 __all__ = ["Pulse"]
 
 QUIET_S = 45.0  # after which a word is due
+BEAT_S = 1.0  # between two looks
 SAME_S = 30.0  # in which workers that are lost with one machine are told once
 
 
@@ -59,7 +60,7 @@ class Pulse:
             self._heard_s = self._spoke_s = time.monotonic()
 
     def _beat(self) -> None:
-        while not self._ended.wait(1.0):
+        while not self._ended.wait(BEAT_S):
             now = time.monotonic()
             if now - self._spoke_s >= QUIET_S:
                 self._spoke_s = now
