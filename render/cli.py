@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from render.core import InputError, JobError, ObjectPath, RunError, any_path
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
 from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
+from render.stopping import STOPPED, stoppable
 from render.store import OutputFolder
 
 __all__ = ["main"]
@@ -45,10 +45,10 @@ EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        code: int = options.command(options)
-        return code
+        with stoppable():
+            code: int = options.command(options)
+            return code
     except InputError as error:
         print(f"render: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"render: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("\nrender: stopped. What is committed stays; the same command resumes.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return FAILED
 
 
@@ -75,10 +75,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         options.overrides += rest
     return options
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

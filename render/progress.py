@@ -69,6 +69,9 @@ class _Lines:
     def lost(self, reason: str) -> None:
         print(LOST.format(reason), file=sys.stderr, flush=True)
 
+    def waiting(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
     def animating(self, total: int) -> None:
         following = f"; {total:,} animations to write" if total else ""
         print(f"frames are done{following}", file=sys.stderr, flush=True)
@@ -115,6 +118,9 @@ class _Bars:
 
     def lost(self, reason: str) -> None:
         self._bars.console.print(LOST.format(reason), markup=False)
+
+    def waiting(self, text: str) -> None:
+        self._bars.console.print(text, markup=False)
 
     def animating(self, total: int) -> None:
         self._bars.update(self._frames, completed=self._bars.tasks[self._frames].total, description="frames")

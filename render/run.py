@@ -44,7 +44,10 @@ class Report(Protocol):
         """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
 
     def lost(self, reason: str) -> None:
-        """Note that a worker died or made no progress; its units are rendered again."""
+        """Note that a worker died or made no progress, or Ray ended; what was in hand is rendered again."""
+
+    def waiting(self, text: str) -> None:
+        """Note what the run waits for, after 45 s without news. Another thread than that of the run calls it."""
 
     def animating(self, total: int) -> None:
         """Note that all frames are done, and that `total` animations follow."""
@@ -61,6 +64,7 @@ class Silent:
     def batches(self, rows: int, padding: int) -> None: ...
     def stage(self, text: str) -> None: ...
     def lost(self, reason: str) -> None: ...
+    def waiting(self, text: str) -> None: ...
     def animating(self, total: int) -> None: ...
     def animation(self, path: Path) -> None: ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from render.cli import main
+from render.__main__ import main
 from render.cluster import driver
 from render.core import Receipt, Unit
 

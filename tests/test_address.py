@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -20,11 +22,39 @@ def server() -> Iterator[socket.socket]:
         yield server
 
 
-def test_an_address_at_which_something_answers(server: socket.socket) -> None:
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the frame with which an HTTP/2 server, such as Ray's, begins (RFC 9113)
+
+
+def answer(server: socket.socket, says: bytes) -> int:
+    """Let a server say something to whoever connects; returns its port."""
     server.listen()
-    port = server.getsockname()[1]
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                link, _ = server.accept()
+                link.sendall(says)
+                links.append(link)  # it stays open
+
+    links = list[socket.socket]()
+    Thread(target=serve, daemon=True).start()
+    port: int = server.getsockname()[1]
+    return port
+
+
+def test_an_address_at_which_ray_answers(server: socket.socket) -> None:
+    port = answer(server, SETTINGS)
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", f"localhost:{port}"):
         check_address(address)
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_something_else_answers(server: socket.socket, says: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render.address.WAIT_S", 0.2)
+    with pytest.raises(JobError, match="something answers there, but it is not Ray"):
+        check_address(f"127.0.0.1:{answer(server, says)}")
+    monkeypatch.setenv("RAY_USE_TLS", "1")  # then it greets in TLS
+    check_address(f"127.0.0.1:{server.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("address", [None, "auto", "local"])

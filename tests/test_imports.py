@@ -33,7 +33,7 @@ HOMES = {  # library → the modules that may import it
     "pandas": {"manifest.formats.frames", "manifest.table"},
     "boto3": {"core.s3"},
     "botocore": {"core.s3"},
-    "ray": {"cluster.driver", "cluster.local_ray"},
+    "ray": {"cluster.cluster_watch", "cluster.driver", "cluster.local_ray", "cluster.ray_link"},
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},
     "imageio": {"output.animate"},

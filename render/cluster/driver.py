@@ -10,25 +10,25 @@ decided in `dispatch.py`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns on machines without GPUs
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+from render.cluster.crew import WorkerState, occupation
 from render.cluster.dispatch import DEATHS_MAX, Dispatcher, Hand
-from render.cluster.local_ray import start_local_ray
+from render.cluster.local_ray import RayLostError
 from render.cluster.progress import Listener, Progress
-from render.cluster.signals import sigterm_kept
+from render.cluster.pulse import Pulse
+from render.cluster.ray_link import RayLink
+from render.cluster.reasons import last_line, reason_of
 from render.cluster.worker import Setup, Worker
 from render.core import ModelError, Receipt, RunError, StoreError, Unit
 from render.job import Workforce
@@ -37,6 +37,7 @@ from render.store import Failure, Ledger, write_quarantine
 __all__ = ["Cluster"]
 
 FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
+RESTARTS_MAX = 3  # of a local Ray, without a unit that is done between them
 REPORT_S = 0.5  # a worker reports as often, and at once when it wants more frames
 LOOK_S = 0.02  # time between two looks at whether it wants more
 
@@ -70,86 +71,83 @@ class _Actor:
         return self._worker.progress()
 
 
-@dataclass(eq=False)
-class _WorkerState:
-    """The driver's record of one worker."""
-
-    actor: Any  # Ray's handle
-    hand: Hand  # the units that it holds
-    refs: dict[Any, Unit] = field(default_factory=dict)  # Ray object reference of the receipt → unit
-    poll: Any = None  # object reference of the report that it will give
-    progress_s: float = field(default_factory=time.monotonic)  # when it last made progress, or was given its only unit
-    started: bool = False  # it has answered, so its process and model are up
-
-
 class Cluster:
     """Workers on Ray. A context manager: at its end the workers are killed, and Ray is shut down if it was started here."""
 
     def __init__(self, setup: Setup, workforce: Workforce, address: str | None, deadline_s: float) -> None:
         """`address` is that of a running Ray, None to start one; `deadline_s` the longest time without progress."""
-        self._setup, self._workforce, self._address, self._deadline_s = setup, workforce, address, deadline_s
+        self._setup, self._workforce, self._deadline_s = setup, workforce, deadline_s
+        self._link = RayLink(workforce, address)
         self._ledger = Ledger(setup.out)
-        self._workers: list[_WorkerState] = []
+        self._workers: list[WorkerState] = []
         self._failed_starts = 0  # in a row
+        self._restarts = 0  # of Ray, since a unit was done
         self._is_full = False  # some workers found no free CPUs or GPUs
         self.ready_s: float | None = None  # time.monotonic() when the first worker was ready
         self._stage = ""  # of some worker
-        self._ray_folder: str | None = None
-        self._owns_ray = False
 
     def __enter__(self) -> Cluster:
-        self._owns_ray = not ray.is_initialized()
-        with sigterm_kept():
-            if self._owns_ray and self._address is None:
-                self._ray_folder = tempfile.mkdtemp(prefix="render-")
-                start_local_ray(self._workforce, self._ray_folder)
-            elif self._owns_ray:
-                ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR)
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             ray.kill(worker.actor)
         self._workers.clear()
-        if self._owns_ray:
-            with sigterm_kept():
-                ray.shutdown()
-        if self._ray_folder:
-            shutil.rmtree(self._ray_folder, ignore_errors=True)
+        self._link.end()
 
     def render(self, units: Iterator[Unit], listener: Listener) -> Iterator[Receipt]:
-        """Render units and yield their receipts as they are committed.
+        """Start Ray if it is not there, render units, and yield their receipts as they are committed.
 
-        Raises RunError if the run can't go on: workers do not start, or shards can't be written.
+        Raises RunError if the run can't go on: workers do not start, shards can't be written, or Ray is lost again and
+        again.
         """
-        count = self._worker_count()
-        self._dispatcher = Dispatcher(units, self._ledger, count)
-        while True:
-            self._assign(count)
-            if self._reclaim_from_unstarted():
-                self._assign(count)
-            refs = [ref for worker in self._workers for ref in worker.refs]
-            if not refs:
-                return
-            polls = [self._ask(worker) for worker in self._workers]
-            ray.wait([*refs, *polls], timeout=REPORT_S)
-            self._take_reports(listener)  # before results: a worker that died right after it was up counts as started
-            for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
-                yield from self._collect(ref, listener)
-            yield from self._replace_stalled(listener)
+        count, is_done = 0, False
+        with Pulse(listener, lambda: self._link.trouble or occupation(self._workers)) as told:
+            while not is_done:
+                try:
+                    if not count:
+                        self._link.start()
+                        count = self._link.count_workers()
+                        self._dispatcher = Dispatcher(units, self._ledger, count)
+                    is_done = yield from self._turn(count, told)
+                except RayLostError as lost:
+                    self._restart(lost, told)
 
-    def _worker_count(self) -> int:
-        """Return the number of workers asked for, or else how many fit. Raises RunError if not even one does."""
-        force = self._workforce
-        if force.count is not None:
-            return force.count
-        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        fitting = has.get("CPU", 0) / force.threads
-        if force.gpus:
-            fitting = min(fitting, has.get("GPU", 0) / force.gpus)
-        if fitting < 1:
-            raise RunError(f"workers: required {force.threads} CPUs and {force.gpus:g} GPUs, got {has}")
-        return int(fitting)
+    def _turn(self, count: int, listener: Listener) -> Generator[Receipt, None, bool]:
+        """Give out units, and take what comes meanwhile. Returns True when all is done."""
+        self._link.check()
+        self._assign(count)
+        if self._reclaim_from_unstarted():
+            self._assign(count)
+        refs = [ref for worker in self._workers for ref in worker.refs]
+        if not refs:
+            return True
+        polls = [self._ask(worker) for worker in self._workers]
+        ray.wait([*refs, *polls], timeout=REPORT_S)
+        self._take_reports(listener)  # before results: a worker that died right after it was up counts as started
+        for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
+            yield from self._collect(ref, listener)
+        yield from self._replace_stalled(listener)
+        return False
+
+    def _restart(self, lost: RayLostError, listener: Listener) -> None:
+        """Start a local Ray anew; what the workers had is rendered again, and nobody is to blame. Raises RunError."""
+        for worker in self._workers:
+            self._dispatcher.requeue(list(worker.refs.values()))
+        self._workers.clear()
+        while True:
+            if not self._link.restarts:
+                raise RunError(str(lost)) from lost
+            if self._restarts >= RESTARTS_MAX:
+                raise RunError(f"{lost}; it was started anew {RESTARTS_MAX} times, and no unit was done") from lost
+            self._restarts += 1
+            listener.lost(f"{lost}; Ray is started anew")
+            try:
+                self._link.restart()
+            except RayLostError as error:
+                lost = error
+            else:
+                return
 
     def _assign(self, count: int) -> None:
         """Give units to the workers that want more, and start workers, up to `count`, while all others hold units."""
@@ -159,13 +157,18 @@ class Cluster:
             if given is None:
                 return
             hand, load = given
-            if hand is None:
-                self._workers.append(self._start_worker(load.unit))
-                hand = self._workers[-1].hand
-            worker = next(one for one in self._workers if one.hand is hand)
+            try:
+                if hand is None:
+                    self._workers.append(self._start_worker(load.unit))
+                    hand = self._workers[-1].hand
+                worker = next(one for one in self._workers if one.hand is hand)
+                ref = self._link.call(partial(worker.actor.render.remote, hand.given, load.unit))
+            except RayLostError:
+                self._dispatcher.requeue([load.unit])
+                raise
             if not worker.refs:
                 worker.progress_s = time.monotonic()
-            worker.refs[worker.actor.render.remote(hand.given, load.unit)] = load.unit
+            worker.refs[ref] = load.unit
             hand.give(load)
 
     def _reclaim_from_unstarted(self) -> bool:
@@ -186,7 +189,7 @@ class Cluster:
             if worker not in unplaced:
                 yield from self._replace(worker, f"no progress for {self._deadline_s:g} s", listener)
 
-    def _cancel(self, unstarted: list[_WorkerState]) -> None:
+    def _cancel(self, unstarted: list[WorkerState]) -> None:
         """Kill workers that are not up and requeue their units. This counts as no failure of either."""
         for worker in unstarted:
             self._workers.remove(worker)
@@ -198,14 +201,14 @@ class Cluster:
         trying = self._is_full and not all(worker.started for worker in self._workers)
         return len(self._workers) < count and not trying
 
-    def _start_worker(self, unit: Unit) -> _WorkerState:
+    def _start_worker(self, unit: Unit) -> WorkerState:
         """Start a worker that loads the model of a unit first."""
         force = self._workforce
         actor_class = ray.remote(num_cpus=force.threads, num_gpus=force.gpus, max_restarts=0, max_task_retries=0)(
             _Actor
         )
-        actor: Any = actor_class.remote(self._setup, unit.model)
-        return _WorkerState(actor, Hand(unit.model))
+        actor: Any = self._link.call(partial(actor_class.remote, self._setup, unit.model))
+        return WorkerState(actor, Hand(unit.model))
 
     def _collect(self, ref: Any, listener: Listener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
@@ -214,27 +217,28 @@ class Cluster:
             return
         try:
             receipt: Receipt = ray.get(ref)
-        except RayActorError as error:
-            yield from self._replace(worker, str(error), listener)
         except RayTaskError as error:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             # One that can't load its next model counts as not started.
             worker.started = not isinstance(cause, ModelError)
             if isinstance(cause, (OSError, StoreError, RunError, MemoryError)):
-                raise RunError(f"unit {worker.refs[ref].id}: {_last_line(error)}") from error
+                raise RunError(f"unit {worker.refs[ref].id}: {last_line(error)}") from error
+            yield from self._replace(worker, str(error), listener)
+        except RayError as error:
+            self._link.check()  # without Ray no worker lives, and none is to blame
             yield from self._replace(worker, str(error), listener)
         else:
             del worker.hand.units[worker.refs.pop(ref).id]
-            self._failed_starts = 0
+            self._failed_starts = self._restarts = 0
             self.ready_s = self.ready_s or time.monotonic() - receipt.seconds  # it had no time to report
             yield receipt
 
-    def _replace(self, worker: _WorkerState, reason: str, listener: Listener) -> Iterator[Receipt]:
+    def _replace(self, worker: WorkerState, reason: str, listener: Listener) -> Iterator[Receipt]:
         """Kill a worker; requeue its units, whole or in halves, or put a single frame in quarantine."""
         self._failed_starts = 0 if worker.started else self._failed_starts + 1
         if self._failed_starts >= FAILED_STARTS_MAX:
-            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {_last_line(reason)}")
-        listener.lost(_last_line(reason))
+            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {reason_of(reason)}")
+        listener.lost(reason_of(reason))
         self._workers.remove(worker)
         ray.kill(worker.actor)
         for unit in reversed(worker.refs.values()):
@@ -250,7 +254,7 @@ class Cluster:
         if self._ledger.commit(receipt):
             yield receipt
 
-    def _ask(self, worker: _WorkerState) -> Any:
+    def _ask(self, worker: WorkerState) -> Any:
         """Return the reference of a worker's next report, which is asked for unless it was before."""
         if worker.poll is None:
             hand = worker.hand
@@ -267,10 +271,11 @@ class Cluster:
             try:
                 report: Progress = ray.get(poll)
             except RayError as error:
+                self._link.check()
                 if not worker.refs:  # else its units end with the same error, which _collect handles
                     self._workers.remove(worker)  # to ask it again would fail at once, again and again
                     ray.kill(worker.actor)
-                    listener.lost(_last_line(error))
+                    listener.lost(reason_of(error))
                 continue
             if not worker.started:
                 worker.started, self._failed_starts, worker.progress_s = True, 0, now
@@ -284,10 +289,3 @@ class Cluster:
         if stage != self._stage:
             self._stage = stage
             listener.stage(stage)
-
-
-def _last_line(error: object) -> str:
-    """Return the line that names the error, without Ray's remote traceback and list of common causes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    last = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))
-    return last.partition(" Some common causes include")[0]

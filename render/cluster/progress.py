@@ -45,4 +45,7 @@ class Listener(Protocol):
         """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
 
     def lost(self, reason: str) -> None:
-        """Note that a worker died or made no progress; its units will be rendered again."""
+        """Note that a worker died or made no progress, or Ray ended; what was in hand will be rendered again."""
+
+    def waiting(self, text: str) -> None:
+        """Note what the run waits for, after a while without news. Another thread than that of the run calls it."""

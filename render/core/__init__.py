@@ -40,7 +40,7 @@ from render.core.paths import (
 from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonical_json
 from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.schedulers import scheduler_calls
-from render.core.scratch import scratch_folder
+from render.core.scratch import OwnedFolder, scratch_folder
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.user_cache import user_cache
 from render.core.vocabulary import (
@@ -97,6 +97,7 @@ __all__ = [
     "Number",
     "ObjectPath",
     "Offset",
+    "OwnedFolder",
     "Prompt",
     "Receipt",
     "Recipe",

@@ -22,7 +22,8 @@ def stop(*_):
 
 signal.signal(signal.SIGTERM, stop)
 try:
-    with Cluster(SimpleNamespace(out=Path(sys.argv[1])), Workforce(1, 1, 0.0, "cpu"), None, 60.0):
+    with Cluster(SimpleNamespace(out=Path(sys.argv[1])), Workforce(1, 1, 0.0, "cpu"), None, 60.0) as cluster:
+        list(cluster.render(iter([]), None))  # it starts Ray, and there is nothing to do
         os.kill(os.getpid(), signal.SIGTERM)
 except KeyboardInterrupt:
     print("stopped while it ran")

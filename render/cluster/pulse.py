@@ -1,0 +1,67 @@
+"""A word for whoever watches a run when nothing was heard for a while: what it waits for. Standard library only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+
+from render.cluster.progress import Listener
+from render.cluster.reasons import MACHINE
+
+__all__ = ["Pulse"]
+
+QUIET_S = 45.0  # after which a word is due
+BEAT_S = 1.0  # between two looks
+SAME_S = 30.0  # in which workers that are lost with one machine are told once
+
+
+class Pulse:
+    """A listener that passes on what it hears. A context manager: inside, silence is filled."""
+
+    def __init__(self, listener: Listener, occupation: Callable[[], str]) -> None:
+        """`occupation()` says what the run waits for; another thread calls it."""
+        self._listener, self._occupation = listener, occupation
+        self._heard_s = self._spoke_s = time.monotonic()
+        self._lost, self._lost_s = "", 0.0
+        self._ended = Event()
+
+    def __enter__(self) -> Pulse:
+        Thread(target=self._beat, name="pulse", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def frames(self, count: int) -> None:
+        self._hear(bool(count))
+        self._listener.frames(count)
+
+    def batches(self, rows: int, padding: int) -> None:
+        self._listener.batches(rows, padding)
+
+    def stage(self, text: str) -> None:
+        self._hear(bool(text))
+        self._listener.stage(text)
+
+    def lost(self, reason: str) -> None:
+        self._hear(True)
+        now = time.monotonic()
+        is_told = reason == self._lost and reason.startswith(MACHINE) and now - self._lost_s < SAME_S
+        self._lost, self._lost_s = reason, now
+        if not is_told:
+            self._listener.lost(reason)
+
+    def waiting(self, text: str) -> None:
+        self._listener.waiting(text)
+
+    def _hear(self, is_something: bool) -> None:
+        if is_something:
+            self._heard_s = self._spoke_s = time.monotonic()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            now = time.monotonic()
+            if now - self._spoke_s >= QUIET_S:
+                self._spoke_s = now
+                self._listener.waiting(f"waiting for {self._occupation()}; nothing new for {now - self._heard_s:.0f} s")

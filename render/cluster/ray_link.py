@@ -1,0 +1,182 @@
+"""The connection to Ray: one that is started here, a cluster at an address, or one that the program has begun itself.
+
+Calls into Ray that may wait for one of its servers are made in a thread of their own, so that the run notices within
+seconds when a server is gone, instead of being ended by Ray's library after a minute.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import ray
+from ray._private import worker as ray_worker
+from ray.exceptions import RayError
+
+from render.cluster.cluster_watch import ClusterWatch
+from render.cluster.local_ray import LocalRay, RayLostError
+from render.cluster.ray_calls import CallThread
+from render.cluster.signals import sigterm_kept
+from render.core import RunError
+from render.job import Workforce
+
+__all__ = ["RayLink"]
+
+Result = TypeVar("Result")
+START_S = 120.0  # that Ray may take to start; 3 s are usual
+CONNECT_S = 40.0  # to connect to a cluster
+END_S = 10.0  # to take leave of one
+FREE_S = 10.0  # for a call to end whose servers were killed
+PATIENCE_S = {  # of Ray's library
+    "RAY_gcs_rpc_server_reconnect_timeout_s": 10 * 86400,  # then it ends this process without a word of ours
+    "RAY_raylet_start_wait_time_s": 2,  # then it looks up from waiting for a raylet; it waits for 30 s in all
+}
+
+
+class RayLink:
+    """Ray for one run; ended with it if it was started for it."""
+
+    def __init__(self, workforce: Workforce, address: str | None) -> None:
+        self._workforce, self._address = workforce, None if address == "local" else address
+        self._owns = not ray.is_initialized()
+        self._calls = CallThread()
+        self._local: LocalRay | None = None
+        self._cluster: ClusterWatch | None = None
+
+    @property
+    def restarts(self) -> bool:
+        """True for a Ray that is this run's own."""
+        return self._local is not None
+
+    @property
+    def trouble(self) -> str:
+        """What a cluster is waited for with; empty if it answers."""
+        return self._cluster.trouble if self._cluster else ""
+
+    def start(self) -> None:
+        """Start Ray or connect to it, if it is not. Raises RayLostError, and RunError for a cluster that can't be used."""
+        if not ray.is_initialized():
+            for name, seconds in PATIENCE_S.items():
+                os.environ.setdefault(name, str(seconds))
+            with sigterm_kept() as keep, _without_state_dumps():
+                if self._address is None:
+                    self._start_local(keep)
+                else:
+                    self._connect(keep)
+        if self._local is None:
+            self._cluster = ClusterWatch.of_this_process()
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Return `function()`, which calls into Ray. Raises RayLostError when Ray is gone."""
+        try:
+            return self._calls.call(function, self.check)
+        except (RayError, OSError):
+            self.check()
+            raise
+
+    def count_workers(self) -> int:
+        """Return the number of workers asked for, or else how many fit. Raises RunError if not even one does."""
+        force = self._workforce
+        if force.count is not None:
+            return force.count
+        has: dict[str, float] = self.call(ray.cluster_resources)
+        fitting = has.get("CPU", 0) / force.threads
+        if force.gpus:
+            fitting = min(fitting, has.get("GPU", 0) / force.gpus)
+        if fitting < 1:
+            raise RunError(f"workers: required {force.threads} CPUs and {force.gpus:g} GPUs, got {has}")
+        return int(fitting)
+
+    def check(self) -> None:
+        """Raise RayLostError when Ray is gone."""
+        if self._local:
+            self._local.check()
+        elif self._cluster:
+            self._cluster.check()
+
+    def restart(self) -> None:
+        """Start a Ray of one's own anew. Raises RayLostError, and RunError where this process can't have another."""
+        assert self._local is not None
+        if not self._shut_down():
+            raise RunError("Ray: required to start it anew, but its library is still busy with the one that was killed")
+        self.start()
+
+    def end(self) -> None:
+        """End what was started, within seconds."""
+        is_free = True
+        if self._cluster:
+            self._cluster.stop()
+        if self._owns:
+            is_free = self._shut_down()
+        if self._local:
+            self._local.end(is_free)
+        self._calls.close()
+
+    def _start_local(self, keep_handler: Callable[[], None]) -> None:
+        self._local = local = self._local or LocalRay()
+
+        def look() -> None:
+            local.sign()
+            keep_handler()
+            local.check()
+
+        try:
+            self._calls.call(lambda: local.start(self._workforce), look, START_S)
+        except TimeoutError as error:
+            raise RayLostError(f"Ray did not start in {START_S:g} s") from error
+        except Exception as error:
+            if isinstance(error, RayLostError):
+                raise
+            raise RayLostError(f"Ray did not start: {_first_line(error)}") from error
+        finally:
+            local.relax()
+
+    def _connect(self, keep_handler: Callable[[], None]) -> None:
+        where = f"workers.address: required a Ray cluster at {self._address}, "
+        try:
+            self._calls.call(
+                lambda: ray.init(address=self._address, log_to_driver=False, logging_level=logging.ERROR),
+                keep_handler,
+                CONNECT_S,
+            )
+        except TimeoutError as error:
+            raise RunError(f"{where}got no answer as from one in {CONNECT_S:g} s") from error
+        except (RayError, OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"{where}got {type(error).__name__}: {_first_line(error)}") from error
+
+    def _shut_down(self) -> bool:
+        """Shut Ray's library down. Returns False if a call into it does not return, and no other can be made."""
+        if self._local and not self._calls.is_free(0.0):
+            self._local.release()
+        is_free = self._calls.is_free(FREE_S if self._local else 0.0)
+        if self._local:
+            self._local.kill()  # at once: what is committed is on disk, and helpers of Ray outlive it by many seconds
+        if not is_free and ray_worker._global_node is None:  # it holds Ray's lock: shutdown would wait for it
+            atexit.unregister(ray.shutdown)
+            return False
+        if not is_free:
+            self._calls.close()
+            self._calls = CallThread()
+        with sigterm_kept() as keep, suppress(TimeoutError, RayError, OSError):
+            self._calls.call(ray.shutdown, keep, END_S)
+            return True
+        atexit.unregister(ray.shutdown)
+        return False
+
+
+@contextmanager
+def _without_state_dumps() -> Iterator[None]:
+    """Start Ray without the thread that prints raylets' logs when a machine is lost: this run says it in a line."""
+    listen, ray_worker.listen_error_messages = ray_worker.listen_error_messages, lambda *_: None
+    try:
+        yield
+    finally:
+        ray_worker.listen_error_messages = listen
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,168 @@
+"""A Ray that is killed while a run uses it: it is started anew, and the run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+import test_driver
+from stores import wait_until
+from test_driver import ONE_CPU, Painter, Painting, make_units, stored, tombs
+
+from render.cluster.driver import RESTARTS_MAX, Cluster
+from render.cluster.guardian import processes_of
+from render.cluster.local_ray import PREFIX, RayLostError
+from render.core.errors import RunError
+from render.core.unit import Receipt, Unit
+from render.store.ledger import Ledger
+
+pytest_plugins = ["stores"]
+pytestmark = pytest.mark.slow
+
+SERVERS = ("gcs_server", "raylet")
+
+
+@pytest.fixture
+def render(
+    tmp_path: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Iterator[Receipt]]]:
+    """Paint units below tmp_path on a Ray of one's own, with its files in short_tmp."""
+    monkeypatch.setattr("tempfile.tempdir", str(short_tmp))
+    monkeypatch.setattr("render.cluster.driver._Actor", Painter)
+    ray.cloudpickle.register_pickle_by_value(test_driver)  # type: ignore[no-untyped-call]
+    Ledger(tmp_path).create()
+
+    def run(units: list[Unit], losses: list[str], **told: Any) -> Iterator[Receipt]:
+        watch = SimpleNamespace(frames=lambda _: None, batches=lambda *_: None, lost=losses.append)
+        painting: Any = Painting(tmp_path, **told)
+        with Cluster(painting, ONE_CPU, None, 600.0) as cluster:
+            yield from cluster.render(Ledger(tmp_path).outstanding(iter(units)), watch)
+
+    yield run
+    ray.cloudpickle.unregister_pickle_by_value(test_driver)  # type: ignore[no-untyped-call]
+
+
+def kill(server: str, tmp: Path) -> list[int]:
+    """Kill one of Ray's servers; returns the ids of all processes of that Ray."""
+    (folder,) = tmp.glob(f"{PREFIX}*")
+    processes = processes_of(folder)
+    for process in processes:
+        with suppress(OSError):
+            program = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0].decode()
+            if os.path.basename(program) == server:
+                os.kill(process, signal.SIGKILL)
+                return processes
+    raise AssertionError(f"no {server} among {processes}")
+
+
+def test_both_servers_are_killed_one_after_the_other(
+    render: Callable[..., Iterator[Receipt]], tmp_path: Path, short_tmp: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Noticed within seconds, one line each; nothing is lost, none is twice, nobody is blamed, nothing is left."""
+    losses, killed, before = list[str](), list(SERVERS), list[int]()
+    for count, _ in enumerate(render(make_units(10, 2), losses), 1):
+        if killed and count in (1, 5):
+            before += kill(killed.pop(0), short_tmp)
+    assert len(losses) == 2
+    for server, line in zip(SERVERS, losses, strict=True):
+        assert line == (f"Ray's {server} was killed, by hand or by the system when memory ran out; Ray is started anew")
+    assert stored(tmp_path) == list(range(20))
+    assert not tombs(tmp_path)
+    assert not list(short_tmp.iterdir())
+    assert not [process for process in before if Path(f"/proc/{process}").exists() and not is_zombie(process)]
+    said = capfd.readouterr()
+    assert "state-dump" not in said.out + said.err
+    assert "Failed to connect" not in said.out + said.err
+
+
+def is_zombie(process: int) -> bool:
+    return ") Z " in Path(f"/proc/{process}/stat").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 0.8, 1.5])
+def test_a_server_is_killed_while_ray_starts(
+    render: Callable[..., Iterator[Receipt]],
+    tmp_path: Path,
+    short_tmp: Path,
+    server: str,
+    delay_s: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from threading import Thread
+
+    losses = list[str]()
+
+    def strike() -> None:
+        def is_up() -> bool:
+            with suppress(AssertionError, ValueError):
+                time.sleep(delay_s if list(short_tmp.glob(f"{PREFIX}*")) else 0)
+                return bool(kill(server, short_tmp))
+            return False
+
+        wait_until(is_up, server)
+
+    striker = Thread(target=strike)
+    striker.start()
+    assert len(list(render(make_units(3, 2), losses))) == 3
+    striker.join()
+    assert len(losses) == 1
+    assert "Ray is started anew" in losses[0]
+    assert stored(tmp_path) == list(range(6))
+    assert not list(short_tmp.iterdir())
+
+
+def test_a_ray_that_is_lost_again_and_again_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, losses = list[str](), list[str]()
+
+    class Lost:
+        restarts, trouble = True, ""
+
+        def __init__(self, *_: object) -> None: ...
+        def start(self) -> None:
+            starts.append("start")
+            raise RayLostError("Ray's raylet was killed")
+
+        restart = start
+
+        def end(self) -> None:
+            starts.append("end")
+
+    monkeypatch.setattr("render.cluster.driver.RayLink", Lost)
+    watch: Any = SimpleNamespace(lost=losses.append)
+    setup: Any = SimpleNamespace(out=tmp_path)
+    with (
+        pytest.raises(RunError, match=f"Ray's raylet was killed; it was started anew {RESTARTS_MAX} times"),
+        Cluster(setup, ONE_CPU, None, 60.0) as cluster,
+    ):
+        list(cluster.render(iter(make_units(1, 1)), watch))
+    assert starts == ["start"] * (1 + RESTARTS_MAX) + ["end"]
+    assert len(losses) == RESTARTS_MAX
+
+
+def test_a_cluster_that_is_lost_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not ours to start anew."""
+
+    class Gone:
+        restarts, trouble = False, "the head"
+
+        def __init__(self, *_: object) -> None: ...
+        def start(self) -> None:
+            raise RayLostError("the head of the Ray cluster at a:1 does not answer any more")
+
+        def end(self) -> None: ...
+
+    monkeypatch.setattr("render.cluster.driver.RayLink", Gone)
+    setup: Any = SimpleNamespace(out=tmp_path)
+    watch: Any = None
+    with pytest.raises(RunError, match="the head of"), Cluster(setup, ONE_CPU, "a:1", 60.0) as cluster:
+        list(cluster.render(iter(make_units(1, 1)), watch))
