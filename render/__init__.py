@@ -11,38 +11,63 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
-    from render.prepare import Prepared
+    from render.mending import (
+        Compacted,
+        Failed,
+        Finding,
+        NightReport,
+        Pace,
+        Repair,
+        Retry,
+        Verdict,
+        compact_store,
+        repair_store,
+        report_store,
+        retry_store,
+        verify_store,
+    )
+    from render.prepare import Prepared, Report
     from render.preview import Preview
     from render.reproduce import Reproduction, reproduce_frame
-    from render.run import Report, Summary, animate_store, plan_job, preview_job, run_job, sheet_store
+    from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
     from render.store import Frames, ImageStore, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
-    from render.verify import Verdict, verify_store
 
 __all__ = [
+    "Compacted",
     "Expansion",
+    "Failed",
+    "Finding",
     "Frames",
     "ImageStore",
     "InputError",
     "JobError",
     "ManifestError",
     "ModelError",
+    "NightReport",
+    "Pace",
     "Prepared",
     "Preview",
     "Recipe",
+    "Repair",
     "Report",
     "Reproduction",
+    "Retry",
     "RunError",
     "StoreError",
     "StoredFrame",
     "Summary",
     "Verdict",
     "animate_store",
+    "compact_store",
     "expand_templates",
     "open_store",
     "plan_job",
     "preview_job",
+    "repair_store",
+    "report_store",
     "reproduce_frame",
+    "retry_store",
     "run_job",
     "sheet_store",
     "verify_store",
@@ -50,13 +75,27 @@ __all__ = [
 
 _MODULES = {
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
-    "render.prepare": ("Prepared",),
+    "render.mending": (
+        "Compacted",
+        "Failed",
+        "Finding",
+        "NightReport",
+        "Pace",
+        "Repair",
+        "Retry",
+        "Verdict",
+        "compact_store",
+        "repair_store",
+        "report_store",
+        "retry_store",
+        "verify_store",
+    ),
+    "render.prepare": ("Prepared", "Report"),
     "render.preview": ("Preview",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
-    "render.run": ("Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
+    "render.run": ("Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
     "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
-    "render.verify": ("Verdict", "verify_store"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from string import Template
 
-from render.core import ObjectPath, write_atomically
+from render.core import ObjectPath, input_path, write_atomically
 from render.prepare import Prepared
 from render.store import STORE_TABLE, OutputFolder
 
@@ -56,7 +55,7 @@ Further columns are labels: columns of the manifest that nightrender does not us
 def write_card(prepared: Prepared) -> None:
     """Write OUT/README.md; its YAML header lists the files that `datasets.load_dataset` reads."""
     job, counts = prepared.job, prepared.counts
-    tables = [job.manifest, *(Path(part.table) for part in prepared.plan.extensions if part.table)]
+    tables = [job.manifest, *(input_path(part.table) for part in prepared.plan.extensions if part.table)]
     is_object = isinstance(job.output, ObjectPath)
     out = str(job.output) if is_object else job.output.name
     data = f"{out}/data/*.parquet"

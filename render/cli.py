@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from render.core import InputError, JobError, ObjectPath, RunError, any_path
+from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
+from render.core import InputError, JobError, RunError, input_path
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -20,16 +21,15 @@ from render.run import Summary, animate_store, plan_job, preview_job, run_job, s
 from render.stopping import STOPPED, stoppable
 from render.store import OutputFolder
 
-__all__ = ["main"]
+__all__ = ["BAD_INPUT", "DONE", "FAILED", "QUARANTINED", "main"]
 
-DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3
 EXIT_CODES = "exit codes: 0 done; 2 bad input; 3 finished, with frames quarantined; 1 anything else"
 TARGET = (
-    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data), rendered with "
-    "defaults"
+    "a job (.yaml), or a manifest (.csv, .tsv, .jsonl, .txt, .parquet, a folder of CSV files, OUT/data, or its URL), "
+    "rendered with defaults"
 )
 INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares pictures instead"
-EXAMPLES = {
+EXAMPLES = MENDING | {
     "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
     "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
     "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
@@ -37,7 +37,6 @@ EXAMPLES = {
     "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
     "expand": "render expand templates.txt -o manifest.parquet --count 20 --seed 1\n  "
     "render expand templates.csv -o manifest.csv --mode combinatorial --wildcards wildcards",
-    "verify": "render verify out/first",
     "reproduce": "render reproduce out/first 3f9a",
 }
 
@@ -109,19 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     animate = _command(commands, "animate", _animate, "write the animations of a store anew")
     sheets = _command(commands, "sheets", _sheets, "write the contact sheets of a store anew")
     _add_expand(commands)
-    verify = _command(
-        commands, "verify", _verify, "check that every planned frame is committed once, to the last pixel"
-    )
     for command in (run, plan):
-        command.add_argument("target", metavar="TARGET", type=Path, help=TARGET)
+        command.add_argument("target", metavar="TARGET", type=_target, help=TARGET)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
-    for command in (animate, sheets, verify, reproduce):
+    for command in (animate, sheets, reproduce):
         command.add_argument(
-            "out", metavar="OUT", type=_output, help="the output folder of a run, or s3://BUCKET/PREFIX"
+            "out",
+            metavar="OUT",
+            type=output,
+            help="the output folder of a run, or s3://BUCKET/PREFIX, also gs:// and az://",
         )
     reproduce.add_argument("key", metavar="KEY", help="its column `key`, or the first digits of it")
     for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
+    add_mending(partial(_command, commands))
     return parser
 
 
@@ -159,17 +159,17 @@ def _preview(options: Any) -> int:
         preview = preview_job(options.target, *options.overrides, frames=options.preview, report=report)
     finally:
         report.close()
-    print(preview_ending(preview, _short))
+    print(preview_ending(preview, short))
     return QUARANTINED if preview.quarantined else DONE
 
 
 def _ending(summary: Summary) -> str:
     """Return the lines that end a run: where everything is, and how to open it."""
-    out = _short(summary.out)
-    lines = [f"animation  {_short(path)}" for path in summary.animations]
-    lines += [f"sheet      {_short(path)}" for path in summary.sheets]
+    out = short(summary.out)
+    lines = [f"animation  {short(path)}" for path in summary.animations]
+    lines += [f"sheet      {short(path)}" for path in summary.sheets]
     lines += [
-        f"dataset    {_short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
+        f"dataset    {short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
         f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
     ]
     if summary.seconds:
@@ -179,51 +179,35 @@ def _ending(summary: Summary) -> str:
     if summary.blank:
         lines.append(f"blank      {summary.blank} images are of a single colour")
     if summary.quarantined:
-        where = _short(OutputFolder(summary.out).quarantine)
+        where = short(OutputFolder(summary.out).quarantine)
         lines.append(
             f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
         )
     return "\n".join(lines)
 
 
-def _output(text: str) -> Path:
+def _target(text: str) -> Path:
     try:
-        return any_path(text)
+        return input_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _short(path: Path) -> str:
-    if isinstance(path, ObjectPath):
-        return str(path)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def _plan(options: Any) -> int:
     prepared = plan_job(options.target, *options.overrides, check_model=options.check_model)
-    print(json.dumps(plan_facts(prepared), indent=1) if options.json else plan_table(prepared, _short))
+    print(json.dumps(plan_facts(prepared), indent=1) if options.json else plan_table(prepared, short))
     return DONE
 
 
 def _animate(options: Any) -> int:
     for path in animate_store(options.out, *options.overrides):
-        print(_short(path))
+        print(short(path))
     return DONE
-
-
-def _verify(options: Any) -> int:
-    from render.verify import verify_store
-
-    verdict = verify_store(options.out)
-    for problem in verdict.problems:
-        print(problem)
-    print(f"{verdict.frames:,} frames are committed and right, {len(verdict.problems)} problems")
-    return FAILED if verdict.problems else DONE
 
 
 def _sheets(options: Any) -> int:
     for path in sheet_store(options.out, *options.overrides):
-        print(_short(path))
+        print(short(path))
     return DONE
 
 
@@ -254,7 +238,7 @@ def _expand(options: Any) -> int:
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
     count = expand_templates(options.templates, options.output, how, partial(print, "warning:", file=sys.stderr))
-    print(f"{count:,} prompts in {_short(options.output)}")
+    print(f"{count:,} prompts in {short(options.output)}")
     return DONE
 
 

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from render.core import Recipe, StoreError
 from render.job import uses_gpu
-from render.prepare import resolve_models
-from render.resume import load_plan, stored_job
+from render.prepare import load_plan, resolve_models, stored_job
 from render.store import open_store, reach_output
 
 if TYPE_CHECKING:

@@ -3,70 +3,37 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
-from render.address import check_address
 from render.card import write_card
-from render.core import JobError, Receipt, RunError, Unit, expand_home
-from render.extend import Asked
+from render.core import JobError, Receipt, RunError, StoreError, Unit
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
+from render.mending import check_files, check_store, reseed_blank
 from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
-from render.prepare import Prepared, prepare
+from render.prepare import (
+    Asked,
+    Prepared,
+    Report,
+    Silent,
+    check_address,
+    plain_end,
+    prepare,
+    record_or_resume,
+    render_units,
+    restore_manifest,
+    stored_job,
+    stored_manifest,
+)
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
-from render.resume import record_or_resume, stored_job, stored_manifest
 from render.store import ImageStore, Ledger, check_access, open_store, reach_output
 
-__all__ = ["Report", "Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
-
-
-class Report(Protocol):
-    """The events of a run. Subclass nothing: any object with these methods is a report."""
-
-    def begin(self, prepared: Prepared, frames_done: int) -> None:
-        """Note that the job is checked and planned, and that `frames_done` frames are in the store already."""
-
-    def frames(self, count: int) -> None:
-        """Note that `count` more frames are finished."""
-
-    def batches(self, rows: int, padding: int) -> None:
-        """Note that batches with `rows` network inputs were computed, and with `padding` places that held copies."""
-
-    def stage(self, text: str) -> None:
-        """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
-
-    def lost(self, reason: str) -> None:
-        """Note that a worker died or made no progress, or Ray ended; what was in hand is rendered again."""
-
-    def waiting(self, text: str) -> None:
-        """Note what the run waits for, after 45 s without news. Another thread than that of the run calls it."""
-
-    def animating(self, total: int) -> None:
-        """Note that all frames are done, and that `total` animations follow."""
-
-    def animation(self, path: Path) -> None:
-        """Note that one more animation is written."""
-
-
-class Silent:
-    """A report that shows nothing."""
-
-    def begin(self, prepared: Prepared, frames_done: int) -> None: ...
-    def frames(self, count: int) -> None: ...
-    def batches(self, rows: int, padding: int) -> None: ...
-    def stage(self, text: str) -> None: ...
-    def lost(self, reason: str) -> None: ...
-    def waiting(self, text: str) -> None: ...
-    def animating(self, total: int) -> None: ...
-    def animation(self, path: Path) -> None: ...
+__all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +62,7 @@ def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool 
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
-@contextmanager
-def _plain_end() -> Iterator[None]:
-    """Raise RunError for an output that can't be read or written any more: a bucket that does not answer, a full disk."""
-    try:
-        yield
-    except BrokenPipeError:  # of whoever reads what a report prints
-        raise
-    except OSError as error:
-        raise RunError(str(error)) from error
-
-
-@_plain_end()
+@plain_end()
 def run_job(
     target: str | Path | TableLike, *overrides: str, report: Report | None = None, extend: bool = False
 ) -> Summary:
@@ -126,20 +82,30 @@ def run_job(
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock() as check_lock, _failures() as failed:
+        if restore_manifest(prepared):
+            text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
+            prepared = replace(prepared, warnings=(*prepared.warnings, text))
+        left = check_store(ledger, _units(prepared))
+        check_lock()
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
-        seconds = _render(prepared, ledger.outstanding(_units(prepared)), report, check_lock)
+        units = ledger.outstanding(_units(prepared)) if left else iter(())
+        seconds = render_units(prepared, ledger, units, report, check_lock)
+        if job.store.blank == "reseed":
+            reseed_blank(prepared, ledger, report, check_lock)
+        check_lock()
         ledger.delete_orphans()
         ledger.delete_partial_records()
-        animations = _animate(job.output, prepared.manifest, job, report, failed)
-        sheets = _sheets(prepared.manifest, job, open_store(job.output), failed)
+        store = open_store(job.output)
+        animations = _animate(store, prepared.manifest, job, report, failed)
+        sheets = _sheets(prepared.manifest, job, store, failed)
     receipts = ledger.receipts()
     return Summary(
         out=job.output,
         frames=sum(receipt.frames for receipt in receipts),
-        quarantined=sum(len(unit.frames) for unit in ledger.outstanding(_units(prepared))),
-        blank=sum(len(receipt.blank) for receipt in receipts),
+        quarantined=sum(len(unit.frames) for unit in ledger.outstanding(_units(prepared))) if left else 0,
+        blank=sum(len({*receipt.blank} - {*receipt.quarantined}) for receipt in receipts),
         animations=animations,
         sheets=sheets,
         seconds=seconds,
@@ -154,7 +120,7 @@ def _fill(receipts: Sequence[Receipt]) -> float:
     return rows / max(1, rows + sum(receipt.padding for receipt in receipts))
 
 
-@_plain_end()
+@plain_end()
 def preview_job(
     target: str | Path | TableLike, *overrides: str, frames: int = 8, report: Report | None = None
 ) -> Preview:
@@ -172,29 +138,31 @@ def preview_job(
     ledger.create()
     with ledger.lock() as check_lock:
         report.begin(prepared, 0)
-        _render(prepared, iter(units), report, check_lock)
+        render_units(prepared, ledger, iter(units), report, check_lock)
         ledger.delete_orphans()
         store = open_store(prepared.job.output)
         sheet = write_preview(store, [frame for _, frame in chosen], whole.job.sheets.cell) if len(store) else ()
     return measure(whole, units, ledger.receipts(), sheet)
 
 
-@_plain_end()
+@plain_end()
 def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
     """Write the contact sheets of a store anew, with the settings of its job and `sheets.key=value` overrides."""
     out = reach_output(out)
     job = stored_job(out, overrides, "sheets")
+    check_files(Ledger(out))
     with _failures() as failed:
         return _sheets(stored_manifest(out), job, open_store(out), failed)
 
 
-@_plain_end()
+@plain_end()
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
     out, report = reach_output(out), report or Silent()
     job = stored_job(out, overrides, "animation")
+    check_files(Ledger(out))
     with _failures() as failed:
-        return _animate(out, stored_manifest(out), job, report, failed)
+        return _animate(open_store(out), stored_manifest(out), job, report, failed)
 
 
 def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
@@ -219,7 +187,7 @@ def _prepare(
 ) -> Prepared:
     """Check and plan a job; with `writes`, look first whether its output can be written."""
     if isinstance(target, str | Path):
-        job, table = load_job(expand_home(target), overrides), None
+        job, table = load_job(target, overrides), None
     elif isinstance(target, TableLike):
         job, table = load_job(Path(memory_name(target)), overrides, in_memory=True), target
     else:
@@ -233,33 +201,6 @@ def _prepare(
 
 def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
-
-
-def _render(prepared: Prepared, units: Iterator[Unit], report: Report, check_lock: Callable[[], None]) -> float:
-    """Render units into the job's output. Returns the seconds since the first worker was ready."""
-    first = next(units, None)
-    if first is None:
-        return 0.0
-    from render.cluster import Cluster, Setup
-
-    job, force = prepared.job, prepared.workforce
-    setup = Setup(
-        models=prepared.models,
-        out=job.output,
-        labels=prepared.manifest.label_schema,
-        format=job.store.format,
-        device=force.device,
-        dtype=job.workers.dtype,
-        threads=prepared.plan.threads,
-        media=job.media_root,
-        compiles=prepared.plan.compile,
-        measure_rows=prepared.plan.measure_rows,
-    )
-    with Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster:
-        for _ in cluster.render(chain([first], units), report):
-            check_lock()
-        now = time.monotonic()
-        return now - (cluster.ready_s or now)
 
 
 @contextmanager
@@ -276,13 +217,15 @@ def _noted(failed: list[str], path: Path) -> Iterator[None]:
     """Add a file that can't be written to a list; the next one may be."""
     try:
         yield
-    except UNWRITABLE as error:
+    except (*UNWRITABLE, StoreError) as error:  # a shard may be damaged
         failed.append(f"{path}: {error}")
 
 
-def _animate(out: Path, manifest: Manifest, job: JobConfig, report: Report, failed: list[str]) -> tuple[Path, ...]:
+def _animate(
+    store: ImageStore, manifest: Manifest, job: JobConfig, report: Report, failed: list[str]
+) -> tuple[Path, ...]:
     """Write the animations of every walk, as far as it is committed; what could not be written is added to `failed`."""
-    store, written = open_store(out), []
+    written = []
     files = animation_files(store, manifest.walks, job.animation)
     report.animating(len(files))
     for path, walk in files:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from render.engine.renderer import Renderer
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test loads huggingface_hub: no test may reach the network
+
+# The same cases each time: a change is not blamed for what it did not do. `--hypothesis-profile default` draws others.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 def pytest_collection_finish() -> None:

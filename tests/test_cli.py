@@ -185,8 +185,9 @@ def test_a_quarantined_frame_is_exit_code_3(copied: Finished, monkeypatch: pytes
     shard = copied.out / "data" / receipt["file"]
     table = pq.read_table(shard, partitioning=None)
     pq.write_table(table.slice(0, 1), shard)
-    record.write_text(json.dumps({**receipt, "frames": 1, "quarantined": [1]}))
-    monkeypatch.setattr(run, "_render", lambda *_: 0.0)
+    size = {"size_bytes": shard.stat().st_size}
+    record.write_text(json.dumps({**receipt, **size, "frames": 1, "quarantined": [1]}))
+    monkeypatch.setattr(run, "render_units", lambda *_: 0.0)
     assert main(["run", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 3
 
 

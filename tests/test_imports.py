@@ -14,9 +14,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "render"
 ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms it uses. An arrow never points up
-    "": {"cluster", "core", "engine", "job", "manifest", "models", "output", "plan", "store", "templates"},
+    "": {"core", "engine", "job", "manifest", "mending", "output", "plan", "prepare", "store", "templates"},
+    "mending": {"core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
     "templates": {"core", "manifest"},
+    "prepare": {"cluster", "core", "job", "manifest", "models", "plan", "store"},
     "cluster": {"core", "engine", "job", "models", "store"},
     "engine": {"core", "media", "models"},
     "manifest": {"core", "job", "media", "models", "plan", "store"},
@@ -33,6 +35,10 @@ HOMES = {  # library → the modules that may import it
     "pandas": {"manifest.formats.frames", "manifest.table"},
     "boto3": {"core.s3"},
     "botocore": {"core.s3"},
+    "google": {"core.gs"},
+    "azure": {"core.az"},
+    "requests": {"core.gs", "core.web"},
+    "urllib3": {"core.web"},
     "ray": {"cluster.cluster_watch", "cluster.driver", "cluster.local_ray", "cluster.ray_link"},
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},

@@ -21,7 +21,7 @@ from stores import FRAMES, MANIFEST, TWO_JOB, Finished, pixels, run_here, run_tw
 from render import ModelError, StoreError, open_store, run_job
 from render.cli import main
 from render.output.animations import write_file
-from render.resume import stored_manifest
+from render.prepare.resume import stored_manifest
 from render.run import animate_store
 from render.starter import PIPELINE
 from render.store.ledger import Ledger
@@ -99,10 +99,11 @@ def test_a_folder_with_other_files_is_refused(finished: Finished, tmp_path: Path
 
 
 def test_a_second_run_in_one_folder_is_refused(copied: Finished) -> None:
-    before = snapshot(copied.out)
-    with Ledger(copied.out).lock(), pytest.raises(StoreError, match="no other run writes there"):
-        run_job(copied.manifest, *copied.overrides, f"output={copied.out}")
-    assert snapshot(copied.out) == before
+    with Ledger(copied.out).lock():
+        before = snapshot(copied.out)
+        with pytest.raises(StoreError, match="no other run writes there, got one that does: process"):
+            run_job(copied.manifest, *copied.overrides, f"output={copied.out}")
+        assert snapshot(copied.out) == before
 
 
 def test_a_finished_job_renders_nothing_again(copied: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

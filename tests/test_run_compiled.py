@@ -11,8 +11,8 @@ from pipelines import make_pipeline
 from stores import run_here
 
 from render import open_store
+from render.prepare.resume import load_plan
 from render.reproduce import reproduce_frame
-from render.resume import load_plan
 
 TABLE = """\
 prompt,seed,steps,guidance

@@ -18,7 +18,17 @@ from buckets import SECRET, VARIABLES, Request, Server, copy_of, few_tries, left
 from painters import painting
 from stores import FRAMES, Finished, command, environment, pixels, run_command, run_here, wait_until
 
-from render import RunError, StoreError, open_store, preview_job, reproduce_frame, run_job, verify_store
+from render import (
+    ManifestError,
+    RunError,
+    StoreError,
+    open_store,
+    plan_job,
+    preview_job,
+    reproduce_frame,
+    run_job,
+    verify_store,
+)
 from render.cli import main
 from render.core import ObjectPath, write_atomically
 from render.job import load_job
@@ -142,7 +152,11 @@ def test_the_same_command_renders_nothing_again(small: Path, bucket: ObjectPath,
         ("s3://no-such-bucket-here/out", {}, "there is no such bucket"),
         ("s3://bucket/out", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "is AWS_ENDPOINT_URL right, the network up"),
         ("s3://bucket/out", {"AWS_PROFILE": "nobody"}, "required credentials in the environment or ~/.aws"),
-        ("s3://me:hunter2@bucket/out", {}, "required a folder that every worker can reach by this path, or s3://"),
+        (
+            "s3://me:hunter2@bucket/out",
+            {},
+            "required a folder that every worker can reach by this path, or s3://, gs:// or az://",
+        ),
     ],
 )
 def test_a_bucket_that_cannot_be_used_is_refused_first(
@@ -177,10 +191,19 @@ def test_a_store_without_exclusive_creation_is_refused(small: Path, bucket: Obje
     assert names(bucket) == []
 
 
-def test_without_the_library_the_extra_is_named(small: Path) -> None:
-    with patch.dict("sys.modules", {"boto3": None, "render.core.s3": None}), pytest.raises(StoreError) as caught:
-        paint(small, ObjectPath.parse("s3://bucket/out"))
-    assert "pip install 'nightrender[s3]'" in str(caught.value)
+@pytest.mark.parametrize(
+    ("scheme", "library"), [("s3", "boto3"), ("gs", "google-cloud-storage"), ("az", "azure-storage-blob")]
+)
+def test_without_the_library_the_extra_is_named(small: Path, scheme: str, library: str) -> None:
+    with patch.dict("sys.modules", {f"render.core.{scheme}": None}):
+        with pytest.raises(StoreError) as caught:
+            paint(small, ObjectPath.parse(f"{scheme}://bucket/out"))
+        with pytest.raises(ManifestError) as other:
+            plan_job(f"{scheme}://bucket/a.csv")
+    for error in (caught, other):
+        assert f"required the library {library} for {scheme}:// (pip install 'nightrender[{scheme}]')" in str(
+            error.value
+        )
 
 
 def test_a_prefix_with_other_files_is_refused(small: Path, bucket: ObjectPath) -> None:

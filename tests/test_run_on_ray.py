@@ -124,7 +124,12 @@ def test_kill_and_resume(finished: Finished, small_units: tuple[object, ...], tm
 
 
 @pytest.mark.parametrize(
-    ("kill", "sent"), [(os.killpg, signal.SIGINT), pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.long)]
+    ("kill", "sent"),
+    [
+        (os.killpg, signal.SIGINT),
+        pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(os.killpg, signal.SIGHUP, marks=pytest.mark.long),
+    ],
 )
 def test_interrupt_and_resume(
     finished: Finished,
@@ -134,7 +139,7 @@ def test_interrupt_and_resume(
     kill: Callable[[int, int], None],
     sent: signal.Signals,
 ) -> None:
-    """Ctrl-C goes to all processes of a run, SIGTERM to the first of them."""
+    """Ctrl-C and SIGHUP go to all processes of a run, SIGTERM to the first of them."""
     out = tmp_path / "out"
     with start(short_tmp, small_units) as run:
         wait_for_commit(run, out)

@@ -249,7 +249,8 @@ class Cluster:
 
     def _quarantine(self, unit: Unit, reason: str) -> Iterator[Receipt]:
         """Commit a unit of one frame without its frame."""
-        write_quarantine(self._ledger, unit, {0: Failure(f"{DEATHS_MAX} workers died while rendering it: {reason}")})
+        failure = Failure(f"{DEATHS_MAX} workers died while rendering it: {reason}", DEATHS_MAX)
+        write_quarantine(self._ledger, unit, {0: failure})
         receipt = Receipt.of_quarantined(unit)
         if self._ledger.commit(receipt):
             yield receipt

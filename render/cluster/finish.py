@@ -172,13 +172,16 @@ class Finisher:
         except FATAL:
             raise
         except Exception:
-            return [Failure(traceback.format_exc())] * len(batch)
+            return [Failure(traceback.format_exc(), TRIES)] * len(batch)
 
     def _pixels(self, batch: Sequence[_Latents]) -> list[Pixels | Failure]:
         first = batch[0]
         found = first.renderer.decode([one.latents for one in batch], first.recipe.tiled, first.batch)
         return [
-            Failure("".join(traceback.format_exception(one))) if isinstance(one, Exception) else one for one in found
+            Failure("".join(traceback.format_exception(one)), TRIES, isinstance(one, ValueError))
+            if isinstance(one, Exception)
+            else one
+            for one in found
         ]
 
     # The encoding threads.
@@ -195,7 +198,7 @@ class Finisher:
                 self._break(handle, error)
                 return
             except Exception:
-                result = Failure(traceback.format_exc())
+                result = Failure(traceback.format_exc(), TRIES)
         self._settle(handle, result)
 
     def _settle(self, handle: FrameHandle, result: Rendered | Failure) -> None:

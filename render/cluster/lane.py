@@ -140,6 +140,6 @@ class Lane(Generic[Handle]):
             raise error
         self._tries[handle] += 1
         if self._tries[handle] >= TRIES:
-            return Failure("".join(traceback.format_exception(error)))
+            return Failure("".join(traceback.format_exception(error)), self._tries[handle])
         self._suspects.append((handle, recipe))
         return None

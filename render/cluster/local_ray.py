@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray._private import node, ray_constants, services
 
-from render.cluster.guardian import Guardian, end_processes, marked, processes_of
+from render.cluster.guardian import MARK, Guardian, end_processes, marked, processes_of
 from render.core import OwnedFolder
 from render.job import Workforce
 
@@ -43,19 +43,38 @@ class LocalRay:
         self._guardian = Guardian(self._folder.path)
         self._servers: dict[str, Popen[bytes]] = {}  # by their names in SERVERS
         self._gcs_command: list[str] = []
+        self._is_ending = False  # no more processes are started
 
     def start(self, force: Workforce) -> None:
         """Start Ray. Raises RayLostError if one of its servers ends meanwhile, where Ray's library gives control back."""
-        self._servers = {}
+        self._servers, self._is_ending = {}, False
         with marked(self._folder.path), self._attended():
             start_local_ray(force, str(self._folder.path))
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep what is written to stderr in a file; pass it on if all went well.
+
+        When its raylet is killed, Ray's library may end this process with words of its own. The guardian has better ones.
+        """
+        before = os.dup(2)
+        with (self._folder.path / "stderr").open("w+b") as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(before, 2)
+                os.close(before)
+            file.seek(0)
+            with suppress(OSError):
+                os.write(2, file.read())
 
     def sign(self) -> None:
         """Give a sign of life while Ray starts: its library may hang in a way that stops all of Python here."""
         self._guardian.sign()
 
     def relax(self) -> None:
-        """Note that it has started, or will not."""
+        """Note that it has started."""
         self._guardian.relax()
 
     def check(self) -> None:
@@ -71,6 +90,7 @@ class LocalRay:
         begin, find, wait = SERVICES.start_ray_process, SERVICES.get_node, NODE.wait_for_persisted_port
 
         def begin_noted(command: list[str], process_type: str, *rest: Any, **options: Any) -> Any:
+            self._go_on()
             started = begin(command, process_type, *rest, **options)
             if process_type in SERVERS:
                 self._servers[process_type] = started.process
@@ -79,14 +99,14 @@ class LocalRay:
             return started
 
         def find_checked(*arguments: Any, **options: Any) -> Any:
-            self.check()
+            self._go_on()
             return find(*arguments, **options)
 
         def wait_checked(*arguments: Any, timeout_ms: int, **options: Any) -> int:
             for _ in range(0, timeout_ms, SLICE_MS):
                 with suppress(RuntimeError):
                     return int(wait(*arguments, timeout_ms=SLICE_MS, **options))
-                self.check()
+                self._go_on()
             return int(wait(*arguments, timeout_ms=0, **options))
 
         with ExitStack() as stack:
@@ -98,6 +118,16 @@ class LocalRay:
             replace(NODE.Node, "start_monitor", lambda _: None)  # the autoscaler
             replace(NODE.Node, "start_log_monitor", lambda _: None)  # of what log_to_driver=False does not show
             yield
+
+    def _go_on(self) -> None:
+        """Raise RayLostError where the start of Ray is to be given up."""
+        self.check()
+        if self._is_ending:
+            raise RayLostError("Ray was ended while it started")
+
+    def give_up(self) -> None:
+        """Start no more processes."""
+        self._is_ending = True
 
     def release(self) -> None:
         """Let a call end that waits for a Ray of which a server was killed; `kill` has to follow.
@@ -116,8 +146,8 @@ class LocalRay:
         if gcs.poll() is not None and ports:
             port = f"--{GCS}_port={ports[-1].read_text(encoding='ascii').strip()}"
             command = [port if part.startswith(f"--{GCS}_port=") else part for part in self._gcs_command]
-            with marked(self._folder.path):
-                self._servers[GCS] = Popen(command, env=dict(os.environ), stdout=DEVNULL, stderr=DEVNULL)
+            own = {**os.environ, MARK: str(self._folder.path)}  # os.environ has it as long as Ray starts, and no longer
+            self._servers[GCS] = Popen(command, env=own, stdout=DEVNULL, stderr=DEVNULL)
 
     def kill(self) -> None:
         """End all processes."""

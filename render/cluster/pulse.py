@@ -47,7 +47,8 @@ class Pulse:
     def lost(self, reason: str) -> None:
         self._hear(True)
         now = time.monotonic()
-        is_told = reason == self._lost and reason.startswith(MACHINE) and now - self._lost_s < SAME_S
+        is_same = reason == self._lost or (self._lost.startswith(MACHINE) and "," not in self._lost)  # not named yet
+        is_told = is_same and reason.startswith(MACHINE) and now - self._lost_s < SAME_S
         self._lost, self._lost_s = reason, now
         if not is_told:
             self._listener.lost(reason)

@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 START_S = 120.0  # that Ray may take to start; 3 s are usual
 CONNECT_S = 40.0  # to connect to a cluster
 END_S = 10.0  # to take leave of one
+FINISH_S = 3.0  # for a call to end while Ray's servers are there
 FREE_S = 10.0  # for a call to end whose servers were killed
 PATIENCE_S = {  # of Ray's library
     "RAY_gcs_rpc_server_reconnect_timeout_s": 10 * 86400,  # then it ends this process without a word of ours
@@ -125,15 +126,19 @@ class RayLink:
             local.check()
 
         try:
-            self._calls.call(lambda: local.start(self._workforce), look, START_S)
+            with local.quiet():
+                try:
+                    self._calls.call(lambda: local.start(self._workforce), look, START_S)
+                except Exception:
+                    self._shut_down()  # what the library says of it is no news
+                    raise
+            local.relax()
         except TimeoutError as error:
             raise RayLostError(f"Ray did not start in {START_S:g} s") from error
         except Exception as error:
             if isinstance(error, RayLostError):
                 raise
             raise RayLostError(f"Ray did not start: {_first_line(error)}") from error
-        finally:
-            local.relax()
 
     def _connect(self, keep_handler: Callable[[], None]) -> None:
         where = f"workers.address: required a Ray cluster at {self._address}, "
@@ -150,6 +155,11 @@ class RayLink:
 
     def _shut_down(self) -> bool:
         """Shut Ray's library down. Returns False if a call into it does not return, and no other can be made."""
+        if self._local and not self._calls.is_free(0.0):
+            self._local.give_up()
+            with suppress(RayLostError):
+                self._local.check()
+                self._calls.is_free(FINISH_S)
         if self._local and not self._calls.is_free(0.0):
             self._local.release()
         is_free = self._calls.is_free(FREE_S if self._local else 0.0)

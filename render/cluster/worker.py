@@ -29,7 +29,7 @@ from render.cluster.progress import Progress
 from render.core import ModelError, Receipt, Recipe, Unit
 from render.engine import Batches, Renderer, use_threads
 from render.models import Model
-from render.store import Ledger, Origin, shard_schema, write_shard
+from render.store import Failure, Ledger, Origin, Rendered, shard_schema, write_shard
 
 __all__ = ["Setup", "Worker"]
 
@@ -53,6 +53,7 @@ class Setup:
     media: Path = Path()  # folder of start images
     compiles: bool = False  # the networks are compiled
     measure_rows: bool = False  # batch sizes are chosen by measurement, at most those of the units
+    blank: str = "keep"  # what becomes of images of a single colour, one of BLANK_POLICIES
 
 
 class Worker:
@@ -248,9 +249,15 @@ class Worker:
         self._finished += 1
         self._progress_s = time.monotonic()
 
+    def _judged(self, result: Rendered | Failure) -> Rendered | Failure:
+        """Return a result, or in the place of an image of a single colour a failure, if the job wants none."""
+        if self._setup.blank == "keep" or isinstance(result, Failure) or not result.blank:
+            return result
+        return Failure("blank image: required a picture, got a single colour", flagged=True)
+
     def _write_unit(self, flight: UnitInFlight) -> None:
         try:
-            results = [result for result in flight.results if result is not None]
+            results = [self._judged(result) for result in flight.results if result is not None]
             origin, seconds = self._origins[flight.unit.model], time.monotonic() - flight.started_s
             receipt = write_shard(self._ledger, flight.unit, results, origin, self._schema, seconds)
             rows, padding, waiting_s = self._meter.take()

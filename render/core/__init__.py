@@ -25,7 +25,16 @@ from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError, shorten
-from render.core.objects import PROBE, ObjectPath, any_path, read_many, without_secrets
+from render.core.inputs import (
+    IMAGE_BYTES,
+    SOUND_BYTES,
+    WEIGHTS_BYTES,
+    local_file,
+    local_files,
+    local_folder,
+)
+from render.core.many import file_sizes, read_many
+from render.core.objects import PROBE, ObjectPath, any_path
 from render.core.paths import (
     TABLE_ENDINGS,
     expand_home,
@@ -41,9 +50,12 @@ from render.core.recipe import PIXELS_VERSION, SEED_MAX, Recipe, Target, canonic
 from render.core.scheduler_names import nearest_schedulers, noise_schedule, scheduler_meant
 from render.core.schedulers import scheduler_calls
 from render.core.scratch import OwnedFolder, scratch_folder
+from render.core.secrets import without_secrets
 from render.core.unit import Frame, Group, Receipt, Unit
-from render.core.user_cache import user_cache
+from render.core.urls import WebPath, input_path, is_below, is_url, media_path, plain_url
+from render.core.user_cache import cache_lock, user_cache
 from render.core.vocabulary import (
+    BLANK_POLICIES,
     DIFFUSION_SCHEDULERS,
     EASINGS,
     FLOW_SCHEDULERS,
@@ -59,6 +71,7 @@ from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
 
 __all__ = [
+    "BLANK_POLICIES",
     "COLUMNS",
     "DIFFUSION_SCHEDULERS",
     "EASINGS",
@@ -67,6 +80,7 @@ __all__ = [
     "FPS_MAX",
     "FPS_MIN",
     "GIF_FPS_MAX",
+    "IMAGE_BYTES",
     "INTERPOLATIONS",
     "LCM_STEPS_MAX",
     "MAIN",
@@ -75,9 +89,11 @@ __all__ = [
     "PROBE",
     "SCHEDULERS",
     "SEED_MAX",
+    "SOUND_BYTES",
     "STEPS_MAX",
     "SYNTAXES",
     "TABLE_ENDINGS",
+    "WEIGHTS_BYTES",
     "Blend",
     "CellType",
     "Choice",
@@ -107,8 +123,10 @@ __all__ = [
     "Target",
     "Unit",
     "Walk",
+    "WebPath",
     "WeightedText",
     "any_path",
+    "cache_lock",
     "canonical_json",
     "column_meant",
     "column_names",
@@ -120,14 +138,23 @@ __all__ = [
     "expand_home",
     "file_name_key",
     "file_sha256",
+    "file_sizes",
+    "input_path",
+    "is_below",
     "is_folder",
+    "is_url",
     "leaves",
     "local_copy",
+    "local_file",
+    "local_files",
+    "local_folder",
+    "media_path",
     "mix",
     "nearest_schedulers",
     "noise_schedule",
     "parse_weights",
     "partial",
+    "plain_url",
     "publish",
     "read_many",
     "real_path",

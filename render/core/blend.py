@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "leaves",
     "mix",
     "parse_blend",
+    "shift_seeds",
 ]
 
 INTERPOLATIONS = ("slerp", "slerp-global", "lerp")
@@ -118,6 +119,19 @@ def leaves(blend: Blend) -> Iterator[Leaf]:
         yield from leaves(blend.a)
     else:
         yield blend
+
+
+def shift_seeds(blend: Blend, by: int) -> Blend:
+    """Return a blend whose seeds are `by` higher; directions of an Offset stay.
+
+    >>> shift_seeds(Mix("slerp", Seed(7), Seed(9), 0.5), 1)
+    Mix(how='slerp', a=Seed(value=8), b=Seed(value=10), t=0.5)
+    """
+    if isinstance(blend, Seed):
+        return Seed((blend.value + by) % 2**64)
+    if isinstance(blend, Mix | Circle):
+        return replace(blend, a=shift_seeds(blend.a, by), b=shift_seeds(blend.b, by))
+    return replace(blend, a=shift_seeds(blend.a, by)) if isinstance(blend, Offset) else blend
 
 
 def parse_blend(value: list[Any]) -> Blend:

@@ -229,7 +229,8 @@ COLUMNS = (
         "image",
         Other(),
         "keyframe",
-        "a start image: a path inside the job's folder of `media`; all keyframes of a walk have one, or none. It is turned "
+        "a start image: a path inside the job's folder of `media`, or a URL below `media` or `media_urls`; all keyframes of "
+        "a walk have one, or none. It is turned "
         "upright, what is transparent becomes white, and it takes the row's size",
     ),
     Column("image_sha256", Other(), "keyframe", "hash of that file; checked where it is given"),
@@ -240,7 +241,7 @@ COLUMNS = (
         "0 … 1, the part of the start image that is noised away, and of the steps that are taken; moves along, but not in "
         "an anchored walk",
     ),
-    Column("audio", Other(), "walk", "a sound file inside the job's folder of `media`, which goes into the walk's MP4"),
+    Column("audio", Other(), "walk", "a sound file, named like an image, which goes into the walk's MP4"),
     Column("audio_sha256", Other(), "walk", "hash of that file; checked where it is given"),
     Column(
         "time_s",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from render.core.secrets import without_secrets
+
 __all__ = ["InputError", "JobError", "ManifestError", "ModelError", "RunError", "StoreError", "shorten"]
 
 
@@ -29,11 +31,12 @@ def _middle_out(text: str, most: int) -> str:
 class InputError(ValueError):
     """Something the user gave can't be used; nothing has started and nothing is lost.
 
-    No line of its message is longer than LINE_MAX, whatever path or prompt it quotes.
+    No line of its message is longer than LINE_MAX, whatever path or prompt it quotes. URLs in it have no passwords and
+    queries.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(_middle_out(line, LINE_MAX) for line in message.split("\n")))
+        super().__init__("\n".join(_middle_out(line, LINE_MAX) for line in without_secrets(message).split("\n")))
 
 
 class ManifestError(InputError):
@@ -54,3 +57,6 @@ class StoreError(InputError):
 
 class RunError(RuntimeError):
     """A run that can't go on; what is committed stays, and the same command resumes it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))

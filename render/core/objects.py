@@ -1,4 +1,7 @@
-"""Paths of objects in a bucket, `s3://BUCKET/PREFIX/NAME`. Standard library only; `s3.py` talks to the store."""
+"""Paths of objects in a bucket, `s3://BUCKET/PREFIX/NAME`, also `gs://` and `az://`.
+
+Standard library only; `s3.py`, `gs.py` and `az.py` talk to the stores.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,32 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
-if TYPE_CHECKING:
-    from render.core.s3 import Bucket
+from render.core.bucket import creates_exclusively
+from render.core.secrets import without_secrets
 
-__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path", "read_many", "without_secrets"]
+if TYPE_CHECKING:
+    from render.core.bucket import Bucket
+
+__all__ = ["PROBE", "ObjectPath", "ObjectStat", "any_path"]
 
 URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):/+(?P<bucket>[^/]*)/?(?P<key>.*)", re.DOTALL)  # pathlib drops a slash
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 KEY = re.compile(r"[^\x00-\x1f\x7f?#*\[\]{}\\]+")
-SECRETS = re.compile(r"(:/+)[^/]*@")
+LIBRARIES = {"s3": "boto3", "gs": "google-cloud-storage", "az": "azure-storage-blob"}  # of each store; the extra's name
+ACCESS = {  # where credentials belong
+    "s3": "credentials belong into the environment or ~/.aws",
+    "gs": "credentials belong into the file that GOOGLE_APPLICATION_CREDENTIALS names",
+    "az": "credentials belong into AZURE_STORAGE_… variables",
+}
 PROBE = "probe-"  # how the names of objects begin that only try the store out
 TAIL_BYTES = 2**18  # of an object, read when it is opened: a shard's footer, and with it the object's size
-READERS = 16  # requests at a time
 AHEAD_BYTES = 2**20  # read at once where reading goes on where it stopped
 
 
@@ -42,19 +52,21 @@ class ObjectPath(PosixPath):
     def parse(cls, text: str) -> ObjectPath:
         """Return the path of a URL; `s3:/bucket/…` is taken, too. Raises ValueError, without what may be a password."""
         match = URL.fullmatch(text)
-        if not match or match["scheme"] != "s3":
-            raise ValueError(f"required s3://BUCKET/PREFIX, got {without_secrets(text)!r}")
+        scheme = match["scheme"] if match else ""
+        known = [scheme] if scheme in LIBRARIES else [*LIBRARIES]
+        required = f"required {', '.join(f'{one}://BUCKET/PREFIX' for one in known)}, got {without_secrets(text)!r}"
+        if not match or scheme not in LIBRARIES:
+            raise ValueError(required)
         if "@" in match["bucket"]:
-            got = f"{without_secrets(text)!r} (credentials belong into the environment or ~/.aws)"
-            raise ValueError(f"required s3://BUCKET/PREFIX, got {got}")
+            raise ValueError(f"{required} ({ACCESS[scheme]})")
         parts = [part for part in match["key"].split("/") if part]
         bad = next((part for part in parts if part in {".", ".."} or not KEY.fullmatch(part)), None)
         if not BUCKET.fullmatch(match["bucket"]) or not parts or bad is not None:
-            raise ValueError(f"required s3://BUCKET/PREFIX, got {text!r}")
-        return cls("s3:", match["bucket"], *parts)
+            raise ValueError(required)
+        return cls(f"{scheme}:", match["bucket"], *parts)
 
     def __str__(self) -> str:
-        return "s3://" + "/".join(self.parts[1:])
+        return f"{self.parts[0]}//" + "/".join(self.parts[1:])
 
     def __repr__(self) -> str:
         return f"ObjectPath({str(self)!r})"
@@ -90,9 +102,9 @@ class ObjectPath(PosixPath):
             [stat.S_IFREG, 0, 0, 0, 0, 0, facts.size, *times], {"st_mtime_ns": int(facts.written_s * 1e9)}
         )
 
-    def facts(self) -> ObjectStat:
-        """Return size, age and ETag. Raises FileNotFoundError."""
-        found = self._store.stat(self._key)
+    def facts(self, is_first: bool = False) -> ObjectStat:
+        """Return size, age and ETag, with `is_first` after few tries. Raises FileNotFoundError."""
+        found = self._open(is_first).stat(self._key)
         if found is None:
             raise FileNotFoundError(f"{self}: required an object, got none of this name")
         return ObjectStat(*found)
@@ -110,13 +122,21 @@ class ObjectPath(PosixPath):
         found = map(self._below, self._store.keys(f"{self._key}/"))
         return (path for path in found if fnmatchcase(path.name, pattern))
 
+    def sizes(self) -> dict[str, int]:
+        """Return name → size in bytes of every object directly in this folder."""
+        entries = self._store.entries(f"{self._key}/")
+        return {name: size for key, size, _ in entries if "/" not in (name := key.removeprefix(f"{self._key}/"))}
+
+    def files(self) -> Iterator[tuple[str, int, str]]:
+        """Yield (name below this folder, bytes, ETag) of the objects at any depth, by names; after few tries."""
+        for key, size, etag in self._open(is_first=True).entries(f"{self._key}/"):
+            yield key.removeprefix(f"{self._key}/"), size, etag
+
     def check(self, writes: bool) -> bool:
         """Ask the store for the first time, with few tries. Returns False if `writes` and it has no exclusive creation."""
-        from render.core.s3 import open_bucket
-
-        bucket = open_bucket(self.parts[1], is_first=True)
+        bucket = self._open(is_first=True)
         next(bucket.keys(f"{self._key}/"), None)
-        return not writes or bucket.creates_exclusively(f"{self._key}/.run/{PROBE}")
+        return not writes or creates_exclusively(bucket, f"{self._key}/.run/{PROBE}")
 
     # Reading.
 
@@ -178,13 +198,22 @@ class ObjectPath(PosixPath):
         return "/".join(self.parts[2:])
 
     def _below(self, key: str) -> ObjectPath:
-        return ObjectPath("s3:", self.parts[1], *key.split("/"))
+        return ObjectPath(*self.parts[:2], *key.split("/"))
 
     @property
     def _store(self) -> Bucket:
-        from render.core.s3 import open_bucket
+        return self._open()
 
-        return open_bucket(self.parts[1])
+    def _open(self, is_first: bool = False) -> Bucket:
+        """Return the bucket. Raises ModuleNotFoundError, with what to install, where the store's library is missing."""
+        scheme = self.parts[0].removesuffix(":")
+        try:
+            module = import_module(f"render.core.{scheme}")
+        except ModuleNotFoundError:
+            required = f"required the library {LIBRARIES[scheme]} for {scheme}:// (pip install 'nightrender[{scheme}]')"
+            raise ModuleNotFoundError(f"{self}: {required}, got none") from None
+        bucket: Bucket = module.open_bucket(self.parts[1], is_first)
+        return bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,21 +278,3 @@ def any_path(text: str | Path) -> Path:
     if isinstance(text, ObjectPath):
         return text
     return ObjectPath.parse(str(text)) if re.match(r"[a-z][a-z0-9+.-]*:/", str(text)) else Path(text)
-
-
-def read_many(paths: Sequence[Path]) -> Iterator[bytes]:
-    """Yield the content of files in their order; small objects are read READERS at a time."""
-    if not any(isinstance(path, ObjectPath) for path in paths):
-        yield from (path.read_bytes() for path in paths)
-        return
-    with ThreadPoolExecutor(READERS) as pool:
-        yield from pool.map(lambda path: path.read_bytes(), paths)
-
-
-def without_secrets(text: str) -> str:
-    """Return a text without user names and passwords of URLs.
-
-    >>> without_secrets("output=s3://KEY:SECRET@bucket/out")
-    'output=s3://…@bucket/out'
-    """
-    return SECRETS.sub(r"\1…@", text)

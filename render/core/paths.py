@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from render.core.objects import ObjectPath
+from render.core.urls import is_url
 
 __all__ = [
     "TABLE_ENDINGS",
@@ -38,7 +39,7 @@ OTHER_ENDINGS = {  # of files that people bring as tables: what to do with them
 
 def special_kind(path: Path) -> str:
     """Return `a pipe`, `a socket` or `a device`; "" for a file, a folder and a path to nothing."""
-    if isinstance(path, ObjectPath):
+    if is_url(path):
         return ""
     try:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
@@ -63,7 +64,9 @@ def why_unreadable(path: Path) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """Return an absolute path with its symbolic links followed; one that leads to itself is left as it is."""
+    """Return an absolute path with its symbolic links followed; one that leads to itself, and a URL, is left as it is."""
+    if is_url(path):
+        return path
     try:
         return Path(os.path.realpath(path))
     except ValueError:  # a NUL byte in the name
@@ -71,13 +74,18 @@ def real_path(path: Path) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Return True for a folder; False for what can't be looked at, such as a name too long for a file system."""
+    """Return True for a folder; False for what can't be looked at, such as a name too long for a file system.
+
+    Of URLs, those in a bucket without a table's ending are folders.
+    """
+    if is_url(path):
+        return isinstance(path, ObjectPath) and not table_ending(path)
     return os.path.isdir(path)
 
 
 def expand_home(path: str | Path) -> Path:
     """Return a path with `~` or `~USER` in front replaced by that home folder; unchanged for an unknown user."""
-    if isinstance(path, ObjectPath):
+    if isinstance(path, Path) and is_url(path):
         return path
     return Path(os.path.expanduser(path))
 
@@ -96,7 +104,7 @@ def table_ending(path: Path) -> str:
 
 def table_name(path: Path) -> str:
     """Return the name of a file without the endings of a table: `first` for first.csv.gz; `OUT-again` for a store's data."""
-    if path.name == "data" and (path.parent / ".run").is_dir():
+    if path.name == "data" and not is_url(path) and (path.parent / ".run").is_dir():
         return f"{path.parent.name}-again"
     stem = path.stem if path.suffix.casefold() == ".gz" and table_ending(path) else path.name
     return Path(stem).stem

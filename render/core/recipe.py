@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from render.core.blend import Blend, parse_blend
+from render.core.blend import Blend, parse_blend, shift_seeds
 from render.core.errors import StoreError
 from render.core.schedulers import scheduler_calls
 
@@ -101,6 +101,13 @@ class Recipe:
     def key(self) -> str:
         """The first 32 hexadecimal digits of the SHA-256 of `json`."""
         return hashlib.sha256(self.json.encode()).hexdigest()[:32]
+
+    def with_seeds(self, shift: int) -> Recipe:
+        """Return the recipe with `shift` added to every seed of its noise, that of its shared parts included."""
+        if not shift:
+            return self
+        stem, towards = (part and part.with_seeds(shift) for part in (self.stem, self.towards))
+        return replace(self, noise=shift_seeds(self.noise, shift), stem=stem, towards=towards)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

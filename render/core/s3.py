@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import boto3
 from boto3.exceptions import RetriesExceededError
@@ -31,6 +30,8 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as ConnectionFault
+
+from render.core.bucket import EndedError, FaultError, TakenError, create_once
 
 __all__ = ["Bucket", "open_bucket"]
 
@@ -96,13 +97,20 @@ class Bucket:
 
     def keys(self, prefix: str, delimiter: str = "") -> Iterator[str]:
         """Yield keys that begin with a prefix; with a delimiter, only up to the next one in the key."""
+        for page in self._pages(prefix, delimiter):
+            yield from (found["Key"] for found in page.get("Contents", ()))
+            yield from (found["Prefix"].rstrip("/") for found in page.get("CommonPrefixes", ()))
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Yield (key, bytes, ETag) of the objects whose keys begin with a prefix."""
+        for page in self._pages(prefix):
+            yield from ((found["Key"], found["Size"], found["ETag"]) for found in page.get("Contents", ()))
+
+    def _pages(self, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
         with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
+            yield from self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=prefix, Delimiter=delimiter
             )
-            for page in pages:
-                yield from (found["Key"] for found in page.get("Contents", ()))
-                yield from (found["Prefix"].rstrip("/") for found in page.get("CommonPrefixes", ()))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> tuple[bytes, int]:
         """Return (bytes from `start` to before `end`, the object's size); a negative `start` counts from its end."""
@@ -131,7 +139,7 @@ class Bucket:
         try:
             with self._errors(key), source.open("rb") as file:
                 self._client.upload_fileobj(file, self.name, key, Config=self._transfer)
-        except _EndedError:  # the answer to the upload's end was lost, so it was asked for again
+        except EndedError:  # the answer to the upload's end was lost, so it was asked for again
             found = self.stat(key)
             if found is None or found[0] != source.stat().st_size or found[2] > ENDED_S:
                 raise
@@ -142,31 +150,20 @@ class Bucket:
             self._client.copy({"Bucket": self.name, "Key": key}, self.name, target, Config=self._transfer)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create an object. Returns False if there is another of this key.
+        """Create an object. Returns False if there is another of this key: see `create_once`."""
 
-        An answer may be lost, and the request is sent again: then the object that is in its way is our own. So one with
-        the same bytes counts as ours; whoever must know who won puts something of their own into the data.
-        """
-        for number in range(TRIES):
-            try:
-                with self._errors(key):
-                    self._client.put_object(Bucket=self.name, Key=key, Body=data, IfNoneMatch="*")
-                return True
-            except _TakenError as taken:
-                if not taken.is_busy:
-                    try:
-                        return self.read(key)[0] == data
-                    except FileNotFoundError:
-                        pass  # it was deleted just now
-            time.sleep(min(PAUSE_S * 2**number, 10.0))
-        raise ConnectionError(f"s3://{self.name}/{key}: required to create it, got conflicts, {TRIES} times")
+        def write() -> None:
+            with self._errors(key):
+                self._client.put_object(Bucket=self.name, Key=key, Body=data, IfNoneMatch="*")
+
+        return create_once(self, key, data, write, (TRIES, PAUSE_S))
 
     def replace(self, key: str, data: bytes, etag: str) -> bool:
         """Replace an object whose ETag is this. Returns False if it has another, or is gone."""
         try:
             with self._errors(key):
                 self._client.put_object(Bucket=self.name, Key=key, Body=data, IfMatch=etag)
-        except (_TakenError, FileNotFoundError):
+        except (TakenError, FileNotFoundError):
             return False
         return True
 
@@ -184,30 +181,8 @@ class Bucket:
                     count += 1
         return count
 
-    def creates_exclusively(self, prefix: str) -> bool:
-        """Try to create one object twice, below a prefix, and delete it. Returns False if the second one was taken."""
-        key = f"{prefix}{uuid4().hex}"
-        if not self.create(key, b"1"):
-            return False
-        try:
-            return not self.create(key, b"2")
-        finally:
-            self.delete(key)
-
     def _errors(self, key: str) -> Any:
         return _plain_errors(f"s3://{self.name}/{key}")
-
-
-class _TakenError(Exception):
-    """There is an object of that key already, or somebody is just writing it (`is_busy`)."""
-
-    def __init__(self, is_busy: bool) -> None:
-        super().__init__()
-        self.is_busy = is_busy
-
-
-class _EndedError(OSError):
-    """There is no such upload in parts: it was aborted, or has ended well."""
 
 
 @contextmanager
@@ -227,7 +202,7 @@ def _plain_errors(where: str) -> Iterator[None]:
             f"{where}: required an answer of the store, got {name} (is AWS_ENDPOINT_URL right, the network up?)"
         )
     except (BotoCoreError, ValueError) as error:  # the latter for an endpoint that is no URL
-        raised = OSError(
+        raised = FaultError(
             f"{where}: required an object store, got {type(error).__name__} (see ~/.aws and AWS_… variables)"
         )
     else:
@@ -239,14 +214,14 @@ def _refusal(where: str, error: ClientError) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", "")) or "no code"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in TAKEN | BUSY:
-        return _TakenError(code in BUSY)
+        return TakenError(code in BUSY)
     if code in {"NoSuchKey", "404"} and error.operation_name in {"HeadObject", "GetObject", "PutObject", "CopyObject"}:
         return FileNotFoundError(f"{where}: required an object, got none of this name")
     reason = REASONS.get(code, "")
     text = f"{where}: required that the store does {error.operation_name}, got {code}" + f" ({reason})" * bool(reason)
     if code == "NoSuchUpload":
-        return _EndedError(text)
-    return PermissionError(text) if status in {401, 403} else OSError(text)
+        return EndedError(text)
+    return PermissionError(text) if status in {401, 403} else FaultError(text)
 
 
 def _age_s(found: dict[str, Any]) -> float:

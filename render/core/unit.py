@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ class Frame:
     index: int  # from 0
     recipe: Recipe
     keyframe: Keyframe  # the start of the frame's leg: its prompt, seed and labels go into the store's columns
+    seed_shift: int = 0  # number that a retry has added to the recipe's seeds
 
 
 Group: TypeAlias = tuple[str, int, int]  # (model, width, height): frames of one group share units
@@ -68,6 +69,22 @@ class Unit:
         """Return a unit of some of this one's frames, with a ledger slot below this one's."""
         return replace(self, id=f"{self.id}-{suffix}", frames=tuple(self.frames[p] for p in positions))
 
+    @property
+    def seed_shifts(self) -> tuple[int, ...]:
+        """Numbers that a retry has added to the seeds of each frame; () for a unit as it was planned."""
+        shifts = tuple(frame.seed_shift for frame in self.frames)
+        return shifts if any(shifts) else ()
+
+    def with_seeds(self, shifts: Sequence[int]) -> Unit:
+        """Return the unit with a number added to the seeds of each frame; none leaves it as it is."""
+        if not any(shifts):
+            return self
+        frames = [
+            replace(frame, recipe=frame.recipe.with_seeds(shift), seed_shift=shift)
+            for frame, shift in zip(self.frames, shifts, strict=True)
+        ]
+        return replace(self, frames=tuple(frames))
+
     def halves(self) -> tuple[Unit, Unit]:
         middle = len(self.frames) // 2
         return self.part("0", range(middle)), self.part("1", range(middle, len(self.frames)))
@@ -84,12 +101,17 @@ class Receipt:
     sha256: str  # of the shard file
     seconds: float
     batch_rows: int
-    blank: tuple[int, ...] = ()  # positions in the unit of frames of a single colour
+    blank: tuple[
+        int, ...
+    ] = ()  # positions in the unit of frames of a single colour, or with values that are not finite
     quarantined: tuple[int, ...] = ()  # positions in the unit of frames that failed; the rest is in the shard
     rows: int = 0  # network inputs that the worker computed from its last receipt to this one
     padding: int = 0  # places of those batches that held copies, since no frame had an input for them
     waiting_s: float = 0.0  # seconds of that time in which the worker had no frame at all
     exact: bool = True  # the frames' bits do not depend on their places in a batch
+    host: str = ""  # of the worker
+    process: int = 0  # of the worker, its id on that host
+    seed_shifts: tuple[int, ...] = ()  # of each frame of the unit, where a retry has changed seeds
 
     @classmethod
     def of_quarantined(cls, unit: Unit) -> Receipt:
@@ -103,6 +125,7 @@ class Receipt:
             seconds=0.0,
             batch_rows=unit.batch_rows,
             quarantined=tuple(range(len(unit.frames))),
+            seed_shifts=unit.seed_shifts,
         )
 
     def to_json(self) -> str:

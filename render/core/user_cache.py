@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["user_cache"]
+__all__ = ["cache_lock", "user_cache"]
 
 
 def user_cache(name: str) -> Path:
@@ -15,3 +18,14 @@ def user_cache(name: str) -> Path:
         Path(own) if Path(own).is_absolute() else Path.home() / ".cache"
     )  # a relative one is to be ignored: the standard
     return root / "nightrender" / name
+
+
+@contextmanager
+def cache_lock(entry: Path | None) -> Iterator[None]:
+    """Hold the lock of a cache entry; without a lock where the cache can't be written. It goes with its process."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            if entry is not None:
+                entry.parent.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(held.enter_context(entry.with_suffix(".lock").open("ab")), fcntl.LOCK_EX)
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BLANK_POLICIES",
     "DIFFUSION_SCHEDULERS",
     "DIRECTIONS",
     "EASINGS",
@@ -41,5 +42,6 @@ SCHEDULERS = DIFFUSION_SCHEDULERS + FLOW_SCHEDULERS
 # With 999 of 1000 timesteps some schedulers' steps are no numbers, with 1000 some have no first; lcm's are some of 50.
 STEPS_MAX, LCM_STEPS_MAX = 998, 50
 FORMATS = ("png", "webp", "jpeg")
+BLANK_POLICIES = ("keep", "quarantine", "reseed")
 FPS_MIN, FPS_MAX = 0.1, 240.0  # frames per second of an animation
 GIF_FPS_MAX = 50  # a delay of 2 centiseconds; browsers play shorter ones as 10

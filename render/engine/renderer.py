@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.core import Blend, Image, Leaf, Prompt, Recipe, leaves
+from render.core import IMAGE_BYTES, Blend, Image, Leaf, Prompt, Recipe, leaves, local_file, media_path
 from render.engine.batch import Batch
 from render.engine.compile import CompiledParts
 from render.engine.decode import Decoder
@@ -60,7 +60,8 @@ class Renderer:
     ) -> None:
         """Load `model`. `device` is cpu or cuda, `dtype` auto, float32 or bfloat16, `threads` torch's CPU threads.
 
-        Recipes name their start images relative to the folder `media`. With `compiles` network and decoder are compiled.
+        Recipes name their start images relative to the folder `media`, which may be a URL. With `compiles` network and
+        decoder are compiled.
         """
         use_threads(threads)
         torch.backends.cudnn.benchmark = False
@@ -70,8 +71,7 @@ class Renderer:
         self._row_threads = RowThreads(threads if device == "cpu" else 1)
         self._guidance_embeds = model.facts.guidance_embeds
         self._dtype = choose_dtype(self._device, dtype)
-        changes = model.changes
-        loading = Loading(model.path, self._device, self._dtype, changes.clip_skip, changes.loras)
+        loading = Loading(model.path, self._device, self._dtype, model.changes.clip_skip, model.loras)
         self._family: Family = load_family(model.family, loading)
         self.decoder = Decoder(self._family.autoencoder, self._device)
         compiled = CompiledParts(self._family.pipeline, self._device) if compiles else None
@@ -269,7 +269,7 @@ def _read_image(root: Path, leaf: Leaf, size: tuple[int, int]) -> NDArray[np.uin
     """
     if not isinstance(leaf, Image):
         raise TypeError(f"image: required images, got {leaf}")
-    data = (root / leaf.path).read_bytes()
+    data = local_file(media_path(root, leaf.path), IMAGE_BYTES, leaf.sha256).read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != leaf.sha256:
         raise ValueError(f"image {leaf.path}: required a file of SHA-256 {leaf.sha256}, got {found}")
     image = read_image(io.BytesIO(data))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from render.core import (
+    BLANK_POLICIES,
     EASINGS,
     FORMATS,
     FPS_MAX,
@@ -53,7 +54,7 @@ def _is_output(value: Any) -> bool:
 
 
 BOUNDS: dict[str, Bound] = {
-    "output": ("a folder that every worker can reach by this path, or s3://BUCKET/PREFIX", _is_output),
+    "output": ("a folder that every worker can reach by this path, or s3://, gs:// or az://BUCKET/PREFIX", _is_output),
     "seed": (f"0 … {SEED_MAX}", lambda value: 0 <= value <= SEED_MAX),
     "model.clip_skip": _between(1, 100),
     "model.tile_above": _between(64, 65536),
@@ -76,6 +77,7 @@ BOUNDS: dict[str, Bound] = {
     "workers.compile": _among("auto", "on", "off"),
     "store.format": _among(*FORMATS),
     "store.unit_frames": _between(1, 100_000),
+    "store.blank": _among(*BLANK_POLICIES),
     "animation.formats": _list_of(*ANIMATION_FORMATS),
     "animation.fps": _between(FPS_MIN, FPS_MAX),
     "animation.loop": _among(*ANIMATION_LOOPS),

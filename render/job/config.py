@@ -20,10 +20,14 @@ from render.core import (
     TABLE_ENDINGS,
     JobError,
     ObjectPath,
+    WebPath,
     any_path,
     expand_home,
+    input_path,
     is_folder,
+    is_url,
     nearest_schedulers,
+    plain_url,
     real_path,
     scheduler_meant,
     shorten,
@@ -45,6 +49,7 @@ SWITCHES = {"workers.compile"}  # whose values `on` and `off` YAML reads as true
 LISTS = {
     "animation.formats": "[gif]",
     "labels": "[kind]",
+    "media_urls": "[https://host/folder]",
     "sheets.kinds": "[walk]",
     "loras": "[{path: a.safetensors}]",
 }  # key: example
@@ -53,12 +58,13 @@ MODELS_KEY = re.compile(r"models\.([^.]*)")
 MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def load_job(target: Path, overrides: Sequence[str] = (), in_memory: bool = False) -> JobConfig:
+def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool = False) -> JobConfig:
     """Read a job file, or take a manifest with all defaults, and apply `key=value` overrides in their order.
 
     With `in_memory`, `target` is the name of a manifest that is no file. Raises JobError with every unknown key, wrong
     type and value out of range, each with its place.
     """
+    target = Path(target) if in_memory else _target(target)
     settings = _settings(target, overrides, in_memory)
     config: DictConfig = OmegaConf.structured(JobConfig)
     errors = []
@@ -79,6 +85,7 @@ def load_job(target: Path, overrides: Sequence[str] = (), in_memory: bool = Fals
         sweep = parse_sweep({key: value for _, key, value in settings}.get("sweep"), limit)
     except JobError as error:
         errors.append(f"{sources['sweep']}: {error}")
+    errors += _url_errors(config, sources)
     if errors:
         raise JobError("\n".join(errors))
     job = show_signs(OmegaConf.to_object(config))
@@ -87,12 +94,23 @@ def load_job(target: Path, overrides: Sequence[str] = (), in_memory: bool = Fals
     return _resolve_paths(replace(job, output=output, sweep=sweep, columns=columns), loras, target)
 
 
+def _target(target: str | Path) -> Path:
+    """Return the path of a job file or a manifest. Raises JobError for a URL that can't be used."""
+    try:
+        path = input_path(target)
+    except ValueError as error:
+        raise JobError(f"target: {error}") from None
+    if isinstance(path, WebPath) and path.suffix in {".yaml", ".yml"}:
+        raise JobError(f"target: required a job file on this machine, or a manifest; got {path}")
+    return expand_home(path)
+
+
 def _settings(target: Path, overrides: Sequence[str], in_memory: bool) -> list[tuple[str, str, Any]]:
     """Return (place, key, value) of everything that target and overrides set, in order. Raises JobError."""
     if target.suffix in {".yaml", ".yml"} and not in_memory:
         settings = [(str(target), key, value) for key, value in leaves(read_yaml(target))]
     elif in_memory or table_ending(target) or is_folder(target):
-        settings = [(str(target), "manifest", str(target.absolute()))]
+        settings = [(str(target), "manifest", target.url if isinstance(target, WebPath) else str(target.absolute()))]
     else:
         required = f"a job (.yaml) or a manifest ({', '.join(TABLE_ENDINGS)} or a folder)"
         raise JobError(
@@ -189,6 +207,24 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
         yield f"{where}: key 'animation.fps': required {required}; got {animation.fps}"
 
 
+def _url_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
+    """Yield what is wrong with URLs of inputs. Those that are stored as they stand have no query."""
+    models = ["model", *(f"models.{name}" for name in config.models)]
+    for key in ("manifest", "media", "media_urls", *(f"{model}.id" for model in models)):
+        value = OmegaConf.select(config, key)
+        values = [*value] if key == "media_urls" else [] if value is None else [value]
+        for one in (show_signs(str(part)) for part in values):
+            try:
+                if key == "manifest":
+                    input_path(one)
+                elif key == "media_urls" or is_url(one):
+                    found = plain_url(one)
+                    if key.endswith(".id") and not isinstance(found, ObjectPath):
+                        raise ValueError(f"required a folder, a bucket's or a hub id, got {without_secrets(one)!r}")
+            except ValueError as error:
+                yield f"{sources.get(key, 'job')}: key {key!r}: {error}"
+
+
 def _parse_loras(config: DictConfig, sources: dict[str, str], errors: list[str]) -> dict[str, list[LoraConfig]]:
     """Parse the LoRAs of every model, by its name in the manifest. Adds what is wrong to `errors`."""
     found: dict[str, list[LoraConfig]] = {}
@@ -212,6 +248,10 @@ def _parse_lora(value: Any) -> LoraConfig:
         config = _merge(config, str(name), part)
     lora = show_signs(OmegaConf.to_object(config))
     assert isinstance(lora, LoraConfig)
+    try:
+        lora = replace(lora, path=input_path(lora.path))
+    except ValueError as error:
+        raise JobError(str(error)) from None
     if lora.path.suffix != ".safetensors":
         raise JobError(f"required the path of a .safetensors file, got {shorten(repr(str(value.get('path', ''))))}")
     if not math.isfinite(lora.weight):
@@ -222,22 +262,30 @@ def _parse_lora(value: Any) -> LoraConfig:
 def _resolve_paths(job: JobConfig, loras: dict[str, list[LoraConfig]], target: Path) -> JobConfig:
     """Give the models their LoRAs, and make all paths absolute. Job files have them relative to themselves.
 
-    The job file in an output folder has absolute ones already, also where that lies in a bucket.
+    The job file in an output folder has absolute ones already, also where that lies in a bucket. URLs stay as they are.
     """
-    base = Path.cwd() if isinstance(target, ObjectPath) else target.parent.absolute()
+    base = Path.cwd() if is_url(target) else target.parent.absolute()
     return replace(
         job,
-        manifest=real_path(base / expand_home(job.manifest)),
+        manifest=_found(base, job.manifest),
         output=expand_home(job.output).absolute(),
-        media=real_path(base / expand_home(job.media)) if job.media else None,
+        media=_found(base, job.media) if job.media else None,
         model=_locate(job.model, loras[MAIN], base),
         models={name: _locate(model, loras[name], base) for name, model in job.models.items()},
     )
 
 
+def _found(base: Path, path: Path) -> Path:
+    """Return the path of an input, absolute; relative ones lie below `base`."""
+    path = input_path(path)
+    return path if is_url(path) else real_path(base / expand_home(path))
+
+
 def _locate(model: ModelConfig, loras: Iterable[LoraConfig], base: Path) -> ModelConfig:
     """Resolve the paths of a model; an existing folder wins over a hub id of the same spelling."""
+    found = tuple(replace(lora, path=_found(base, lora.path)) for lora in loras)
+    if is_url(model.id):
+        return replace(model, id=str(input_path(model.id)), loras=found)
     local = base / expand_home(model.id)
     name = str(real_path(local)) if model.id != "starter" and is_folder(local) else model.id
-    found = tuple(replace(lora, path=real_path(base / expand_home(lora.path))) for lora in loras)
     return replace(model, id=name, loras=found)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from render.core import MAIN
+from render.core import MAIN, is_url, table_ending
 from render.job.sweep import LIMIT, UNSWEPT, Sweep
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 class LoraConfig:
     """One LoRA of a model."""
 
-    path: Path = Path()  # a safetensors file, relative to the job file
+    path: Path = Path()  # a safetensors file, relative to the job file, or its URL
     weight: float = 1.0
 
 
@@ -38,7 +38,7 @@ class LoraConfig:
 class ModelConfig:
     """One model and its use."""
 
-    id: str = "starter"  # `starter`, a diffusers folder (relative to the job file) or a hub id OWNER/NAME
+    id: str = "starter"  # `starter`, a diffusers folder (relative to the job file, or in a bucket) or a hub id
     revision: str | None = None  # branch, tag or commit of a hub model
     loras: tuple[LoraConfig, ...] = ()
     clip_skip: int | None = None  # number of last layers of the CLIP text encoders to leave out
@@ -82,6 +82,7 @@ class StoreConfig:
 
     format: str = "png"  # png, webp (lossless) or jpeg (quality 95)
     unit_frames: int | None = None  # frames of a shard at most; null: by size and number of the frames
+    blank: str = "keep"  # of images of a single colour: keep, quarantine, or reseed (try other seeds)
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,10 @@ class SheetsConfig:
 class JobConfig:
     """One job: its manifest, models, output folder and settings, all values parsed."""
 
-    manifest: Path = Path()  # relative to the job file
+    manifest: Path = Path()  # relative to the job file, or a URL
     output: Path = Path()  # relative to the current folder; out/NAME by default, NAME of the job file or manifest
     media: Path | None = None  # folder of start images and sounds, relative to the job file; null: the manifest's
+    media_urls: tuple[str, ...] = ()  # URLs of folders whose files the manifest's cells may name by URLs
     labels: tuple[str, ...] = ()  # names of columns that are labels, whatever other programs mean by them
     columns: dict[str, str] = field(default_factory=dict)  # name in the table → our column's, a label's, or `ignore`
     seed: int = 0  # of walks without a seed; stills without one derive theirs from it and their row
@@ -125,8 +127,11 @@ class JobConfig:
 
     @property
     def media_root(self) -> Path:
-        """Folder of start images and sounds."""
-        return self.media or (self.manifest if self.manifest.is_dir() else self.manifest.parent)
+        """Folder of start images and sounds; that of a manifest at a URL is a URL, too."""
+        if self.media:
+            return self.media
+        is_folder = not table_ending(self.manifest) if is_url(self.manifest) else self.manifest.is_dir()
+        return self.manifest if is_folder else self.manifest.parent
 
     @property
     def all_models(self) -> dict[str, ModelConfig]:

@@ -14,7 +14,7 @@ from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable, is_text
 from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
-from render.manifest.stored import Manifest, read_stored
+from render.manifest.stored import Manifest, read_stored, stored_fingerprint
 from render.manifest.syntax import check_weights, literal_signs
 from render.manifest.table import TableLike, memory_name, read_table
 
@@ -38,4 +38,5 @@ __all__ = [
     "read_table",
     "same_rows",
     "show",
+    "stored_fingerprint",
 ]

@@ -30,7 +30,7 @@ from render.manifest.checks import (
     first_rows,
 )
 from render.manifest.conversions import split_size, with_points
-from render.manifest.files import read_files
+from render.manifest.files import IMAGES, SOUNDS, fetch_table, read_files
 from render.manifest.kinds import WALK_NAME, ColumnRule
 from render.manifest.labels import check_labels, read_labels
 from render.manifest.names import UNNAMED, Naming, name_columns
@@ -41,7 +41,6 @@ from render.manifest.stored import Manifest, manifest_from
 from render.manifest.sweeping import sweep_table
 from render.manifest.table import TableLike, memory_name, read_table
 from render.manifest.timing import read_times
-from render.media import image_fault, sound_fault
 
 __all__ = ["read_manifest"]
 
@@ -75,7 +74,7 @@ def read_manifest(
     """
     name = table_name(source) if isinstance(source, Path) else memory_name(source)
     problems = Problems(str(source) if isinstance(source, Path) else type(source).__name__)
-    raw = read_table(source, problems, naming)
+    raw = read_table(fetch_table(source, problems), problems, naming)
     if raw.stored:
         if sweep.axes:
             problems.fatal("a table as it was before a run read it, for a sweep", "the stored manifest of a run")
@@ -114,8 +113,8 @@ def _check_stored(
     for name, rule in common_rules(defaults).items():
         checked.cells(name, rule)
     _cells_of_models(checked, models)
-    read_files(checked, "image", defaults.media, image_fault)
-    read_files(checked, "audio", defaults.media, sound_fault)
+    read_files(checked, IMAGES, defaults)
+    read_files(checked, SOUNDS, defaults)
     checked.problems.raise_any()
     return manifest
 
@@ -161,7 +160,7 @@ def _resolve(checked: CheckedTable, defaults: Defaults, models: Mapping[str, Mod
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
     columns["source_row"] = _source_rows(checked)
-    columns["image"], columns["image_sha256"] = read_files(checked, "image", defaults.media, image_fault)
+    columns["image"], columns["image_sha256"] = read_files(checked, IMAGES, defaults)
     check_images(checked, first_row, cells["motion"], columns["image"])
     check_keyframes(checked, first_row, cells["motion"], columns)
     check_unused(checked, first_row, still, cells, columns["image"])

@@ -44,6 +44,7 @@ class Defaults:
     seed: int  # a walk without seeds holds it; a still's is derived from it
     media: Path  # the folder that start images and sounds lie in
     fps: float = 12.0  # of the job's animations
+    media_urls: tuple[Path, ...] = ()  # folders whose files cells may name by URLs
     fps_max: float = FPS_MAX
 
 

@@ -25,8 +25,9 @@ from render.manifest.problems import Problems
 from render.manifest.raw import CHUNK, STORED, RawTable, is_text
 from render.manifest.sweeping import SWEPT
 from render.manifest.table import read_table
+from render.store import is_damage, open_parquet
 
-__all__ = ["Manifest", "manifest_from", "read_stored"]
+__all__ = ["Manifest", "manifest_from", "read_stored", "stored_fingerprint"]
 
 STORED_NAMES = column_names(stored=True)
 WALK_SETTINGS = tuple(name for name in column_names("walk", stored=True) if name != "walk")
@@ -265,6 +266,17 @@ def read_stored(path: Path) -> Manifest:
     """
     problems = Problems(str(path))
     return manifest_from(path.stem, read_table(path, problems), problems)
+
+
+def stored_fingerprint(path: Path) -> str:
+    """Return the fingerprint that a stored manifest's footer has; "" where there is no such file, or it is cut short."""
+    try:
+        metadata = open_parquet(path).schema_arrow.metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        if not is_damage(path, error):
+            raise
+        return ""
+    return str(metadata.get(STORED, b""), "utf-8", "replace")
 
 
 def manifest_from(name: str, raw: RawTable, problems: Problems) -> Manifest:

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from render.core import SOUND_BYTES, local_file, media_path
 from render.manifest.cells import Cells, CheckedTable
 from render.manifest.checks import check_times, takers
-from render.manifest.files import read_files
+from render.manifest.files import SOUNDS, read_files
 from render.manifest.rules import Defaults
-from render.media import Track, can_listen, sound_fault
+from render.media import Track, can_listen
 
 __all__ = ["read_times"]
 
@@ -36,7 +37,7 @@ def read_times(
     `fps` is 0 for the job's, `onset_pace` null but for legs of easing onsets.
     """
     before = checked.problems.total
-    audio, hashes = read_files(checked, "audio", defaults.media, sound_fault)
+    audio, hashes = read_files(checked, SOUNDS, defaults)
     columns = {name: cells[name].values.copy() for name in ("time_s", "frames")}
     columns["fps"] = cells["fps"].values[first_row]
     paths = np.array(audio.to_pylist(), object)
@@ -50,7 +51,12 @@ def read_times(
     pace: list[list[float] | None] = [None] * len(first_row)
     if checked.problems.total == before:
         bad = np.logical_or.reduce([given & ~line, *(cells[name].bad for name in TIME_COLUMNS)])
-        tracks = {path: Track(defaults.media / path) for path in set(paths) - {""}}
+        files = dict(zip(paths, hashes.to_pylist(), strict=True))
+        tracks = {
+            path: Track(local_file(media_path(defaults.media, path), SOUND_BYTES, sha256))
+            for path, sha256 in files.items()
+            if path
+        }
         bounds = np.append(np.flatnonzero(first_row == np.arange(len(first_row))), len(first_row))
         for first in np.setdiff1d(first_row[timed | paced | (paths != "")], first_row[bad]).tolist():
             end = int(bounds[np.searchsorted(bounds, first) + 1])

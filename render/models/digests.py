@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from render.core import ModelError, file_sha256, write_atomically
+from render.core import ModelError, cache_lock, file_sha256, write_atomically
 
 __all__ = ["checked_sha256", "known_sha256"]
 
@@ -95,7 +93,7 @@ def _kept(entry: Path | None, path: Path) -> str | None:
 
 def _read_once(entry: Path | None, path: Path) -> str:
     """Return the digest of a file that the cache does not know, read here or by the process that began first."""
-    with _locked(entry):
+    with cache_lock(entry):
         if digest := _kept(entry, path):
             return digest
         before = path.stat()
@@ -113,14 +111,3 @@ def _keep(entry: Path | None, path: Path, before: os.stat_result, digest: str) -
     with suppress(OSError):
         entry.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(entry, json.dumps(identity | {"sha256": digest}).encode())
-
-
-@contextmanager
-def _locked(entry: Path | None) -> Iterator[None]:
-    """Hold the lock of a cache entry; without a lock where the cache can't be written. It goes with its process."""
-    with ExitStack() as held:
-        with suppress(OSError):
-            if entry is not None:
-                entry.parent.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(held.enter_context(entry.with_suffix(".lock").open("ab")), fcntl.LOCK_EX)
-        yield

@@ -10,9 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from render.core import ModelError, expand_home, is_folder, shorten
+from render.core import (
+    WEIGHTS_BYTES,
+    ModelError,
+    expand_home,
+    is_folder,
+    is_url,
+    local_file,
+    shorten,
+)
 from render.models.digests import checked_sha256, known_sha256
-from render.models.families import UNUSED, Facts, SamplingDefaults, pipelines, read_facts
+from render.models.download import SINGLE_FILES, from_bucket, from_hub
+from render.models.families import Facts, SamplingDefaults, pipelines, read_facts
 from render.models.folder import ModelFolder, check_parts, parts
 from render.models.headers import parameters, read_header
 from render.models.loras import check_lora_libraries
@@ -23,14 +32,6 @@ from render.starter import PIPELINE
 __all__ = ["Changes", "Model", "resolve_model"]
 
 NETWORKS = ("unet", "transformer")  # component that denoises; a pipeline has one of them
-SINGLE_FILES = (
-    ".safetensors",
-    ".ckpt",
-    ".pt",
-    ".pth",
-    ".bin",
-    ".gguf",
-)  # endings of what other programs load as a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Changes:
     """Changes that a job makes to a model."""
 
     clip_skip: int | None = None  # number of last layers of the CLIP encoders to leave out
-    loras: tuple[tuple[Path, float], ...] = ()  # (safetensors file, weight)
+    loras: tuple[tuple[Path, float], ...] = ()  # (safetensors file or its URL, weight)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Model:
     facts: Facts
     changes: Changes
     files: tuple[Path, ...] = field(repr=False)  # that the pixels depend on, relative to path
+    loras: tuple[tuple[Path, float], ...] = field(repr=False)  # (safetensors file on this machine, weight)
 
     @property
     def sampling(self) -> SamplingDefaults:
@@ -87,14 +89,14 @@ class Model:
             errors += [str(folder.error(*fault)) for fault in faults]
         if errors:
             raise ModelError("\n".join(errors))
-        if self.changes.loras:
-            fit_loras(index["_class_name"], built, self.changes.loras)
+        if self.loras:
+            fit_loras(index["_class_name"], built, self.loras)
 
     def _hash(self, digest_of: Callable[[Path], str]) -> str:
         total = hashlib.sha256()
         for name in self.files:
             total.update(f"{name.as_posix()} {digest_of(self.path / name)}\n".encode())
-        for file, weight in self.changes.loras:
+        for file, weight in self.loras:
             total.update(f"LoRA {digest_of(file)} {weight!r}\n".encode())
         if self.changes.clip_skip is not None:
             total.update(f"clip_skip {self.changes.clip_skip}\n".encode())
@@ -139,14 +141,16 @@ class Model:
 def resolve_model(
     model_id: str, revision: str | None, base: Path, weights: bool = True, changes: Changes = Changes()
 ) -> Model:
-    """Find and check a model: `starter`, a local diffusers folder (relative to `base`), or a hub id.
+    """Find and check a model: `starter`, a diffusers folder (relative to `base`, or in a bucket), or a hub id.
 
-    A hub model that is not cached is downloaded, its weights only if `weights`. Raises ModelError if there is no such
-    model, or if it is incomplete, unsafe to load or of an unknown pipeline class.
+    A model of a bucket or the hub that is not cached is downloaded, its weights only if `weights`. Raises ModelError if
+    there is no such model, or if it is incomplete, unsafe to load or of an unknown pipeline class.
     """
-    local = base / expand_home(model_id)
     if model_id == "starter":
         return _read_model(ModelFolder(model_id, "", PIPELINE), weights, changes)
+    if is_url(model_id):
+        return _read_model(ModelFolder(model_id, "", from_bucket(model_id, weights)), weights, changes)
+    local = base / expand_home(model_id)
     if is_folder(local):
         return _read_model(ModelFolder(model_id, "", local), weights, changes)
     if local.suffix.casefold() in SINGLE_FILES:
@@ -160,22 +164,8 @@ def resolve_model(
         raise ModelError(
             f"model.id: required 'starter', a diffusers folder or a hub id OWNER/NAME, got {shorten(repr(model_id))}"
         )
-    path = _download(model_id, revision, weights)
+    path = from_hub(model_id, revision, weights)
     return _read_model(ModelFolder(model_id, path.name, path), weights, changes)
-
-
-def _download(model_id: str, revision: str | None, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*/*.json", "*/*.txt", "*/*.model"] + (["*/*.safetensors"] if weights else [])
-    unused = [*(f"{name}/*" for name in UNUSED), "*.fp16*", "*.non_ema*"]
-    try:
-        return Path(snapshot_download(model_id, revision=revision, allow_patterns=patterns, ignore_patterns=unused))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            "model.id: required 'starter', a diffusers folder or a hub model that can be downloaded,"
-            f" got {shorten(repr(model_id))} ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
 
 
 def _read_model(source: ModelFolder, weights: bool, changes: Changes) -> Model:
@@ -194,24 +184,32 @@ def _read_model(source: ModelFolder, weights: bool, changes: Changes) -> Model:
         got = f"{type(error).__name__}: {shorten(error)}"
         raise source.error(f"the configuration of a {pipeline}", got) from error
     check_parts(source, index, found, (*facts.networks, *facts.others))
-    _check_changes(source, facts, changes)
+    loras = _check_changes(source, facts, changes)
     files = tuple(_component_files(source, facts, weights))
     facts = replace(facts, sampling=read_sampling(source, facts))
-    return Model(source.id, source.revision, source.path, family, facts, changes, files)
+    return Model(source.id, source.revision, source.path, family, facts, changes, files, loras)
 
 
-def _check_changes(source: ModelFolder, facts: Facts, changes: Changes) -> None:
-    """Raise ModelError if the model does not allow the changes, or a LoRA file is broken."""
+def _check_changes(source: ModelFolder, facts: Facts, changes: Changes) -> tuple[tuple[Path, float], ...]:
+    """Return the LoRAs as files of this machine.
+
+    Raises ModelError if the model does not allow the changes, or a LoRA file is broken.
+    """
     if changes.loras and not facts.loras:
         raise source.error("a job without model.loras, which its pipeline does not load", "LoRAs")
     if changes.loras:
         check_lora_libraries()
-    for file, _ in changes.loras:
+    try:
+        loras = tuple((local_file(path, WEIGHTS_BYTES), weight) for path, weight in changes.loras)
+    except OSError as error:
+        raise ModelError(f"model.loras: {error}") from None
+    for file, _ in loras:
         _check_weights(source, file, whole=True)
     skip, layers = changes.clip_skip, facts.clip_layers
     if skip is not None and not 1 <= skip < layers:
         most = f"of 1 … {layers - 1}" if layers > 1 else "that is empty, since the model has no CLIP layers to skip"
         raise source.error(f"model.clip_skip {most}", str(skip))
+    return loras
 
 
 def _component_files(source: ModelFolder, facts: Facts, weights: bool) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from render.core import GIF_FPS_MAX, JobError, Walk, local_copy
+from render.core import GIF_FPS_MAX, JobError, Walk, input_path, is_url, local_copy
 from render.job import AnimationConfig, JobConfig, as_written
 from render.media import Sound
 from render.output.animate import Animation, write_animation
@@ -77,10 +77,16 @@ def _public_keys(job: JobConfig) -> dict[str, Any]:
     """Return the keys of a job that are fit to be published in a file: no workers, no folders, of paths only the names."""
 
     def public(key: str, value: Any) -> Any:
-        return Path(value).name if key in {"manifest", "id", "path"} and Path(value).is_absolute() else value
+        if key not in {"manifest", "id", "path"}:
+            return value
+        if is_url(value):
+            return input_path(value).name
+        return Path(value).name if Path(value).is_absolute() else value
 
     def section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: public(key, value) for key, value in pairs if key not in {"output", "media", "workers"}}
+        return {
+            key: public(key, value) for key, value in pairs if key not in {"output", "media", "media_urls", "workers"}
+        }
 
     return as_written(job, section)
 

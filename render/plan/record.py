@@ -54,10 +54,13 @@ class Plan:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
-        """Return the plan of `to_dict`. Raises KeyError or TypeError for another version's."""
+        """Return the plan of `to_dict`. Raises AttributeError, KeyError or TypeError for another version's."""
         targets = {name: Target(**target) for name, target in fields["targets"].items()}
         extensions = tuple(Extension(**_from_json(part)) for part in fields["extensions"])
-        return cls(**{**_from_json(fields), "targets": targets, "extensions": extensions})
+        plan = cls(**{**_from_json(fields), "targets": targets, "extensions": extensions})
+        if not isinstance(plan.fingerprint["manifest"], str) or not isinstance(plan.all_rows + plan.all_units, int):
+            raise TypeError("required a fingerprint of the manifest and numbers of rows and units")
+        return plan
 
 
 def _to_json(part: Plan | Extension) -> dict[str, Any]:

@@ -11,28 +11,43 @@ from __future__ import annotations
 
 from render.store.access import check_access, reach_output
 from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
+from render.store.compaction import COMPACT_BYTES, Compaction, write_compact
 from render.store.encode import Rendered, rendered
+from render.store.event_log import EventLog, read_events
 from render.store.folder import OutputFolder
 from render.store.ledger import Ledger
+from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
+from render.store.records import RecordFault, is_own_shard, misfit, slots_of
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 __all__ = [
+    "COMPACT_BYTES",
     "STORE_COLUMNS",
     "STORE_TABLE",
+    "Compaction",
+    "EventLog",
     "Failure",
     "Frames",
     "ImageStore",
     "Ledger",
     "Origin",
     "OutputFolder",
+    "RecordFault",
     "Rendered",
     "StoredFrame",
     "check_access",
+    "is_damage",
+    "is_own_shard",
+    "misfit",
+    "open_parquet",
     "open_store",
     "reach_output",
+    "read_events",
     "rendered",
     "shard_schema",
+    "slots_of",
+    "write_compact",
     "write_quarantine",
     "write_shard",
 ]

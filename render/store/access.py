@@ -8,7 +8,6 @@ from render.core import ObjectPath, StoreError, any_path, expand_home
 
 __all__ = ["check_access", "reach_output"]
 
-NO_CLIENT = "required the library boto3 for s3:// (pip install 'nightrender[s3]'), got none"
 NOT_EXCLUSIVE = (
     "required a store that creates objects exclusively (If-None-Match: *), got one that overwrites them: two workers "
     "could commit one unit. Render to a local folder and copy it, or take another store"
@@ -34,9 +33,7 @@ def check_access(out: Path, writes: bool) -> None:
         return
     try:
         is_exclusive = out.check(writes)
-    except ModuleNotFoundError:
-        raise StoreError(f"{out}: {NO_CLIENT}") from None
-    except OSError as error:
+    except (ModuleNotFoundError, OSError) as error:
         raise StoreError(str(error)) from None
     if not is_exclusive:
         raise StoreError(f"{out}: {NOT_EXCLUSIVE}")

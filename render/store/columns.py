@@ -69,7 +69,7 @@ def _image(row: RowSource) -> dict[str, Any]:
 def _seed(row: RowSource) -> int:
     """Return the seed that the frame's noise comes from, or its keyframe's when the noise is a blend of several."""
     noise = row.recipe.noise
-    return noise.value if isinstance(noise, Seed) else row.keyframe.seed
+    return noise.value if isinstance(noise, Seed) else (row.keyframe.seed + row.frame.seed_shift) % 2**64
 
 
 def _guidance(row: RowSource) -> float:
@@ -149,5 +149,12 @@ STORE_TABLE = (
         "milliseconds that a frame of the same shard took on average",
         lambda row: row.render_ms,
     ),
+    StoreColumn(
+        "seed_shift",
+        pa.int64(),
+        "number that a retry added to the frame's seeds, which are those of its row otherwise; mostly 0",
+        lambda row: row.frame.seed_shift,
+    ),
+    StoreColumn("blank", pa.bool_(), "the picture is of a single colour", lambda row: row.image.blank),
 )
 STORE_COLUMNS = tuple(column.name for column in STORE_TABLE)  # in their order

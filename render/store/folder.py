@@ -77,6 +77,21 @@ class OutputFolder:
         """Folder of recipes and tracebacks of frames that failed."""
         return self.run / "quarantine"
 
+    @property
+    def log(self) -> Path:
+        """Log of the runs' events, a JSON object a line."""
+        return self.run / "log.jsonl"
+
+    @property
+    def compactions(self) -> Path:
+        """Folder of the records that name a compact file in the place of several shards."""
+        return self.run / "compactions"
+
+    @property
+    def damaged(self) -> Path:
+        """Folder of damaged commit records and shards that a repair has taken out of the store."""
+        return self.run / "damaged"
+
     def sound(self, audio: str, sha256: str) -> Path:
         """Return the path of a sound's copy, from which a walk can be animated wherever OUT has moved."""
         return self.run / "audio" / f"{sha256}{Path(audio).suffix}"

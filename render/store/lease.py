@@ -46,7 +46,7 @@ class _Keeper:
 
     def __init__(self, path: ObjectPath, record: dict[str, Any]) -> None:
         self._path, self._record = path, record
-        self._renewed_s, self._lost_to = time.monotonic(), ""
+        self._renewed_s, self._lost_to = _now_s(), ""
         self._ended = Event()
         self._thread = Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
@@ -54,7 +54,7 @@ class _Keeper:
     def check(self) -> None:
         if self._lost_to:
             raise RunError(f"{self._path}: required the lock of this run, got that of {self._lost_to}")
-        since_s = time.monotonic() - self._renewed_s
+        since_s = _now_s() - self._renewed_s
         if since_s > STALE_S / 2:
             raise RunError(f"{self._path}: required to renew it every {RENEW_S:g} s, got no answer for {since_s:.0f} s")
 
@@ -82,7 +82,7 @@ class _Keeper:
             return
         self._record["renewals"] += 1  # other bytes, another ETag
         self._path.replace_if(_encoded(self._record), etag)
-        self._renewed_s = time.monotonic()
+        self._renewed_s = _now_s()
 
 
 def _take(path: ObjectPath, record: dict[str, Any]) -> None:
@@ -145,3 +145,8 @@ def _read(path: ObjectPath) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _now_s() -> float:
+    """Return the seconds of a clock that goes on while the machine is suspended, where the system has one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

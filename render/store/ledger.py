@@ -6,19 +6,36 @@ one wins. A slot holds the unit's receipt, or the note that the unit was split. 
 
 from __future__ import annotations
 
-import fcntl
-import json
-from collections.abc import Callable, Iterator
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
-from render.core import PARTIAL, PROBE, ObjectPath, Receipt, StoreError, Unit, create_exclusively, read_many
+from render.core import (
+    PARTIAL,
+    PROBE,
+    ObjectPath,
+    Receipt,
+    StoreError,
+    Unit,
+    create_exclusively,
+    publish,
+    read_many,
+    sync,
+    why_unreadable,
+    write_atomically,
+)
+from render.store.compaction import Compaction, parse_compaction
+from render.store.file_lock import file_lock
 from render.store.folder import OutputFolder
 from render.store.lease import lease
+from render.store.records import SPLIT, RecordFault, is_own_shard, parse_record, second_records, slots_of, unit_of
 
 __all__ = ["Ledger"]
 
-SPLIT = '{"split":true}'
+UNREADABLE = {"a pipe", "a socket", "a device", "a symbolic link to itself"}  # opening one may wait, or fail
+FAULTS_MAX = 20  # damaged records that an error lists
 
 
 class Ledger:
@@ -27,6 +44,9 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self.folder = OutputFolder(out)
         self._commits = self.folder.commits
+        self._known: dict[str, Receipt | None] = {}  # the records read so far: a record never changes
+        self._known_compactions: dict[str, Compaction] = {}
+        self._compact: dict[str, Compaction] = {}  # unit → the compact file that has its frames, by the last reading
 
     def create(self) -> None:
         """Create the folders of OUT."""
@@ -36,22 +56,17 @@ class Ledger:
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
-        """Hold the output folder for one driver; the lock ends with its process. Raises StoreError when another holds it.
+        """Hold the output folder for one driver; the lock ends with its process.
 
-        Gives a check that raises RunError when the lock was lost, which can happen in a bucket only.
+        Gives a check that raises RunError when the lock was lost, which can happen in a bucket only. Raises StoreError when
+        another driver holds it, with its host, process and start.
         """
         path = self.folder.lock
         if isinstance(path, ObjectPath):
             with lease(path) as check:
                 yield check
             return
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StoreError(
-                    f"{self.folder.out}: required that no other run writes there, got one that does"
-                ) from error
+        with file_lock(path):
             yield lambda: None
 
     def commit(self, receipt: Receipt) -> bool:
@@ -65,42 +80,181 @@ class Ledger:
     def _claim(self, unit: str, record: str) -> bool:
         return create_exclusively(self._commits / f"{unit}.json", record)
 
+    # Reading.
+
     def receipts(self) -> list[Receipt]:
-        """Return all receipts, sorted by unit id."""
+        """Return all receipts, sorted by unit id. Raises StoreError that names every record with a fault."""
         return [record for record in self._records().values() if record is not None]
 
+    def read_records(self) -> tuple[dict[str, Receipt | None], list[RecordFault]]:
+        """Return (unit id → receipt, None for a unit that was split; the records that can't be used, or are too many).
+
+        Raises OSError when the store can't be read: that is no fault of a record.
+        """
+        found: dict[str, Receipt | None] = {}
+        faults = []
+        for slot, data in self._read_new(self._commits, self._known):
+            try:
+                if data is None:
+                    found[slot] = self._known[slot]
+                elif isinstance(data, OSError):
+                    raise StoreError(f"required a commit record, got {data.strerror or 'none'}")
+                else:
+                    found[slot] = parse_record(slot, data)
+            except StoreError as error:
+                faults.append(RecordFault(slot, str(error)))
+        self._known = dict(found)
+        self._compact, more = self._read_compactions(found)
+        faults += more
+        for slot, other in second_records(found).items():
+            faults.append(
+                RecordFault(slot, f"names the shard of unit {other}, whose frames would be there twice", True)
+            )
+            del found[slot]
+        return found, faults
+
+    def _read_compactions(
+        self, records: Mapping[str, Receipt | None]
+    ) -> tuple[dict[str, Compaction], list[RecordFault]]:
+        """Return (unit → compaction, damaged records): a compaction holds if each of its units has a receipt."""
+        found: dict[str, Compaction] = {}
+        faults, known = [], {}
+        for name, data in self._read_new(self.folder.compactions, self._known_compactions):
+            try:
+                if isinstance(data, OSError):
+                    raise StoreError(f"required the record of a compaction, got {data.strerror or 'none'}")
+                compaction = self._known_compactions[name] if data is None else parse_compaction(name, data)
+                known[name] = compaction
+                lost = [unit for unit, frames in compaction.units if not _has(records.get(unit), frames)]
+                if lost:
+                    raise StoreError(f"required a commit record of each unit in it, got none of {lost[0]}")
+                found |= {unit: compaction for unit, _ in compaction.units}
+            except StoreError as error:
+                faults.append(RecordFault(name, str(error), folder="compactions"))
+        self._known_compactions = known
+        return found, faults
+
+    def _read_new(
+        self, folder: Path, known: Mapping[str, object]
+    ) -> Iterator[tuple[str, bytes | FileNotFoundError | IsADirectoryError | None]]:
+        """Yield (name, content) of the records in a folder, sorted; None for the content of those that are known."""
+        files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        names = sorted(name.removesuffix(".json") for name in files if name.endswith(".json") and name[0] != ".")
+        new = [name for name in names if name not in known]
+        read = dict(zip(new, read_many([folder / f"{name}.json" for name in new], _content), strict=True))
+        yield from ((name, read.get(name)) for name in names)
+
+    def compaction_of(self, unit: str) -> Compaction | None:
+        """Return the compaction that has a unit's frames, as of the last reading of the records."""
+        return self._compact.get(unit)
+
+    def file_of(self, receipt: Receipt) -> str | None:
+        """Return the file in data/ that has a unit's frames: its shard, or the compact file in the place of it."""
+        compaction = self._compact.get(receipt.unit)
+        return compaction.file if compaction is not None and receipt.file is not None else receipt.file
+
+    def files(self) -> list[str]:
+        """Return the names of the committed files in data/, in the order of their units, each once."""
+        return list(dict.fromkeys(filter(None, map(self.file_of, self.receipts()))))
+
     def _records(self) -> dict[str, Receipt | None]:
-        """Read unit id → receipt; None for a unit that was split."""
-        records: dict[str, Receipt | None] = {}
-        paths: list[Path] = sorted(self._commits.glob("[!.]*.json"))
-        for path, data in zip(paths, read_many(paths), strict=True):
-            text = data.decode()
-            records[path.stem] = None if json.loads(text).get("split") else Receipt.from_json(text)
+        """Read unit id → receipt; None for a unit that was split. Raises StoreError for records that can't be used."""
+        records, faults = self.read_records()
+        if faults:
+            out = self.folder.out
+            more = [f"… and {len(faults) - FAULTS_MAX} more"] if len(faults) > FAULTS_MAX else []
+            lines = "\n  ".join([*map(str, faults[:FAULTS_MAX]), *more])
+            raise StoreError(f"{out}: damaged commit records; `render repair {out}` mends them:\n  {lines}")
         return records
 
     def slots(self, units: Iterator[Unit]) -> Iterator[tuple[Unit, Receipt | None]]:
         """Yield the slots that hold the units' frames by now: units, halves, quarantined frames; None for an empty slot."""
         records = self._records()
         for unit in units:
-            yield from _slots(unit, records)
+            yield from slots_of(unit, records)
 
     def outstanding(self, units: Iterator[Unit]) -> Iterator[Unit]:
         """Return the units that are still to be rendered; of split or partly failed units, what is left of them."""
         return (unit for unit, receipt in self.slots(units) if receipt is None)
 
+    # Changing what was committed.
+
+    def compact(self, compaction: Compaction) -> bool:
+        """Publish a compact file from scratch and put it in the place of its units' shards. False: another has done it."""
+        publish(self.folder.scratch / compaction.file, self.folder.data / compaction.file)
+        self.folder.compactions.mkdir(exist_ok=True)
+        return create_exclusively(self.folder.compactions / f"{compaction.file}.json", compaction.to_json())
+
+    def restore_split(self, slot: str) -> None:
+        """Write the note that a unit was split in the place of its record that is lost or damaged."""
+        write_atomically(self._commits / f"{slot}.json", SPLIT.encode())
+        self._known.pop(slot, None)
+
+    def withdraw(self, slot: str, shards: Iterable[str] = ()) -> None:
+        """Take a damaged record, and the shards of its unit, out of the store, so that the unit is rendered again.
+
+        They are moved to `.run/damaged/`, the record last: until then it says that its unit is damaged, whatever is killed
+        when, so that a second repair goes on.
+        """
+        damaged = self.folder.damaged
+        damaged.mkdir(exist_ok=True)
+        for shard in shards:
+            with suppress(FileNotFoundError):
+                publish(self.folder.data / shard, damaged / shard)
+        with suppress(FileNotFoundError):
+            publish(self._commits / f"{slot}.json", damaged / f"{slot}.{uuid4().hex[:8]}.json")
+        sync(self._commits)
+        self._known.pop(slot, None)
+
+    def withdraw_compaction(self, name: str) -> None:
+        """Take the record of a compaction out of the store, when no unit of it is committed any more."""
+        self.folder.damaged.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            publish(self.folder.compactions / f"{name}.json", self.folder.damaged / f"{name}.json")
+        self._known_compactions.pop(name, None)
+
+    def own_shards(self) -> dict[str, list[str]]:
+        """Return unit id → names in data/ that workers gave its shards, committed or not."""
+        found: dict[str, list[str]] = {}
+        for path in self.folder.data.iterdir():
+            if (unit := unit_of(path.name)) is not None:
+                found.setdefault(unit, []).append(path.name)
+        return found
+
+    def withdrawn(self) -> dict[str, tuple[int, ...]]:
+        """Return unit id → the seed shifts of its record (see `Receipt`), of the units whose records were ever withdrawn.
+
+        They are () for units as they were planned, and where the record can't be read.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        paths = sorted(self.folder.damaged.glob("*.json"))
+        for path, data in zip(paths, read_many(paths, _content), strict=True):
+            slot = path.name.partition(".")[0]
+            shifts: tuple[int, ...] = ()
+            with suppress(StoreError):
+                receipt = parse_record(slot, data) if isinstance(data, bytes) else None
+                shifts = receipt.seed_shifts if receipt is not None else ()
+            found[slot] = shifts or found.get(slot, ())
+        return found
+
     def delete_orphans(self) -> int:
-        """Delete files that no commit names: shards, scratch and temporary files of dead workers. Returns their number."""
+        """Delete files of ours that no commit names: shards, scratch and temporary files of dead workers.
+
+        What has another name than we give is left alone. Returns the number of files.
+        """
         own = self.folder
         shards = list(own.data.iterdir())  # before the commits: a dying worker may be about to commit one
-        named = {receipt.file for receipt in self.receipts()}
-        orphans = [path for path in shards if path.name not in named]
+        named = set(self.files())
+        orphans = [path for path in shards if path.name not in named and is_own_shard(path.name)]
         if isinstance(own.out, ObjectPath):
             orphans += own.run.glob(f"{PROBE}*")
             with suppress(OSError):  # not every store lists them; what is left costs its place, nothing else
                 own.out.abort_uploads()
         else:
-            orphans += [*own.scratch.iterdir(), *self._commits.glob(".*"), *own.batches.glob(".*")]
+            hidden = [path for folder in (own.commits, own.batches, own.compactions) for path in folder.glob(".*")]
+            orphans += [*own.scratch.iterdir(), *hidden]
             orphans += [path for made in (own.animations, own.sheets) for path in made.rglob(f"{PARTIAL}*")]
+            orphans = [path for path in orphans if not path.is_dir() or path.is_symlink()]
         for path in orphans:
             with suppress(FileNotFoundError):
                 path.unlink()
@@ -120,12 +274,15 @@ class Ledger:
         return len(left)
 
 
-def _slots(unit: Unit, records: dict[str, Receipt | None]) -> Iterator[tuple[Unit, Receipt | None]]:
-    if unit.id in records and records[unit.id] is None:
-        for half in unit.halves():
-            yield from _slots(half, records)
-        return
-    receipt = records.get(unit.id)
-    yield unit, receipt
-    if receipt is not None and receipt.quarantined:
-        yield from _slots(unit.part("r", receipt.quarantined), records)
+def _has(receipt: Receipt | None, frames: int) -> bool:
+    return receipt is not None and receipt.frames == frames
+
+
+def _content(path: Path) -> bytes | FileNotFoundError | IsADirectoryError:
+    """Return the content of a record, or why there is none. Whatever else goes wrong is the store's fault, and is raised."""
+    if not isinstance(path, ObjectPath) and (kind := why_unreadable(path)) in UNREADABLE:
+        return IsADirectoryError(errno.EISDIR, kind)
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        return error

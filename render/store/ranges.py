@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from render.core import ObjectPath
 
-__all__ = ["READERS", "open_dataset", "open_parquet"]
+__all__ = ["READERS", "is_damage", "open_dataset", "open_parquet"]
 
 READERS = 16  # objects that are read at a time
 
@@ -22,6 +22,15 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     if isinstance(path, ObjectPath):
         return pq.ParquetFile(path.open("rb"), pre_buffer=True)
     return pq.ParquetFile(path)
+
+
+def is_damage(path: Path, error: Exception) -> bool:
+    """Return True for an error of a file that is not there or not right; False for a bucket that does not answer.
+
+    Arrow raises OSError itself for files that it can't read, what talks to a bucket subclasses of it.
+    """
+    is_fault = isinstance(error, OSError) and type(error) is not OSError and not isinstance(error, FileNotFoundError)
+    return not (isinstance(path, ObjectPath) and is_fault)
 
 
 def open_dataset(paths: Sequence[Path]) -> ds.Dataset:

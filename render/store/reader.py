@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from render.core import ObjectPath, StoreError
 from render.store.access import reach_output
 from render.store.ledger import Ledger
-from render.store.ranges import READERS, open_dataset, open_parquet
+from render.store.ranges import READERS, is_damage, open_dataset, open_parquet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +42,12 @@ class StoredFrame:
         """Decode the picture, RGB."""
         import PIL.Image
 
-        return PIL.Image.open(io.BytesIO(self.data)).convert("RGB")
+        try:
+            return PIL.Image.open(io.BytesIO(self.data)).convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:  # all of which Pillow raises of broken files
+            raise StoreError(
+                f"{self.walk} {self.index}: required a stored image, got a damaged one: {error}"
+            ) from error
 
 
 class Frames(Sequence[StoredFrame]):
@@ -50,7 +56,7 @@ class Frames(Sequence[StoredFrame]):
     def __init__(self, places: Sequence[tuple[Path, int, int]]) -> None:
         self._places = places  # (shard, row of the shard, index in the walk) of each frame
         self._group = lru_cache(maxsize=2)(_read_row_group)
-        self._file = lru_cache(maxsize=2)(open_parquet)
+        self._file = lru_cache(maxsize=2)(_open_shard)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -72,7 +78,8 @@ class Frames(Sequence[StoredFrame]):
         while row >= metadata.row_group(group).num_rows:
             row -= metadata.row_group(group).num_rows
             group += 1
-        values = self._group(self._file(path), group).slice(row, 1).to_pylist()[0]
+        with _readable(path):
+            values = self._group(self._file(path), group).slice(row, 1).to_pylist()[0]
         data = values.pop("image")["bytes"]
         return StoredFrame(values["walk"], values["frame"], values, data)
 
@@ -80,8 +87,26 @@ class Frames(Sequence[StoredFrame]):
         return (self[index] for index in range(len(self)))
 
 
+def _open_shard(path: Path) -> pq.ParquetFile:
+    with _readable(path):
+        return open_parquet(path)
+
+
 def _read_row_group(file: pq.ParquetFile, group: int) -> pa.Table:
     return file.read_row_group(group)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise StoreError for a shard that is not there or can't be read, with the command that mends it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if not is_damage(path, error):
+            raise
+        got = "no file" if isinstance(error, FileNotFoundError) else f"a damaged one: {error}"
+        mend = f"`render repair {path.parents[1]}` mends it"
+        raise StoreError(f"{path}: required the shard that was committed, got {got}; {mend}") from error
 
 
 class ImageStore:
@@ -92,7 +117,7 @@ class ImageStore:
         if not ledger.folder.run.is_dir():
             raise StoreError(f"{out}: required the output folder of a run, got one without .run/")
         self.path = out
-        self._files = [ledger.folder.data / receipt.file for receipt in ledger.receipts() if receipt.file]
+        self._files = [ledger.folder.data / name for name in ledger.files()]
 
     @property
     def files(self) -> list[Path]:
@@ -156,13 +181,14 @@ class ImageStore:
 
 
 def _places(shard: int, path: Path) -> pa.Table:
-    table = open_parquet(path).read(columns=["walk", "frame"])
+    with _readable(path):
+        table = open_parquet(path).read(columns=["walk", "frame"])
     numbers = pa.array([shard] * table.num_rows, pa.int32()), pa.array(range(table.num_rows), pa.int64())
     return pa.Table.from_arrays([table["walk"], table["frame"], *numbers], schema=_INDEX)
 
 
 def open_store(path: str | Path) -> ImageStore:
-    """Open the output folder of a run: a path or `s3://BUCKET/PREFIX`. Raises StoreError when it is not one.
+    """Open the output folder of a run: a path, or `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Raises StoreError for another.
 
     Of an object store each row group is read with one or two requests when a frame of it is asked for.
     """

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +19,7 @@ import pyarrow.parquet as pq
 from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync
 from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
+from render.store.equality import same_values
 from render.store.ledger import Ledger
 
 __all__ = ["Failure", "shard_schema", "write_quarantine", "write_shard"]
@@ -27,6 +32,8 @@ class Failure:
     """The reason why a frame could not be rendered."""
 
     error: str  # traceback
+    tries: int = 1  # that it had
+    flagged: bool = False  # it is of a single colour or has values that are not finite: another seed may help
 
 
 def shard_schema(labels: bytes) -> pa.Schema:
@@ -91,14 +98,20 @@ def write_shard(
         sha256=digest,
         seconds=seconds,
         batch_rows=unit.batch_rows,
-        blank=tuple(position for position, result in done if result.blank),
+        blank=tuple(sorted([p for p, result in done if result.blank] + [p for p in failed if failed[p].flagged])),
         quarantined=tuple(sorted(failed)),
         exact=unit.exact,
+        host=platform.node(),
+        process=os.getpid(),
+        seed_shifts=unit.seed_shifts,
     )
 
 
 def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -> None:
-    """Write recipe and traceback of frames that failed, by their positions: `.run/quarantine/ID-ATTEMPT.parquet`."""
+    """Write recipe and traceback of frames that failed, by their positions: `.run/quarantine/ID-ATTEMPT.parquet`.
+
+    Host and memory are those of this process, the worker or, where workers died of the frame, the driver.
+    """
     frames = [unit.frames[position] for position in failures]
     columns = {
         "walk": [frame.walk for frame in frames],
@@ -106,6 +119,11 @@ def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -
         "row": [frame.keyframe.row for frame in frames],
         "recipe": [frame.recipe.json for frame in frames],
         "error": [failure.error for failure in failures.values()],
+        "prompt": [frame.keyframe.prompt for frame in frames],
+        "tries": [failure.tries for failure in failures.values()],
+        "host": [platform.node()] * len(frames),
+        "memory_bytes": [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024] * len(frames),
+        "timestamp": [datetime.now(UTC)] * len(frames),
     }
     name = f"{unit.id}-{uuid4().hex[:8]}.parquet"
     pq.write_table(pa.table(columns), ledger.folder.scratch / name)
@@ -135,16 +153,8 @@ def _check_written(path: Path, table: pa.Table) -> None:
     """Raise StoreError when a file reads back with other values than the table's, or not at all: a bad disk."""
     wanted = f"{path}: required the {table.num_rows} rows that were written"
     try:
-        same = _same(pq.read_table(path, partitioning=None), table)
+        same = same_values(pq.read_table(path, partitioning=None), table)
     except (pa.ArrowException, OSError, ValueError) as error:  # Arrow raises each of them for such files
         raise StoreError(f"{wanted}, got a file that can't be read: {error}") from error
     if not same:
         raise StoreError(f"{wanted}, got others back")
-
-
-def _same(a: pa.Table, b: pa.Table) -> bool:
-    """Compare schema and values of two tables. NaN, which a label may hold, counts as equal to itself."""
-    columns = zip(a.columns, b.columns, strict=True)
-    return a.schema.equals(b.schema) and all(
-        x.equals(y) or repr(x.to_pylist()) == repr(y.to_pylist()) for x, y in columns
-    )

@@ -23,8 +23,8 @@ import render
 from render.core import Recipe
 from render.engine import Renderer
 from render.models import resolve_model
+from render.prepare.rendering import Silent
 from render.reproduce import render_alone
-from render.run import Silent
 from render.store.encode import encode_image
 
 __all__ = ["STEPS", "Setting"]

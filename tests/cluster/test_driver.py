@@ -352,7 +352,7 @@ def test_workers_that_find_no_room_are_let_go(
 
     monkeypatch.setattr(ray, "kill", killing)
     force, units = Workforce(count=4, threads=2, gpus=0.0, device="cpu"), make_units(12, 2)
-    assert len(list(render(units, force, deadline_s=8.0, losses=losses, waits=frozenset(range(24))))) == 12
+    assert len(list(render(units, force, deadline_s=20.0, losses=losses, waits=frozenset(range(24))))) == 12
     assert stored(tmp_path) == list(range(24))
     assert not tombs(tmp_path)
     assert not losses

@@ -147,8 +147,8 @@ def test_a_driver_that_hangs_while_ray_starts_is_ended(short_tmp: Path, monkeypa
     then += "guardian.dismiss(); guardian = Guardian(owned.path); guardian.sign()\n"
     then += "owned.path.mkdir()\nwith marked(owned.path): begin(['sh', '-c', 'sleep 9 & exec sleep 9'])"
     run, folder = start(short_tmp, then)
+    assert run.wait(60) == -signal.SIGKILL
     _, said = run.communicate(timeout=60)
-    assert run.returncode == -signal.SIGKILL
     assert said.endswith("hung while Ray started, and was ended. What is committed stays; the same command resumes.\n")
     assert not processes_of(folder)
 
@@ -159,3 +159,31 @@ def test_processes_that_start_others_are_ended(tmp_path: Path) -> None:
     end_processes(tmp_path)
     forks.wait(10)
     assert not processes_of(tmp_path)
+
+
+def test_a_process_that_shows_no_environment_is_waited_for_a_moment_and_spared(tmp_path: Path) -> None:
+    """One that has just begun a program shows none at first, and may have the mark then."""
+    other = subprocess.Popen(["sleep", "1000"], env={})
+    began_s = time.monotonic()
+    end_processes(tmp_path)
+    assert 0.4 < time.monotonic() - began_s < 5
+    assert lives(other.pid)
+    other.kill()
+    other.wait()
+
+
+def test_what_hides_the_mark_is_found_by_its_files_or_its_parent(tmp_path: Path) -> None:
+    """Ray's helpers write their titles over their environment. Who only looks at a log is spared."""
+    (tmp_path / "agent.log").touch()
+    title = ["bash", "-c", "exec -a ray::DashboardAgent sleep 1000 <agent.log"]
+    agent = subprocess.Popen(title, cwd=tmp_path)
+    reader = subprocess.Popen(["tail", "-f", str(tmp_path / "agent.log")], stdout=subprocess.DEVNULL)
+    with marked(tmp_path):
+        parent = subprocess.Popen(["sh", "-c", "env -i sleep 1000; true"])
+    wait_until(lambda: len(processes_of(tmp_path)) == 3, "agent, parent and child")
+    end_processes(tmp_path)
+    assert (agent.wait(10), parent.wait(10)) == (-signal.SIGKILL, -signal.SIGKILL)
+    assert not processes_of(tmp_path)
+    assert lives(reader.pid)
+    reader.kill()
+    reader.wait()

@@ -65,6 +65,12 @@ def test_workers_that_are_lost_with_one_machine_are_told_once() -> None:
         told.lost(reason)
     assert listener.losses == [machine, "worker process has died", "worker process has died", machine]
 
+    listener.losses.clear()
+    unnamed, other = "its machine does not answer", "its machine, 10.0.0.8, is lost"
+    for reason in (unnamed, machine, machine, other, unnamed):
+        told.lost(reason)
+    assert listener.losses == [unnamed, other, unnamed]
+
 
 @pytest.mark.parametrize(
     ("error", "reason"),

@@ -18,7 +18,7 @@ from render import cli
 from render.job import load_job
 from render.plan import plan_units
 from render.prepare import prepare
-from render.resume import record_or_resume
+from render.prepare.resume import record_or_resume
 from render.store import Ledger, Origin, rendered, shard_schema, write_shard
 
 COMMANDS = [(page, words) for page, words in command_lines() if "render" in words]

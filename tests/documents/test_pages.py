@@ -21,7 +21,9 @@ def test_the_readme_is_a_front_page() -> None:
     assert len(PAGES["README.md"].split()) <= README_WORDS
 
 
-@pytest.mark.parametrize("line", ["pip install . && render run manifests/first.csv", "pip install '.[test]' && pytest"])
+@pytest.mark.parametrize(
+    "line", ["pip install . && render run manifests/first.csv", "pip install '.[test]' && pytest -n 2"]
+)
 def test_the_readme_has_the_two_commands_where_scripts_look_for_them(line: str) -> None:
     assert PAGES["README.md"].splitlines().count(f"    {line}") == 1
 

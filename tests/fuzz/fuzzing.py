@@ -21,8 +21,11 @@ __all__ = ["fuzzed", "only_input_errors"]
 SECONDS_MAX = 5.0
 LINE_MAX = 1300  # characters
 
+CASES = os.environ.get("FUZZ_CASES")
+
 fuzzed = settings(
-    max_examples=int(os.environ.get("FUZZ_CASES", "100")),
+    max_examples=int(CASES or "100"),
+    derandomize=CASES is None,
     deadline=None,  # measured here: another process may take the CPU
     suppress_health_check=list(HealthCheck),
 )

@@ -6,6 +6,8 @@ import gzip
 import json
 import os
 import resource
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -182,3 +184,34 @@ def test_sixty_long_names_are_shortened(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("prompt," + ",".join("x" * 2000 + str(n) for n in range(60)) + "\na" + ",1" * 59 + "\n")
     assert len(refusal(path)) < 5000
+
+
+EVERY_BYTE_OF_A_FOOTER = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from render.manifest.formats.bounded import TooMuchError
+from render.manifest.formats.parquet import read_bounded
+
+path = Path(sys.argv[1])
+whole = path.read_bytes()
+footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+for place in range(footer, len(whole) - 8):
+    for value in (1, 0x2C):
+        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        try:
+            read_bounded(path)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TooMuchError):
+            pass
+print("whole")
+"""
+
+
+@pytest.mark.slow
+def test_no_damaged_footer_ends_the_process(tmp_path: Path) -> None:
+    """Pyarrow ends the process when a column's metadata with damaged size statistics is asked for."""
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"prompt": ["a", "b"], "seed": [1, 2]}), path)
+    command = [sys.executable, "-c", EVERY_BYTE_OF_A_FOOTER, str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr[-2000:]

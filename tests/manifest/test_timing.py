@@ -19,10 +19,10 @@ from render.core.recipe import Recipe, Target
 from render.core.walk import Walk
 from render.manifest.stored import read_stored
 from render.media.onsets import Track
+from render.mending.verify import verify_store
 from render.plan.motions import frames_of
 from render.prepare import Prepared
 from render.run import animate_store
-from render.verify import verify_store
 
 RATE = 22050
 SMALL = ("sampling.steps=2", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")

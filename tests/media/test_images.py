@@ -16,8 +16,8 @@ from render import ManifestError, StoreError, open_store, plan_job
 from render.core.blend import Image, Mix
 from render.core.recipe import Recipe
 from render.media.images import PIXELS_MAX, image_fault, read_image
+from render.mending.verify import verify_store
 from render.reproduce import reproduce_frame
-from render.verify import verify_store
 
 SMALL = ("sampling.steps=4", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")
 

@@ -19,11 +19,11 @@ from render import ManifestError, open_store, plan_job
 from render.cli import main
 from render.job.settings import override
 from render.job.sweep import UNSWEPT, parse_sweep
+from render.mending.verify import verify_store
 from render.output import sheets
 from render.output.layout import Sheet
 from render.output.sheets import write_sheets
-from render.resume import stored_manifest
-from render.verify import verify_store
+from render.prepare.resume import stored_manifest
 
 SMALL = ("sampling.steps=2", "sampling.width=64", "sampling.height=64", "workers.count=1", "workers.cpus=1")
 KINDS = "sheets.kinds=[sweep,walk,images,still]"

@@ -107,11 +107,12 @@ def test_the_ledger_in_a_bucket_commits_once(ledger: Ledger, bucket: ObjectPath,
     def receipt(file: str) -> Receipt:
         return Receipt("00000", file, 4, 100, "ab", 1.5, 4)
 
-    assert ledger.commit(receipt("a.parquet"))
-    assert ledger.commit(receipt("a.parquet")), "a commit whose answer was lost is ours"
-    assert not ledger.commit(receipt("b.parquet"))
-    assert [found.file for found in Ledger(bucket).receipts()] == ["a.parquet"]
-    for name in ("a.parquet", "b.parquet"):
+    mine, other = (f"train-00000-of-00001-0000000{end}.parquet" for end in "ab")
+    assert ledger.commit(receipt(mine))
+    assert ledger.commit(receipt(mine)), "a commit whose answer was lost is ours"
+    assert not ledger.commit(receipt(other))
+    assert [found.file for found in Ledger(bucket).receipts()] == [mine]
+    for name in (mine, other):
         write_atomically(ledger.folder.data / name, b"1")
     assert ledger.delete_orphans() == 1
-    assert [path.name for path in ledger.folder.data.iterdir()] == ["a.parquet"]
+    assert [path.name for path in ledger.folder.data.iterdir()] == [mine]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -125,12 +126,13 @@ def test_outstanding_keeps_the_order_of_units(ledger: Ledger) -> None:
 def test_a_sweep_deletes_what_no_commit_names(ledger: Ledger) -> None:
     keep = ledger.folder.data / "kept.parquet"
     shed = [
-        ledger.folder.data / "orphan.parquet",
+        ledger.folder.data / "train-00007-of-00009-0123abcd.parquet",
         ledger.folder.scratch / "half.parquet",
         ledger.folder.commits / ".00001.abc",
     ]
     failures = ledger.folder.quarantine / "00000-1.parquet"
-    for path in [keep, *shed, failures]:
+    foreign = ledger.folder.data / "foreign.parquet"
+    for path in [keep, *shed, failures, foreign]:
         path.touch()
     ledger.commit(make_receipt("00000", keep.name))
     ledger.commit(make_receipt("00003", None, (0, 1, 2, 3)))
@@ -138,6 +140,7 @@ def test_a_sweep_deletes_what_no_commit_names(ledger: Ledger) -> None:
     assert not any(path.exists() for path in shed)
     assert keep.exists()
     assert failures.exists()
+    assert foreign.exists()
     assert [receipt.unit for receipt in ledger.receipts()] == ["00000", "00003"]
     assert ledger.delete_orphans() == 0
 
@@ -173,6 +176,14 @@ def test_the_lock_has_one_holder(ledger: Ledger) -> None:
         pass
     with Ledger(ledger.folder.out).lock():
         pass
+
+
+def test_the_holder_of_the_lock_is_named(ledger: Ledger) -> None:
+    ledger.folder.lock.write_text('{"host":"of a dead process","process":1,"since":"2020-01-01T00:00:00+00:00"}')
+    with ledger.lock(), pytest.raises(StoreError) as caught, Ledger(ledger.folder.out).lock():
+        pass
+    assert f"process {os.getpid()} on {platform.node()}, since 20" in str(caught.value)
+    assert "dead" not in str(caught.value)
 
 
 def test_an_interrupted_claim_leaves_the_slot_free(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

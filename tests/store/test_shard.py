@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
+import platform
 from collections import deque
 from dataclasses import replace
 from decimal import Decimal
@@ -134,6 +135,8 @@ def test_a_shard_reads_back(ledger: Ledger) -> None:
         "decode_rows": 2,
         "exact": False,
         "render_ms": 200.0,
+        "seed_shift": 0,
+        "blank": True,
     }
     assert (receipt.unit, receipt.frames, receipt.batch_rows, receipt.seconds) == ("00007", 3, 4, 0.6)
     assert (receipt.blank, receipt.quarantined) == ((1,), ())
@@ -278,16 +281,23 @@ def test_failures_go_to_quarantine(ledger: Ledger) -> None:
         make_image(1),
         Failure("Traceback: first"),
         make_image(0),
-        Failure("Traceback: second"),
+        Failure("Traceback: second", tries=2),
     ]
     receipt = write_shard(ledger, unit, results, ORIGIN, shard_schema(labels_of(NO_LABELS)), 1.0)
     assert (receipt.frames, receipt.quarantined, receipt.blank) == (2, (1, 3), (0,))
     assert pq.ParquetFile(ledger.folder.data / str(receipt.file)).read(["frame"])["frame"].to_pylist() == [0, 2]
     (file,) = ledger.folder.quarantine.iterdir()
-    assert pq.ParquetFile(file).read().to_pylist() == [
+    columns = ["walk", "frame", "row", "recipe", "error"]
+    assert pq.ParquetFile(file).read(columns).to_pylist() == [
         {"walk": "w", "frame": n, "row": 1, "recipe": unit.frames[n].recipe.json, "error": error}
         for n, error in [(1, "Traceback: first"), (3, "Traceback: second")]
     ]
+    others = pq.ParquetFile(file).read().drop_columns(columns).to_pylist()
+    assert [(row["prompt"], row["tries"], row["host"]) for row in others] == [
+        (unit.frames[1].keyframe.prompt, 1, platform.node()),
+        (unit.frames[3].keyframe.prompt, 2, platform.node()),
+    ]
+    assert all(row["memory_bytes"] > 10**7 and row["timestamp"].year > 2000 for row in others)
 
 
 def test_a_unit_of_failures_has_no_shard(ledger: Ledger) -> None:

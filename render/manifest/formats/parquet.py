@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from render.manifest.formats.bounded import COLUMNS_MAX, ROWS_MAX, TABLE_BYTES, TooMuchError, megabytes
-from render.manifest.formats.pages import read_page
+from render.manifest.formats.pages import read_chunks, read_page
 from render.manifest.raw import is_text
 
 __all__ = ["read_bounded"]
@@ -27,10 +27,10 @@ def read_bounded(path: Path, columns: Sequence[str] | None = None) -> Any:
     Raises TooMuchError where its cells would take more than TABLE_BYTES, ArrowException or ValueError where it is broken.
     """
     with pq.ParquetFile(path) as parquet:
-        schema, metadata = parquet.schema_arrow, parquet.metadata
-        _check_declared(metadata)
+        schema = parquet.schema_arrow
+        _check_declared(parquet.metadata)
         with path.open("rb") as file:
-            _check_pages(file, metadata, columns)
+            _check_pages(file, columns)
     texts = [field.name for field in schema if is_text(field.type)]
     wanted = schema.names if columns is None else list(columns)
     fields = [schema.field(schema.names.index(name)) for name in wanted]
@@ -55,23 +55,18 @@ def _check_declared(metadata: Any) -> None:
             raise TooMuchError(f"at most {most:,} {what}", f"{count:,}")
 
 
-def _check_pages(file: IO[bytes], metadata: Any, columns: Sequence[str] | None) -> None:
+def _check_pages(file: IO[bytes], columns: Sequence[str] | None) -> None:
     """Raise TooMuchError for pages that take more than TABLE_BYTES once they are decompressed."""
     total = values = pages = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for index in range(group.num_columns):
-            chunk = group.column(index)
-            if columns is not None and chunk.path_in_schema.partition(".")[0] not in columns:
-                continue
-            starts = [at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at]
-            place, declared = min(starts, default=4), chunk.total_uncompressed_size
-            end, before = place + chunk.total_compressed_size, total
-            while place < end:
-                page = read_page(file, place)
-                total, values, pages, place = total + page.content_bytes, values + page.values, pages + 1, page.end
-                _check_totals(max(total, before + declared), values, pages)
-            _check_totals(max(total, before + declared), values, pages)
+    for chunk in read_chunks(file):
+        if columns is not None and chunk.column not in columns:
+            continue
+        place, before = chunk.start, total
+        while place < chunk.end:
+            page = read_page(file, place)
+            total, values, pages, place = total + page.content_bytes, values + page.values, pages + 1, page.end
+            _check_totals(max(total, before + chunk.content_bytes), values, pages)
+        _check_totals(max(total, before + chunk.content_bytes), values, pages)
 
 
 def _check_totals(content: int, values: int, pages: int) -> None:

@@ -8,16 +8,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from render.compiling import check_toolchain
-from render.core import MAIN, StoreError, local_copy, replacing, write_atomically
-from render.extend import Asked, Record, extended, find_addition, refusal, whole_job
+from render.core import (
+    MAIN,
+    SOUND_BYTES,
+    ManifestError,
+    StoreError,
+    local_copy,
+    local_file,
+    media_path,
+    replacing,
+    special_kind,
+    write_atomically,
+)
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
-from render.manifest import Manifest, read_stored
+from render.manifest import Manifest, read_stored, stored_fingerprint
 from render.plan import Plan, count_alike
-from render.prepare import Prepared, largest_bytes, plan_counts
-from render.store import Ledger, OutputFolder
+from render.prepare.compiling import check_toolchain
+from render.prepare.extend import Asked, Record, extended, find_addition, refusal, whole_job
+from render.prepare.job_plan import Prepared, largest_bytes, plan_counts
+from render.store import Ledger, OutputFolder, check_access
 
-__all__ = ["load_plan", "record_or_resume", "stored_job", "stored_manifest"]
+__all__ = [
+    "begun_ledger",
+    "load_plan",
+    "planned_manifest",
+    "record_or_resume",
+    "restore_manifest",
+    "resume_record",
+    "stored_job",
+    "stored_manifest",
+]
+
+ADDED = "required that no other run adds rows, got one that did"
 
 
 def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared:
@@ -44,11 +66,8 @@ def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared
         if differing := list(_differences(recorded, prepared, prepared.plan)):
             raise refusal(job.output, differing)
         return _resumed(prepared, recorded)
-    record = Record(job.output, stored_job(job.output), recorded, stored_manifest(job.output))
-    begun = record.manifest.part(0, recorded.rows)
-    counts, weights = count_alike(begun.alike(), recorded.targets), largest_bytes(prepared.models)
-    first = plan_counts(job, counts, recorded.targets, {}, weights)
-    differing = list(_differences(recorded, prepared, replace(first, threads=prepared.plan.threads)))
+    record = Record(job.output, stored_job(job.output), recorded, planned_manifest(job.output))
+    differing = list(_differences(recorded, prepared, _begun_plan(prepared, record)))
     addition = None if is_whole else find_addition(prepared, asked, record, differing)
     if differing:
         raise refusal(job.output, differing)
@@ -56,6 +75,21 @@ def record_or_resume(prepared: Prepared, asked: Asked | None = None) -> Prepared
         record = extended(record, addition)
         _record_extension(record, addition.prepared.job, folder)
     return whole_job(prepared, record)
+
+
+def resume_record(prepared: Prepared, record: Record) -> Prepared:
+    """Return a job of all rows of an output with the plan that the output records. Raises StoreError when models differ."""
+    if differing := list(_differences(record.plan, prepared, _begun_plan(prepared, record))):
+        raise refusal(record.out, differing)
+    return whole_job(prepared, record)
+
+
+def _begun_plan(prepared: Prepared, record: Record) -> Plan:
+    """Return what a job would plan for the rows that an output began with."""
+    begun = record.manifest.part(0, record.plan.rows)
+    counts, weights = count_alike(begun.alike(), record.plan.targets), largest_bytes(prepared.models)
+    first = plan_counts(prepared.job, counts, record.plan.targets, {}, weights)
+    return replace(first, threads=prepared.plan.threads)
 
 
 def _resumed(prepared: Prepared, recorded: Plan) -> Prepared:
@@ -77,10 +111,14 @@ def _check_empty(folder: OutputFolder) -> None:
 def _record(prepared: Prepared, folder: OutputFolder) -> None:
     """Write what a resume needs, the plan last: with it the folder is begun."""
     folder.run.mkdir(parents=True, exist_ok=True)
-    _keep_sounds(prepared.manifest, prepared.job, folder)
-    prepared.manifest.write(folder.manifest)
-    write_atomically(folder.job, to_yaml(prepared.job).encode())
-    _write_plan(prepared.plan, folder)
+    with Ledger(folder.out).lock():
+        if folder.plan.exists():
+            required = "required that no other run begins the same output"
+            raise StoreError(f"{folder.out}: {required}, got one that did just now; the same command looks again")
+        _keep_sounds(prepared.manifest, prepared.job, folder)
+        prepared.manifest.write(folder.manifest)
+        write_atomically(folder.job, to_yaml(prepared.job).encode())
+        _write_plan(prepared.plan, folder)
 
 
 def _record_extension(record: Record, brought_by: JobConfig, folder: OutputFolder) -> None:
@@ -89,7 +127,7 @@ def _record_extension(record: Record, brought_by: JobConfig, folder: OutputFolde
     ledger.create()
     with ledger.lock():
         if load_plan(folder.out).all_rows != record.plan.all_rows - record.plan.extensions[-1].rows:
-            raise StoreError(f"{folder.out}: required that no other run adds rows, got one that did")
+            raise StoreError(f"{folder.out}: {ADDED}")
         _keep_sounds(record.manifest.part(record.plan.all_rows - record.plan.extensions[-1].rows), brought_by, folder)
         record.manifest.write(folder.manifest)
         write_atomically(folder.job, to_yaml(record.job).encode())
@@ -102,7 +140,7 @@ def _keep_sounds(manifest: Manifest, job: JobConfig, folder: OutputFolder) -> No
         kept = folder.sound(audio, sha256)
         kept.parent.mkdir(exist_ok=True)
         with replacing(kept) as temporary:
-            shutil.copyfile(job.media_root / audio, temporary)
+            shutil.copyfile(local_file(media_path(job.media_root, audio), SOUND_BYTES, sha256), temporary)
 
 
 def _write_plan(plan: Plan, folder: OutputFolder) -> None:
@@ -111,20 +149,77 @@ def _write_plan(plan: Plan, folder: OutputFolder) -> None:
 
 def load_plan(out: Path) -> Plan:
     """Return the recorded plan of an output folder. Raises StoreError for anything else, and for another version's."""
+    file = OutputFolder(out).plan
     try:
-        return Plan.from_dict(json.loads(OutputFolder(out).plan.read_text(encoding="utf-8")))
+        if kind := special_kind(file):  # opening a pipe would wait for somebody who writes to it
+            raise ValueError(f"required a file, got {kind}")
+        return Plan.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         got = "a file" if out.is_file() else "one without .run/plan.json" if out.is_dir() else "no such folder"
         raise StoreError(f"{out}: required the output folder of a run, got {got}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         got = f"another plan: {type(error).__name__}: {error}"
         raise StoreError(f"{out}: required an output folder of this version of nightrender, got {got}") from error
 
 
+def begun_ledger(out: Path) -> Ledger:
+    """Return the ledger of an output folder, for whoever changes it. Raises StoreError for anything else."""
+    load_plan(out)
+    check_access(out, writes=True)
+    ledger = Ledger(out)
+    ledger.create()
+    return ledger
+
+
 def stored_manifest(out: Path) -> Manifest:
-    """Return the manifest of an output folder, with every default filled in: the rows that its plan knows."""
-    with local_copy(OutputFolder(out).manifest) as file:
-        return read_stored(file).part(0, load_plan(out).all_rows)
+    """Return the manifest of an output folder, with every default filled in: the rows that its plan knows.
+
+    Raises ManifestError with the command that mends it, when it is damaged.
+    """
+    file, rows = OutputFolder(out).manifest, load_plan(out).all_rows
+    try:
+        with local_copy(file) as local:
+            manifest = read_stored(local)
+    except FileNotFoundError:
+        got = "no file"
+    except ManifestError as error:
+        got = str(error).partition("got ")[2] or str(error)
+    else:
+        if manifest.row_count >= rows:
+            return manifest.part(0, rows)
+        got = f"{manifest.row_count:,} of its {rows:,} rows"
+    raise _damaged(out, got)
+
+
+def planned_manifest(out: Path) -> Manifest:
+    """Return the manifest of an output folder, if its content is what was planned. Raises ManifestError."""
+    manifest = stored_manifest(out)
+    if manifest.fingerprint != load_plan(out).fingerprint["manifest"]:
+        raise _damaged(out, "one that was changed since")
+    return manifest
+
+
+def _damaged(out: Path, got: str) -> ManifestError:
+    required = "required the manifest that was planned"
+    return ManifestError(f"{OutputFolder(out).manifest}: {required}, got {got}; `render repair {out}` writes it anew")
+
+
+def restore_manifest(prepared: Prepared) -> bool:
+    """Write the stored manifest anew where it is damaged: the job's is the same. Returns if it was.
+
+    Raises StoreError when rows were added since the job was prepared.
+    """
+    folder, planned = OutputFolder(prepared.job.output), prepared.plan.fingerprint["manifest"]
+    if load_plan(folder.out) != prepared.plan:
+        raise StoreError(f"{folder.out}: {ADDED}")
+    if stored_fingerprint(folder.manifest) == planned:
+        return False
+    try:
+        planned_manifest(folder.out)  # with rows behind it that a crash left, it is no damage
+    except ManifestError:
+        prepared.manifest.write(folder.manifest)
+        return True
+    return False
 
 
 def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> JobConfig:

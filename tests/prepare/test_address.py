@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from render import JobError, plan_job, run_job
-from render.address import check_address, why_unreachable
+from render.prepare.address import check_address, why_unreachable
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_an_address_at_which_ray_answers(server: socket.socket) -> None:
 
 @pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_something_else_answers(server: socket.socket, says: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("render.address.WAIT_S", 0.2)
+    monkeypatch.setattr("render.prepare.address.WAIT_S", 0.2)
     with pytest.raises(JobError, match="something answers there, but it is not Ray"):
         check_address(f"127.0.0.1:{answer(server, says)}")
     monkeypatch.setenv("RAY_USE_TLS", "1")  # then it greets in TLS

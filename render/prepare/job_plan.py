@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.address import why_unreachable
-from render.compiling import decide_compile
 from render.core import (
     FPS_MAX,
     GIF_FPS_MAX,
@@ -16,6 +14,7 @@ from render.core import (
     JobError,
     ModelError,
     Target,
+    plain_url,
 )
 from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
 from render.manifest import (
@@ -39,7 +38,9 @@ from render.plan import (
     evaluations_with_cuts,
     make_plan,
 )
-from render.surprises import Warnings, hive_warnings, text_warnings, watched
+from render.prepare.address import why_unreachable
+from render.prepare.compiling import decide_compile
+from render.prepare.surprises import Warnings, hive_warnings, text_warnings, watched
 
 __all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
 
@@ -189,6 +190,7 @@ def _defaults(job: JobConfig) -> Defaults:
         interpolation=own.interpolation,
         seed=job.seed,
         media=job.media_root,
+        media_urls=tuple(plain_url(url) for url in job.media_urls),
         fps=job.animation.fps,
         fps_max=GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX,
     )

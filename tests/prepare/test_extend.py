@@ -16,7 +16,7 @@ from stores import FRAMES, MANIFEST, TWO_JOB, TWO_MODELS, Finished, Here, pixels
 from render import RunError, StoreError, animate_store, open_store, reproduce_frame, run_job, sheet_store, verify_store
 from render.cli import main
 from render.core import Receipt, Unit
-from render.resume import load_plan, stored_job, stored_manifest
+from render.prepare.resume import load_plan, stored_job, stored_manifest
 
 pytest_plugins = ["stores"]
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def changed(before: dict[str, bytes], out: Path) -> set[str]:
     return {name for name, data in before.items() if after.get(name) != data}
 
 
-RECORDS = {"README.md", ".run/manifest.parquet", ".run/plan.json"}
+RECORDS = {"README.md", ".run/manifest.parquet", ".run/plan.json", ".run/log.jsonl"}
 
 
 def test_added_rows_are_rendered_alone(job: tuple[Any, ...], copied: Finished, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_crash_before_the_plan_is_recorded_changes_nothing(job: tuple[Any, ...
         raise OSError(28, "No space left on device")
 
     job[0].write_text(MANIFEST + MORE)
-    with patch("render.resume._write_plan", write), pytest.raises(RunError, match="No space left"):
+    with patch("render.prepare.resume._write_plan", write), pytest.raises(RunError, match="No space left"):
         run_here(*job, extend=True)
     assert verify_store(copied.out).problems == ()
     job[0].write_text(MANIFEST)

@@ -8,7 +8,9 @@ import pytest
 from pipelines import make_pipeline
 
 from render import plan_job
-from render.core.errors import JobError, ManifestError
+from render.core.errors import JobError, ManifestError, StoreError
+from render.prepare import resume
+from render.store import OutputFolder
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,19 @@ def test_weights_that_are_too_large_are_errors_of_the_manifest(manifest: Path) -
     plan_job(manifest)
     with pytest.raises(ManifestError, match=r"m\.csv: row 2, column 'prompt': required weights of -10 … 10; got 11"):
         plan_job(manifest, "sampling.prompt_syntax=weighted")
+
+
+def test_of_two_jobs_that_begin_one_output_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (
+        plan_job("manifests/first.csv", f"output={tmp_path / 'out'}", f"sampling.steps={n}") for n in (4, 5)
+    )
+    check = resume._check_empty
+
+    def begun_meanwhile(folder: OutputFolder) -> None:
+        monkeypatch.setattr(resume, "_check_empty", check)
+        resume.record_or_resume(first)
+
+    monkeypatch.setattr(resume, "_check_empty", begun_meanwhile)
+    with pytest.raises(StoreError, match="that did just now; the same command looks again"):
+        resume.record_or_resume(second)
+    assert resume.load_plan(tmp_path / "out") == first.plan

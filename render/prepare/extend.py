@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.compiling import check_toolchain
-from render.core import Group, StoreError, Target
+from render.core import Group, StoreError, Target, input_path, is_url
 from render.job import JobConfig, choose_workforce
 from render.manifest import Manifest, append_rows, compare_manifests, same_rows
 from render.plan import Extension, Plan, count_alike
-from render.prepare import Prepared, largest_bytes, plan_counts, resolve_models
+from render.prepare.compiling import check_toolchain
+from render.prepare.job_plan import Prepared, largest_bytes, plan_counts, resolve_models
 
-__all__ = ["Addition", "Asked", "Record", "extended", "find_addition", "refusal", "whole_job"]
+__all__ = ["Addition", "Asked", "Record", "Table", "extended", "find_addition", "refusal", "tables_of", "whole_job"]
 
 OTHER_OUTPUT = "Give it another output=FOLDER, or finish the first job as it was."
 
@@ -47,7 +47,7 @@ class Addition:
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """A table that an output was begun with or extended by."""
 
     path: Path
@@ -62,7 +62,7 @@ def find_addition(prepared: Prepared, asked: Asked, record: Record, differing: l
     Raises StoreError for a table with other rows, which shows them after what is `differing` already, and for new rows
     that nobody asked to add.
     """
-    tables = list(_tables(record))
+    tables = list(tables_of(record.job, record.plan))
     for table in tables:
         now = asked.prepare(table.before) if table.before else prepared
         if _begins(record.manifest.part(table.start, table.stop), now.manifest):
@@ -85,13 +85,13 @@ def find_addition(prepared: Prepared, asked: Asked, record: Record, differing: l
     return Addition(now, now.manifest, str(prepared.job.manifest))
 
 
-def _tables(record: Record) -> Iterator[_Table]:
+def tables_of(job: JobConfig, plan: Plan) -> Iterator[Table]:
     """Yield the tables that an output's rows are of, in their order."""
-    table = _Table(record.job.manifest, 0, record.plan.rows, 0)
-    for part in record.plan.extensions:
+    table = Table(job.manifest, 0, plan.rows, 0)
+    for part in plan.extensions:
         if part.table:
             yield table
-            table = _Table(Path(part.table), table.stop, table.stop, part.after_row)
+            table = Table(input_path(part.table), table.stop, table.stop, part.after_row)
         table = replace(table, stop=table.stop + part.rows)
     yield table
 
@@ -105,14 +105,17 @@ def _begins(then: Manifest, now: Manifest) -> bool:
     return bool(same_rows(then, first).all()) and next(numbers) == next(numbers)
 
 
-def _is_of(table: _Table, prepared: Prepared, manifest: Manifest) -> bool:
+def _is_of(table: Table, prepared: Prepared, manifest: Manifest) -> bool:
     """Return True for a recorded table that the job's is a changed form of: the same file, or one with an equal row."""
     path = prepared.job.manifest
-    same_file = path.exists() and table.path.exists() and path.samefile(table.path)
+    if is_url(path) or is_url(table.path):
+        same_file = str(path) == str(table.path)
+    else:
+        same_file = path.exists() and table.path.exists() and path.samefile(table.path)
     return same_file or bool(same_rows(manifest.part(table.start, table.stop), prepared.manifest).any())
 
 
-def _check_growth(record: Record, table: _Table, more: Manifest, is_last: bool) -> None:
+def _check_growth(record: Record, table: Table, more: Manifest, is_last: bool) -> None:
     """Raise StoreError for new rows that can't follow a table: another one does, or its last walk would grow."""
     first = more.select("walk", "source_row").slice(0, 1).to_pylist()[0]
     where = f"{record.out}: row {first['source_row'] - table.before}"
@@ -125,7 +128,7 @@ def _check_growth(record: Record, table: _Table, more: Manifest, is_last: bool) 
         raise StoreError(f"{where}: required {required}, got another keyframe of {last!r}")
 
 
-def _lines(record: Record, table: _Table, now: Prepared) -> list[str]:
+def _lines(record: Record, table: Table, now: Prepared) -> list[str]:
     """Return what differs between a recorded table and the job's, as lines of a refusal; rows have its own numbers."""
     then = record.manifest.part(table.start, table.stop)
     found = compare_manifests(then.after(-table.before), now.manifest.after(-table.before))

@@ -11,8 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-import render.compiling
-from render.compiling import decide_compile, network_seconds
+import render.prepare.compiling
 from render.core.errors import JobError, StoreError
 from render.job import toolchain
 from render.job.config import load_job
@@ -20,7 +19,8 @@ from render.job.workforce import Workforce
 from render.models.model import Model
 from render.plan.units import Counts
 from render.prepare import prepare
-from render.resume import load_plan, record_or_resume
+from render.prepare.compiling import decide_compile, network_seconds
+from render.prepare.resume import load_plan, record_or_resume
 
 GPU = Workforce(1, 4, 1.0, "cuda")
 
@@ -50,7 +50,7 @@ def decide(*overrides: str, frames: int = 512, model: Sized = SD15, force: Workf
 
 @pytest.fixture
 def complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.compiling, "missing_for_compiling", lambda gpu: "")
+    monkeypatch.setattr(render.prepare.compiling, "missing_for_compiling", lambda gpu: "")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_off_is_off(complete: None) -> None:
 
 
 def test_without_a_compiler_on_is_refused_and_auto_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.compiling, "missing_for_compiling", lambda gpu: "the package triton")
+    monkeypatch.setattr(render.prepare.compiling, "missing_for_compiling", lambda gpu: "the package triton")
     with pytest.raises(JobError, match=r"workers\.compile: required the package triton to compile with, got none"):
         decide("workers.compile=on")
     decision = decide(frames=6500)
@@ -160,7 +160,7 @@ def test_the_plan_keeps_the_decision(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert resumed() is True
     with pytest.raises(StoreError, match=r"workers\.compile: on then, off now"):
         resumed("workers.compile=off")
-    monkeypatch.setattr(render.compiling, "missing_for_compiling", lambda gpu: "a C++ compiler")
+    monkeypatch.setattr(render.prepare.compiling, "missing_for_compiling", lambda gpu: "a C++ compiler")
     with pytest.raises(JobError, match=r"required a C\+\+ compiler to compile with"):
         resumed()
 

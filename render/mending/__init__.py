@@ -1,0 +1,36 @@
+"""The morning after: check an output folder, tell what the night did, and mend what is damaged, missing or failed.
+
+`verify_store` and `report_store` change nothing. `repair_store` renders again what is damaged or missing, `retry_store` what
+failed, `compact_store` merges files. All of them work on folders and buckets, whoever rendered them, from what OUT records.
+"""
+
+from __future__ import annotations
+
+from render.mending.compact import Compacted, compact_store
+from render.mending.inspect import Finding, check_files, check_store
+from render.mending.repair import Repair, repair_store
+from render.mending.report import Failed, NightReport, Pace, report_store
+from render.mending.report_page import page_of, text_of
+from render.mending.retry import Retry, reseed_blank, retry_store
+from render.mending.verify import Verdict, verify_store
+
+__all__ = [
+    "Compacted",
+    "Failed",
+    "Finding",
+    "NightReport",
+    "Pace",
+    "Repair",
+    "Retry",
+    "Verdict",
+    "check_files",
+    "check_store",
+    "compact_store",
+    "page_of",
+    "repair_store",
+    "report_store",
+    "reseed_blank",
+    "retry_store",
+    "text_of",
+    "verify_store",
+]

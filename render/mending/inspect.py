@@ -1,0 +1,187 @@
+"""Inspect a store: what of its plan is missing, there twice, one too many or damaged, and which command mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from render.core import Frame, ManifestError, Receipt, StoreError, Unit, file_sizes
+from render.mending.look import Looker, quick_look
+from render.store import Ledger, RecordFault, is_own_shard, misfit, slots_of
+
+__all__ = [
+    "MANIFEST",
+    "Finding",
+    "Inspection",
+    "check_files",
+    "check_store",
+    "file_findings",
+    "manifest_finding",
+    "show_frames",
+]
+
+SHOWN_MAX = 20  # findings that an error lists
+MANIFEST = ".run/manifest.parquet"  # below OUT
+STRETCHES_MAX = 5  # stretches of frames that a line names
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a store."""
+
+    kind: str  # missing, quarantined, corrupt, twice, extra, orphan or foreign
+    where: str  # a file below OUT, or the unit
+    problem: str
+    frames: str = ""  # those concerned, by walk: `ball 4-7`
+    slot: str = ""  # unit whose record is at fault, or whose frames are to be rendered again
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+    def mend(self, out: str) -> str:
+        """Return what to do about it."""
+        if self.kind == "foreign":
+            return "it is not ours: move it away"
+        if self.kind == "orphan":
+            return "the next run deletes it"
+        if self.kind == "quarantined":
+            return f"`render retry {out}` tries them again"
+        if self.kind == "missing":
+            return f"`render repair {out}`, or the command of the run, renders them"
+        return f"`render repair {out}` mends it"
+
+    def line(self, out: str) -> str:
+        """Return the problem, the frames concerned and what to do, in one line."""
+        frames = f" ({self.frames})" if self.frames else ""
+        return f"{self}{frames}; {self.mend(out)}"
+
+
+@dataclass
+class Inspection:
+    """One pass over a store. Iterate over it once for its findings, as they are found; then the counts are full."""
+
+    ledger: Ledger
+    units: Iterable[Unit]  # of the plan, in its order
+    looker: Looker
+    frames: int = 0  # that are committed and right
+    uncommitted: int = 0  # frames without a commit, those in quarantine included
+    in_quarantine: set[tuple[str, int]] = field(default_factory=set)  # (walk, frame)
+
+    def __iter__(self) -> Iterator[Finding]:
+        records, faults = self.ledger.read_records()
+        damaged = {fault.slot: fault for fault in faults}
+        reached: set[str] = set()
+        for planned in self.units:
+            for unit, receipt in slots_of(planned, records):
+                reached.add(unit.id)
+                if fault := damaged.pop(unit.id, None):
+                    yield _of_record(fault, show_frames(unit.frames))
+                elif receipt is None:
+                    self.uncommitted += len(unit.frames)
+                    if unit.id.endswith("-r"):
+                        self.in_quarantine |= {(frame.walk, frame.index) for frame in unit.frames}
+                    yield _without_receipt(unit, unit.id in records)
+                else:
+                    yield from self._committed(unit, receipt)
+        yield from map(_of_record, damaged.values())
+        for slot, receipt in records.items():
+            if slot not in reached and receipt is not None:
+                yield Finding("extra", f".run/commits/{slot}.json", "no unit of the plan has this record", slot=slot)
+        yield from self._strangers({self.ledger.file_of(record) for record in records.values() if record is not None})
+
+    def _committed(self, unit: Unit, receipt: Receipt) -> Iterator[Finding]:
+        if problem := misfit(unit, receipt):
+            where = f".run/commits/{unit.id}.json"
+            yield Finding("corrupt", where, problem, show_frames(unit.frames), unit.id)
+        elif receipt.file is not None:
+            kept = _kept(unit, receipt)
+            found = 0
+            compaction = self.ledger.compaction_of(unit.id)
+            file = compaction.file if compaction else receipt.file
+            for problem in self.looker.problems(self.ledger.folder.data / file, kept, receipt, compaction):
+                found += 1
+                yield Finding("corrupt", f"data/{file}", problem, show_frames(kept), unit.id)
+            self.frames += 0 if found else receipt.frames
+
+    def _strangers(self, named: set[str | None]) -> Iterator[Finding]:
+        """Yield what lies in data/ and no commit names."""
+        data = self.ledger.folder.data
+        for path in sorted(data.iterdir()) if data.is_dir() else ():
+            if path.name not in named:
+                kind = "orphan" if is_own_shard(path.name) and path.is_file() else "foreign"
+                yield Finding(kind, f"data/{path.name}", "no commit names it")
+
+
+def _of_record(fault: RecordFault, frames: str = "") -> Finding:
+    return Finding("twice" if fault.is_second else "corrupt", fault.file, fault.problem, frames, fault.slot)
+
+
+def _without_receipt(unit: Unit, has_record: bool) -> Finding:
+    frames, count = show_frames(unit.frames), len(unit.frames)
+    if has_record:
+        return Finding("corrupt", f".run/commits/{unit.id}.json", "splits a single frame", frames, unit.id)
+    if unit.id.endswith("-r"):
+        problem = f"{count} frames are not committed: they are in quarantine"
+        return Finding("quarantined", f"unit {unit.id}", problem, frames, unit.id)
+    return Finding("missing", f"unit {unit.id}", f"{count} frames are not committed", frames, unit.id)
+
+
+def _kept(unit: Unit, receipt: Receipt) -> list[Frame]:
+    """Return the frames that the unit's shard has."""
+    return [frame for position, frame in enumerate(unit.frames) if position not in receipt.quarantined]
+
+
+def show_frames(frames: Iterable[Frame]) -> str:
+    """Return the places of frames, stretch by stretch: `ball 0-3, ball 7, still-000003 0`."""
+    stretches: list[list[tuple[str, int]]] = []
+    for frame in frames:
+        if stretches and stretches[-1][-1] == (frame.walk, frame.index - 1):
+            stretches[-1][1:] = [(frame.walk, frame.index)]
+        else:
+            stretches.append([(frame.walk, frame.index)])
+    texts = [f"{walk} {first}" + (f"-{rest[0][1]}" if rest else "") for (walk, first), *rest in stretches]
+    more = [f"… and {len(texts) - STRETCHES_MAX} more"] if len(texts) > STRETCHES_MAX else []
+    return ", ".join([*texts[:STRETCHES_MAX], *more])
+
+
+def check_store(ledger: Ledger, units: Iterable[Unit]) -> int:
+    """Return how many frames are not committed. Reads no shard.
+
+    Raises StoreError for damage that a run would build on, or that gives frames twice; what is foreign is left alone.
+    """
+    inspection = Inspection(ledger, units, Looker(file_sizes(ledger.folder.data)))
+    harmless = {"missing", "quarantined", "orphan", "foreign"}
+    _raise(ledger.folder.out, [one for one in inspection if one.kind not in harmless])
+    return inspection.uncommitted
+
+
+def check_files(ledger: Ledger) -> None:
+    """Raise StoreError for damaged commit records and for committed shards that are not there or of another size."""
+    _raise(ledger.folder.out, list(file_findings(ledger)))
+
+
+def file_findings(ledger: Ledger) -> Iterator[Finding]:
+    """Yield what is wrong with commit records, and with shards by their sizes, without the plan."""
+    records, faults = ledger.read_records()
+    sizes = file_sizes(ledger.folder.data)
+    yield from map(_of_record, faults)
+    for receipt in filter(None, records.values()):
+        if (file := ledger.file_of(receipt)) is not None:
+            compaction = ledger.compaction_of(receipt.unit)
+            for problem in quick_look(sizes.get(file), (compaction or receipt).size_bytes):
+                yield Finding("corrupt", f"data/{file}", problem, slot=receipt.unit)
+
+
+def manifest_finding(error: ManifestError) -> Finding:
+    """Return what is wrong with the stored manifest, without the command that every finding names."""
+    got = str(error).partition(": ")[2].partition("; `render repair")[0]
+    return Finding("corrupt", MANIFEST, got)
+
+
+def _raise(out: Path, found: list[Finding]) -> None:
+    if found:
+        more = [f"… and {len(found) - SHOWN_MAX} more"] if len(found) > SHOWN_MAX else []
+        frames = [f" ({one.frames})" if one.frames else "" for one in found[:SHOWN_MAX]]
+        lines = [f"{one}{which}" for one, which in zip(found, frames, strict=False)]
+        raise StoreError("\n  ".join([f"{out}: the store is damaged; `render repair {out}` mends it:", *lines, *more]))

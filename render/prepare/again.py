@@ -1,0 +1,74 @@
+"""Prepare the job of an output folder again, from what OUT records: for what is rendered without the user's job file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from render.core import InputError, ManifestError, scratch_folder
+from render.job import UNSWEPT, JobConfig
+from render.manifest import Manifest, append_rows
+from render.plan import Plan
+from render.prepare.address import check_address
+from render.prepare.extend import Record, tables_of
+from render.prepare.job_plan import Prepared, prepare
+from render.prepare.resume import load_plan, planned_manifest, resume_record, stored_job
+from render.store import OutputFolder
+
+__all__ = ["prepare_again"]
+
+
+def prepare_again(out: Path) -> Prepared:
+    """Check and plan the job of an output folder, wherever the folder has moved, with all rows that were added.
+
+    The manifest is the stored one. Where that is damaged, it is read anew from the tables that it was read from.
+    Raises StoreError when `out` is not an output folder or its models are not as they were, and InputError when media or
+    the manifest can't be had as they were, or no Ray answers at the job's address.
+    """
+    job, plan = replace(stored_job(out), output=out.absolute()), load_plan(out)
+    try:
+        manifest = planned_manifest(out)
+    except ManifestError:
+        manifest = _read_anew(job, plan)
+    check_address(job.workers.address)
+    with _written(manifest, out) as file:
+        prepared = prepare(replace(job, manifest=file, media=job.media_root, sweep=UNSWEPT))
+    return resume_record(replace(prepared, job=job), Record(out, job, plan, manifest))
+
+
+@contextmanager
+def _written(manifest: Manifest, out: Path) -> Iterator[Path]:
+    """Give a local file with the manifest in its stored form; errors name the one in OUT."""
+    with TemporaryDirectory(dir=scratch_folder()) as folder:
+        file = Path(folder) / "manifest.parquet"
+        manifest.write(file)
+        try:
+            yield file
+        except InputError as error:
+            raise type(error)(str(error).replace(str(file), str(OutputFolder(out).manifest))) from error
+
+
+def _read_anew(job: JobConfig, plan: Plan) -> Manifest:
+    """Return the manifest of an output from the tables that it was begun with and extended by.
+
+    Raises ManifestError when they are gone or have other rows by now. Rows that follow those of then don't count.
+    """
+    where = OutputFolder(job.output).manifest
+    required = f"{where}: required the manifest that was planned, got a damaged one"
+    whole: Manifest | None = None
+    try:
+        for table in tables_of(job, plan):
+            own = prepare(replace(job, manifest=table.path), weights=False, rows_before=table.before).manifest
+            part = own.part(0, table.stop - table.start)
+            whole = part if whole is None else append_rows(whole, part)
+    except (InputError, ValueError) as error:
+        hint = "the command of the run, with its table, writes it anew"
+        raise ManifestError(f"{required}, and no table to read it from ({hint}): {error}") from error
+    assert whole is not None
+    if whole.fingerprint != plan.fingerprint["manifest"]:
+        names = ", ".join(str(table.path) for table in tables_of(job, plan))
+        raise ManifestError(f"{required}, and {names} with other rows or settings than then")
+    return whole

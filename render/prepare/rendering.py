@@ -1,0 +1,105 @@
+"""Render units on a cluster of workers, and report what happens meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+from render.core import RunError, Unit
+from render.prepare.job_plan import Prepared
+from render.store import EventLog, Ledger
+
+__all__ = ["Report", "Silent", "plain_end", "render_units"]
+
+
+class Report(Protocol):
+    """The events of a run. Subclass nothing: any object with these methods is a report."""
+
+    def begin(self, prepared: Prepared, frames_done: int) -> None:
+        """Note that the job is checked and planned, and that `frames_done` frames are in the store already."""
+
+    def frames(self, count: int) -> None:
+        """Note that `count` more frames are finished."""
+
+    def batches(self, rows: int, padding: int) -> None:
+        """Note that batches with `rows` network inputs were computed, and with `padding` places that held copies."""
+
+    def stage(self, text: str) -> None:
+        """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
+
+    def lost(self, reason: str) -> None:
+        """Note that a worker died or made no progress, or Ray ended; what was in hand is rendered again."""
+
+    def waiting(self, text: str) -> None:
+        """Note what the run waits for, after 45 s without news. Another thread than that of the run calls it."""
+
+    def animating(self, total: int) -> None:
+        """Note that all frames are done, and that `total` animations follow."""
+
+    def animation(self, path: Path) -> None:
+        """Note that one more animation is written."""
+
+
+class Silent:
+    """A report that shows nothing."""
+
+    def begin(self, prepared: Prepared, frames_done: int) -> None: ...
+    def frames(self, count: int) -> None: ...
+    def batches(self, rows: int, padding: int) -> None: ...
+    def stage(self, text: str) -> None: ...
+    def lost(self, reason: str) -> None: ...
+    def waiting(self, text: str) -> None: ...
+    def animating(self, total: int) -> None: ...
+    def animation(self, path: Path) -> None: ...
+
+
+@contextmanager
+def plain_end() -> Iterator[None]:
+    """Raise RunError for an output that can't be read or written any more: a bucket that does not answer, a full disk."""
+    try:
+        yield
+    except BrokenPipeError:  # of whoever reads what a report prints
+        raise
+    except OSError as error:
+        raise RunError(str(error)) from error
+
+
+def render_units(
+    prepared: Prepared, ledger: Ledger, units: Iterator[Unit], report: Report, check_lock: Callable[[], None]
+) -> float:
+    """Render and commit units. Returns the seconds since the first worker was ready.
+
+    `check_lock` is called after every commit; it raises RunError when another driver has the output by now.
+    """
+    first = next(units, None)
+    if first is None:
+        return 0.0
+    from render.cluster import Cluster, Setup
+
+    job, force = prepared.job, prepared.workforce
+    setup = Setup(
+        models=prepared.models,
+        out=ledger.folder.out,
+        labels=prepared.manifest.label_schema,
+        format=job.store.format,
+        device=force.device,
+        dtype=job.workers.dtype,
+        threads=prepared.plan.threads,
+        media=job.media_root,
+        compiles=prepared.plan.compile,
+        measure_rows=prepared.plan.measure_rows,
+        blank=job.store.blank,
+    )
+    with (
+        EventLog(ledger.folder, report) as log,
+        Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster,
+    ):
+        for receipt in cluster.render(chain([first], units), log):
+            check_lock()
+            log.committed(receipt)
+        now = time.monotonic()
+        return now - (cluster.ready_s or now)

@@ -1,0 +1,47 @@
+"""The lock of an output in a local folder: `flock` on a file that names its holder. It goes with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from render.core import StoreError
+
+__all__ = ["file_lock"]
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold a lock. Raises StoreError when another process holds it, with its host, process and start.
+
+    What a dead process left in the file holds nobody up.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            required = "required that no other run writes there, got one that does"
+            raise StoreError(f"{path.parent.parent}: {required}: {_holder(file)}") from error
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        file.truncate(0)
+        file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "since": since}))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _holder(file: TextIO) -> str:
+    """Return who holds the lock, by the file that the holder wrote."""
+    file.seek(0)
+    try:
+        holder = json.loads(file.read())
+        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "a process that is just starting"
