@@ -43,6 +43,7 @@ class Attempt:
     def __init__(self, command: Sequence[str], environment: dict[str, str], cwd: Path) -> None:
         self.lines: list[Line] = []
         self.began_s, self.ended_s = time.monotonic(), 0.0
+        self.is_killed = False  # by the harness: it can say nothing
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -90,11 +91,18 @@ class Attempt:
             time.sleep(0.01)
         return bool(self.lives and until())
 
+    def kill(self) -> None:
+        """Kill the driver alone."""
+        self.is_killed = True
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def finish(self, limit_s: float) -> bool:
         """Wait for the end. Returns False for a run that does not end in time: it is killed."""
         self.wait(lambda: False, limit_s)
         ended = not self.lives
         if not ended:
+            self.is_killed = True
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
@@ -115,7 +123,10 @@ class Attempt:
 
 
 def wording_problems(lines: Sequence[Line], began_s: float, ended_s: float, code: int | None) -> Iterator[str]:
-    """Yield what the user should not have seen: a traceback, another program's noise, silence, no last word."""
+    """Yield what the user should not have seen: a traceback, another program's noise, silence, no last word.
+
+    `code` is the exit code; None for a run that was killed by the harness, which nobody can speak for when all of it was.
+    """
     if any("Traceback (most recent call last)" in line.text for line in lines):
         yield "a traceback"
     if noise := [line.text for line in lines if NOISE.search(line.text)]:
@@ -124,11 +135,11 @@ def wording_problems(lines: Sequence[Line], began_s: float, ended_s: float, code
     silence_s = max(after - before for before, after in pairwise(times))
     if silence_s > SILENCE_S:
         yield f"silence for {silence_s:.0f} s"
-    if code in (1, 2):
+    if code in (1, 2, -signal.SIGKILL):  # the last when its guardian ended it
         said = [line.text for line in lines if line.is_error and line.text.strip()]
         if not said or not LAST_WORDS.search(said[-1]):
             yield f"a last line that does not say what to do: {said[-1][:200] if said else 'none'}"
-    elif code not in (0, 3, None, -signal.SIGKILL):
+    elif code not in (0, 3, None):
         yield f"an end without a word: exit code {code}"
 
 

@@ -13,16 +13,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from attempt import Attempt, product, wording_problems
+from attempt import Attempt, Line, product, wording_problems
 from checks import Pixels, compare, left_in_output, pixels_of
 from processes import Process, descendants, kill, reap
 
-__all__ = ["Bench", "Hit", "Job", "OneProcess", "Outcome"]
+__all__ = ["KILLED", "Bench", "Hit", "Job", "OneProcess", "Outcome"]
 
 INSIDE = Path(__file__).parent / "inside"
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300.0  # of one run; an undisturbed one takes a tenth of that
 ATTEMPTS_MAX = 6  # times that the same command is given without any further fault
+KILLED = -9  # exit code of a run that a planned fault has killed
 GONE_S = 5.0  # time that processes may take to end after the last run
 SILENT = {"frame raises", "slow disk", "the clock jumps by a day"}  # faults that a run need not speak of
 MANIFEST = """\
@@ -159,6 +160,8 @@ class Bench:
         for path in sorted(marks):
             self._counted.add(path.name)
             struck = json.loads(path.read_bytes())
+            if attempt and struck["pid"] == attempt.pid and struck["kills"]:
+                attempt.is_killed = True
             name = self._names[path.name.rpartition(".")[0]]
             if not name:
                 continue  # the scenario counts it
@@ -192,7 +195,8 @@ class Bench:
             self.problem(f"no end within {limit_s:.0f} s")
         self.run_s += attempt.seconds
         self.count_marks(attempt)
-        for problem in wording_problems(attempt.lines, attempt.began_s, attempt.ended_s, attempt.code):
+        code = None if attempt.is_killed else attempt.code
+        for problem in wording_problems(attempt.lines, attempt.began_s, attempt.ended_s, code):
             self.problem(problem)
         said = "\n".join(f"{line.at_s - attempt.began_s:8.2f} {line.text}" for line in attempt.lines)
         with (self.folder / "log").open("a", encoding="utf-8") as log:
@@ -236,9 +240,8 @@ class Bench:
         return codes
 
     def _judge_log(self, code: int, lines: list[str]) -> None:
-        from attempt import Line
-
-        for problem in wording_problems([Line(0.0, line, True) for line in lines], 0.0, 0.0, code):
+        said = [Line(0.0, line, True) for line in lines]
+        for problem in wording_problems(said, 0.0, 0.0, None if code == KILLED else code):
             self.problem(f"{problem} (in one process)")
 
     def fork_all(self) -> None:

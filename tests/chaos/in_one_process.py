@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from random import Random
 from typing import Any
 
-from bench import Bench
+from bench import KILLED, Bench
 from disks import can_mount, small_disk
 
 __all__ = ["SCENARIOS"]
 
-KILLED, REFUSED = -9, (1, 2)
+REFUSED = (1, 2)
 CHECKED = r"(fsync|read) \.run/scratch$"  # steps between the writing of a shard and its check
 DAY_S = 86_400.0
 

@@ -77,7 +77,7 @@ def _kill_driver(group: bool) -> Callable[[Bench, Attempt], None]:
         if not attempt.lives:
             return
         at_s = time.monotonic()
-        os.kill(attempt.pid, signal.SIGKILL)
+        attempt.kill()
         if group:
             with suppress(ProcessLookupError):
                 os.killpg(attempt.pid, signal.SIGKILL)

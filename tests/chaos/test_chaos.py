@@ -109,10 +109,17 @@ def test_a_commit_without_its_file_is_found(tmp_path: Path) -> None:
         ("render: something went wrong", 1, "a last line that does not say what to do: render: something"),
         ("", 1, "a last line that does not say what to do: none"),
         ("", -15, "an end without a word: exit code -15"),
-        ("", -9, ""),
+        ("", -9, "a last line that does not say what to do: none"),
+        (
+            "render: its process 7 hung while Ray started, and was ended. What is committed stays; the same command "
+            "resumes.",
+            -9,
+            "",
+        ),
+        ("", None, ""),
     ],
 )
-def test_what_a_user_should_not_read_is_found(text: str, code: int, problem: str) -> None:
+def test_what_a_user_should_not_read_is_found(text: str, code: int | None, problem: str) -> None:
     lines = [Line(1.0, line, True) for line in text.splitlines()]
     found = list(wording_problems(lines, 0.0, 2.0, code))
     assert len(found) == bool(problem)

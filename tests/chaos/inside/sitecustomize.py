@@ -37,6 +37,7 @@ PATHS = {
     "os.mkdir": (0,),
 }  # arguments that count
 GATE_S = 20.0  # time that racers wait for each other
+KILLING = ("kill", "torn")  # acts that end with SIGKILL
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -113,7 +114,8 @@ class Chaos:
                 mark = os.open(self.marks / f"{fault.id}.{strike}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
                 continue
-            os.write(mark, json.dumps({"at_s": time.monotonic(), "pid": os.getpid(), "label": label}).encode())
+            facts = {"at_s": time.monotonic(), "pid": os.getpid(), "label": label, "kills": fault.act in KILLING}
+            os.write(mark, json.dumps(facts).encode())
             os.close(mark)
             return True
         return not fault.times
@@ -121,7 +123,7 @@ class Chaos:
     def _strike(self, fault: Fault, path: str) -> None:
         if fault.act in ("torn", "flip"):
             _spoil(path, fault.act)
-        if fault.act in ("kill", "torn"):
+        if fault.act in KILLING:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault.act == "exit":
             os._exit(1)
