@@ -21,6 +21,7 @@ from processes import Process, descendants
 __all__ = ["SILENCE_S", "Attempt", "Line", "wording_problems"]
 
 SILENCE_S = 60.0  # longest time without a word
+RESUMES = "the same command resumes"
 LAST_WORDS = re.compile(r"the same command|required|render (repair|retry|verify|run)|tries them again", re.IGNORECASE)
 NOISE = re.compile(  # what Ray, gRPC, glog and Python's fault handler write
     r"^\*\*\*|\(raylet\)|\(pid=|^\[?[EWIF]\d{4} |^\[\d{4}-\d\d-\d\d |\[(state-dump|mutex)\]|core_worker|^Fatal Python"
@@ -137,6 +138,8 @@ def wording_problems(lines: Sequence[Line], began_s: float, ended_s: float, code
         yield f"silence for {silence_s:.0f} s"
     if code in (1, 2, -signal.SIGKILL):  # the last when its guardian ended it
         said = [line.text for line in lines if line.is_error and line.text.strip()]
+        if sum(RESUMES in text for text in said) > 1:
+            yield f"more than one last word: {[text[:100] for text in said if RESUMES in text]}"
         if not said or not LAST_WORDS.search(said[-1]):
             yield f"a last line that does not say what to do: {said[-1][:200] if said else 'none'}"
     elif code not in (0, 3, None):

@@ -116,6 +116,7 @@ def test_a_commit_without_its_file_is_found(tmp_path: Path) -> None:
             -9,
             "",
         ),
+        (f"{SAYS}\nrender: its process 7 was killed. {SAYS}", 1, "more than one last word: "),
         ("", None, ""),
     ],
 )
