@@ -96,6 +96,7 @@ def run_job(
             reseed_blank(prepared, ledger, report, check_lock)
         check_lock()
         ledger.delete_orphans()
+        ledger.delete_partial_records()
         store = open_store(job.output)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)

@@ -260,6 +260,19 @@ class Ledger:
                 path.unlink()
         return len(orphans)
 
+    def delete_partial_records(self) -> int:
+        """Delete what runs that were killed left of the card, the job, the manifest and the plan. Returns their number.
+
+        Call it when the frames are done: a second run that begins beside this one writes such files before it is refused.
+        """
+        own = self.folder
+        if isinstance(own.out, ObjectPath):  # unfinished files of a bucket are local
+            return 0
+        left = [path for folder in (own.out, own.run, own.run / "audio") for path in folder.glob(f"{PARTIAL}*")]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
 
 def _has(receipt: Receipt | None, frames: int) -> bool:
     return receipt is not None and receipt.frames == frames

@@ -87,8 +87,7 @@ def write_shard(
         table = pa.Table.from_pylist([_row(source) for source in sources], schema)
         scratch = ledger.folder.scratch / name
         _write_parquet(table, scratch)
-        if not same_values(pq.read_table(scratch, partitioning=None), table):
-            raise StoreError(f"{scratch}: required the {table.num_rows} rows that were written, got others back")
+        _check_written(scratch, table)
         size, digest = scratch.stat().st_size, file_sha256(scratch)
         publish(scratch, ledger.folder.data / name)
     return Receipt(
@@ -148,3 +147,14 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         write_page_index=True,
     )
     sync(path)
+
+
+def _check_written(path: Path, table: pa.Table) -> None:
+    """Raise StoreError when a file reads back with other values than the table's, or not at all: a bad disk."""
+    wanted = f"{path}: required the {table.num_rows} rows that were written"
+    try:
+        same = same_values(pq.read_table(path, partitioning=None), table)
+    except (pa.ArrowException, OSError, ValueError) as error:  # Arrow raises each of them for such files
+        raise StoreError(f"{wanted}, got a file that can't be read: {error}") from error
+    if not same:
+        raise StoreError(f"{wanted}, got others back")

@@ -157,6 +157,19 @@ def test_what_a_killed_run_left_of_animations_and_sheets_goes(ledger: Ledger) ->
     assert not any(path.exists() for path in left)
 
 
+def test_what_a_killed_run_left_of_its_record_goes_when_the_frames_are_done(ledger: Ledger) -> None:
+    own = ledger.folder
+    left = [partial(path) for path in (own.card, own.job, own.manifest, own.plan, own.sound("loop.m4a", "ab"))]
+    for path in [own.card, own.plan, *left]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert ledger.delete_orphans() == 0
+    assert ledger.delete_partial_records() == len(left)
+    assert not any(path.exists() for path in left)
+    assert own.card.exists()
+    assert own.plan.exists()
+
+
 def test_the_lock_has_one_holder(ledger: Ledger) -> None:
     required = "required that no other run writes there"
     with ledger.lock(), pytest.raises(StoreError, match=required), Ledger(ledger.folder.out).lock():
