@@ -136,7 +136,7 @@ def fresh_bucket(scheme: str, proxy: Proxy) -> Iterator[ObjectPath]:
         with ContainerClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"], name) as client:
             client.create_container()
     module = import_module(f"render.core.{scheme}")
-    quick = {"BACKOFF_S": 0.0, "GROWTH": 0, "JITTER_S": 0} if scheme == "az" else {"PAUSE_S": 0.0}
+    quick: dict[str, Any] = {"BACKOFF_S": 0.0, "GROWTH": 0, "JITTER_S": 0} if scheme == "az" else {"PAUSE_S": 0.0}
     proxy.begin()
     with patch.multiple(module, **quick):
         yield ObjectPath.parse(f"{scheme}://{name}/out")

@@ -8,6 +8,7 @@ import socket
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -33,9 +34,9 @@ def test_a_trickle_is_noticed_before_a_block_is_full(site: Web, monkeypatch: pyt
     assert len(site.asked) == 1
 
 
-def test_a_fast_beginning_makes_up_for_no_trickle(site: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fast_beginning_makes_up_for_no_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 61.0, 61.0, 122.0])  # the beginning, then after each read
-    monkeypatch.setattr(web.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(web, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     pace = web._Pace(input_path("https://host/a"))  # type: ignore[arg-type]
     pace.check(2**30)
     pace.check(1)
@@ -128,7 +129,7 @@ def test_a_server_says_when_to_come_again(
     site: Web, monkeypatch: pytest.MonkeyPatch, asked: str, pause_s: float
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(web.time, "sleep", pauses.append)
+    monkeypatch.setattr(web, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append))
     site.files["/a.bin"], site.retry_after = DATA, asked
     site.fault = lambda number, _: ("429", "503", "")[number]
     assert fetched(site) == DATA
