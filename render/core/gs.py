@@ -59,7 +59,7 @@ class GoogleBucket:
         }
         self._ahead_s = 0.0  # by which the store's clock is ahead of ours
         with _plain_errors(f"gs://{name}"):
-            self._client: Any = storage.Client()
+            self._client: Any = storage.Client(project=None)  # which only making buckets needs
             self._client._http.hooks["response"].append(self._read_clock)
             self._bucket: Any = self._client.bucket(name)
 
@@ -175,7 +175,7 @@ def _plain_errors(where: str) -> Iterator[None]:
         raised = ConnectionError(f"{where}: required an answer of Google's sign-in, got {type(error).__name__}")
     except DefaultCredentialsError:
         hint = "GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login"
-        raised = PermissionError(f"{where}: required credentials ({hint}), got none")
+        raised = PermissionError(f"{where}: required credentials ({hint}), got none that can be used")
     except GoogleAuthError as error:
         raised = PermissionError(f"{where}: required credentials that are accepted, got {type(error).__name__}")
     except (requests.RequestException, ConnectionError, TimeoutError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -166,6 +167,43 @@ def _forget() -> None:
     from render.core.az import open_bucket
 
     open_bucket.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("", PermissionError, "required credentials .*got none that can be used"),
+        ("{nonsense", PermissionError, "required credentials .*got none that can be used"),
+        (
+            '{"type": "service_account", "private_key": "hunter2"}',
+            PermissionError,
+            "required credentials .*got none that",
+        ),
+        (
+            '{"type": "authorized_user", "client_id": "a", "client_secret": "hunter2", "refresh_token": "hunter2",'
+            ' "token_uri": "http://127.0.0.1:9/"}',
+            ConnectionError,
+            "an answer of Google's sign-in|an answer of the store",
+        ),
+    ],
+)
+def test_google_credentials_that_are_not_right(
+    text: str, kind: type[OSError], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that name no project, which a run does not need."""
+    gs = pytest.importorskip("render.core.gs")
+    (tmp_path / "key.json").write_text(text)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    for name in ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gs, "FIRST_TRY_S", 0.2)
+    began = time.monotonic()
+    with pytest.raises(kind, match=f"^gs://some-bucket.*{words}") as error:
+        ObjectPath.parse("gs://some-bucket/out").check(writes=True)
+    gs.open_bucket.cache_clear()
+    assert time.monotonic() - began < 10
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
 
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])
