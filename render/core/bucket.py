@@ -46,8 +46,8 @@ class Bucket(Protocol):
     def read(self, key: str, start: int = 0, end: int | None = None) -> tuple[bytes, int]:
         """Return (bytes from `start` to before `end`, the object's size); a negative `start` counts from its end.
 
-        Without an `end` the size is known, else it may be that of what was read. Raises BehindEndError for a `start` that is
-        not below the size, but of an empty object 0 and its last bytes can be read.
+        Without an `end` the size is known, else it may be that of what was read. Raises BehindEndError for a `start` behind
+        the object's end. An empty object, and its last bytes, can be read.
         """
 
     def download(self, key: str, target: Path) -> None:

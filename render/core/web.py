@@ -19,6 +19,7 @@ CONNECT_TRIES = 2  # of a request that reaches no server
 PAUSE_S = 0.5  # before the next try, twice as long each time
 SLOW_S, SLOW_BYTES_S = 60.0, 1024  # slower than this, for such a time, is given up
 CHUNK = 2**20
+DIGITS = 20  # of a number of bytes, fewer than these
 HEAD_BYTES = 512  # of a file, which show that it is a page
 PAGES = (b"<!doctype html", b"<html")
 PAGE_TYPES = {"text/html", "application/xhtml+xml"}
@@ -105,7 +106,8 @@ def _is_packed(answer: Any) -> bool:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    """Return a number of bytes in a header, 0 for what is none or is beyond all files."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS else 0
 
 
 def _write(path: WebPath, answer: Any, target: Path, most: int) -> None:
@@ -130,9 +132,9 @@ def _write(path: WebPath, answer: Any, target: Path, most: int) -> None:
             pace.check(len(chunk))
     if _is_packed(answer) and decode:
         return
-    total = answer.headers.get("Content-Range", "").rpartition("/")[2] if is_rest else stated
-    if total.isascii() and total.isdigit() and have != int(total):
-        raise PassingError(ConnectionError(f"{path}: required {int(total):,} bytes, got {have:,}"))
+    total = _number(answer.headers.get("Content-Range", "").rpartition("/")[2] if is_rest else stated)
+    if total and have != total:  # of a body that should be empty nothing more is read
+        raise PassingError(ConnectionError(f"{path}: required {total:,} bytes, got {have:,}"))
 
 
 class _Pace:
