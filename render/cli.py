@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
-from render.core import InputError, JobError, RunError, input_path
+from render.core import InputError, JobError, RunError, input_path, without_secrets
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader of the output is gone
         return FAILED
     except OSError as error:  # a bucket that does not answer, or a disk
-        print(f"render: {error}", file=sys.stderr)
+        print(f"render: {without_secrets(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
@@ -76,8 +76,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show no password of a URL that was given."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_secrets(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="render",
         description="Render a table of prompts into a Parquet image store and latent-walk animations.",
         epilog=EXIT_CODES,

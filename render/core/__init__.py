@@ -21,6 +21,7 @@ from render.core.atomic import (
     write_atomically,
 )
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
+from render.core.bucket import BehindEndError
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
@@ -94,6 +95,7 @@ __all__ = [
     "SYNTAXES",
     "TABLE_ENDINGS",
     "WEIGHTS_BYTES",
+    "BehindEndError",
     "Blend",
     "CellType",
     "Choice",

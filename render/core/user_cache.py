@@ -27,5 +27,7 @@ def cache_lock(entry: Path | None) -> Iterator[None]:
         with suppress(OSError):
             if entry is not None:
                 entry.parent.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(held.enter_context(entry.with_suffix(".lock").open("ab")), fcntl.LOCK_EX)
+                lock = os.open(entry.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                held.callback(os.close, lock)
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield

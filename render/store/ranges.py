@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from render.core import ObjectPath
+from render.core import BehindEndError, ObjectPath
 
 __all__ = ["READERS", "is_damage", "open_dataset", "open_parquet"]
 
@@ -29,8 +29,9 @@ def is_damage(path: Path, error: Exception) -> bool:
 
     Arrow raises OSError itself for files that it can't read, what talks to a bucket subclasses of it.
     """
-    is_fault = isinstance(error, OSError) and type(error) is not OSError and not isinstance(error, FileNotFoundError)
-    return not (isinstance(path, ObjectPath) and is_fault)
+    if not isinstance(path, ObjectPath) or isinstance(error, FileNotFoundError | BehindEndError):
+        return True
+    return not isinstance(error, OSError) or type(error) is OSError
 
 
 def open_dataset(paths: Sequence[Path]) -> ds.Dataset:

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync
+from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync, without_secrets
 from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
 from render.store.equality import same_values
@@ -118,7 +118,7 @@ def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -
         "frame": [frame.index for frame in frames],
         "row": [frame.keyframe.row for frame in frames],
         "recipe": [frame.recipe.json for frame in frames],
-        "error": [failure.error for failure in failures.values()],
+        "error": [without_secrets(failure.error) for failure in failures.values()],
         "prompt": [frame.keyframe.prompt for frame in frames],
         "tries": [failure.tries for failure in failures.values()],
         "host": [platform.node()] * len(frames),
