@@ -69,6 +69,7 @@ from render.core.vocabulary import (
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
+from render.core.wording import counted, to_go_on
 
 __all__ = [
     "BLANK_POLICIES",
@@ -131,6 +132,7 @@ __all__ = [
     "column_meant",
     "column_names",
     "column_nearly",
+    "counted",
     "cpu_has",
     "cpu_info",
     "create_exclusively",
@@ -169,6 +171,7 @@ __all__ = [
     "sync",
     "table_ending",
     "table_name",
+    "to_go_on",
     "user_cache",
     "why_no_table",
     "why_unreadable",

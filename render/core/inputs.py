@@ -31,7 +31,7 @@ from render.core.many import READERS
 from render.core.objects import ObjectPath, ObjectStat
 from render.core.scratch import scratch_folder
 from render.core.urls import WebPath, is_url
-from render.core.user_cache import cache_lock, user_cache
+from render.core.user_cache import cache_lock, make_private, user_cache
 
 if TYPE_CHECKING:
     from render.core.web import Version
@@ -114,7 +114,8 @@ def _root() -> Path:
     """Return the folder of the cache, or a local one of this process if it can't be written."""
     try:
         root = user_cache("inputs")
-        (root / "blobs").mkdir(parents=True, exist_ok=True)
+        make_private(root)  # what was fetched with credentials is nobody else's
+        (root / "blobs").mkdir(exist_ok=True)
         if os.access(root / "blobs", os.W_OK):
             return root
     except (OSError, RuntimeError):  # the latter without a home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from render.core import counted
 from render.mending.report import Failed, NightReport
 
 __all__ = ["page_of", "text_of"]
@@ -101,17 +102,18 @@ def _facts(report: NightReport) -> list[tuple[str, str]]:
     return [
         ("output", str(report.out)),
         ("frames", f"{report.frames:,} committed, {report.missing:,} missing, {len(report.failed):,} in quarantine"),
-        ("blank", f"{report.blank:,} images of a single colour"),
+        ("blank", f"{counted(report.blank, 'image')} of a single colour"),
         ("size", f"{report.size_bytes / 1e6:,.1f} MB"),
         ("work", f"{report.seconds:,.1f} s of units, summed over the workers"),
         ("batches", f"{report.fill:.1%} full, {report.waiting_s:,.1f} s without a frame to render"),
-        ("hosts", ", ".join(f"{host} ({frames:,} frames)" for host, frames in report.hosts) or "none"),
+        ("hosts", ", ".join(f"{host} ({counted(frames, 'frame')})" for host, frames in report.hosts) or "none"),
     ]
 
 
 def _failed(one: Failed) -> str:
     where = f"{one.walk} {one.frame} (row {one.row}): {one.line[:200]}"
-    return f"{where}; {one.tries} tries, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
+    tries = counted(one.tries, "try", "tries")
+    return f"{where}; {tries}, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
 
 
 def _printable(line: str) -> str:

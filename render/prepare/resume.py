@@ -12,12 +12,14 @@ from render.core import (
     MAIN,
     SOUND_BYTES,
     ManifestError,
+    ObjectPath,
     StoreError,
     local_copy,
     local_file,
     media_path,
     replacing,
-    special_kind,
+    to_go_on,
+    why_unreadable,
     write_atomically,
 )
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
@@ -39,6 +41,7 @@ __all__ = [
     "stored_manifest",
 ]
 
+ABSENT = {"no such file or directory", "not a directory"}
 ADDED = "required that no other run adds rows, got one that did"
 
 
@@ -151,7 +154,8 @@ def load_plan(out: Path) -> Plan:
     """Return the recorded plan of an output folder. Raises StoreError for anything else, and for another version's."""
     file = OutputFolder(out).plan
     try:
-        if kind := special_kind(file):  # opening a pipe would wait for somebody who writes to it
+        kind = "" if isinstance(file, ObjectPath) else why_unreadable(file)  # opening a pipe would wait for a writer
+        if kind and kind not in ABSENT:
             raise ValueError(f"required a file, got {kind}")
         return Plan.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
@@ -201,7 +205,9 @@ def planned_manifest(out: Path) -> Manifest:
 
 def _damaged(out: Path, got: str) -> ManifestError:
     required = "required the manifest that was planned"
-    return ManifestError(f"{OutputFolder(out).manifest}: {required}, got {got}; `render repair {out}` writes it anew")
+    return ManifestError(
+        f"{OutputFolder(out).manifest}: {required}, got {got}; {to_go_on('repair', out)} writes it anew"
+    )
 
 
 def restore_manifest(prepared: Prepared) -> bool:

@@ -16,7 +16,8 @@ from render import JobError, Recipe, open_store, repair_store, report_store, ret
 from render.cli import main
 from render.core import Prompt
 from render.engine import Renderer
-from render.mending.report import _pace, error_of
+from render.mending.pace import pace_of
+from render.mending.report import error_of
 from render.mending.report_page import page_of, text_of
 from render.prepare.rendering import Silent
 from render.store import EventLog, OutputFolder, read_events
@@ -213,7 +214,7 @@ def test_frames_count_over_the_time_that_their_unit_took(tmp_path: Path, seconds
     events: list[dict[str, Any]] = [{"event": "begin", "at": at}]
     commit = {"event": "commit", "frames": 12, "seconds": seconds}
     events += [commit | {"at": at}, commit | {"at": at + timedelta(seconds=24)}]
-    pace = list(_pace(events))
+    pace = list(pace_of(lambda: events))
     assert sum(one.frames for one in pace) == pytest.approx(24)
     if seconds == 12.0:
         assert [round(one.frames_per_s, 6) for one in pace] == [12] + [0] * 11 + [1] * 12
