@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
-from render.core import InputError, JobError, RunError, counted, input_path
+from render.core import InputError, JobError, RunError, counted, input_path, plain_reason
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader of the output is gone
         return FAILED
     except OSError as error:  # a bucket that does not answer, or a disk
-        print(f"render: {error}", file=sys.stderr)
+        print(f"render: {plain_reason(error)}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)

@@ -66,6 +66,8 @@ def _verify(options: Any) -> int:
 
     out = short(options.out)
     verdict = verify_store(options.out, options.deep, lambda finding: print(finding.line(out), flush=True))
+    if verdict.going_on:
+        print(f"a run goes on there, {verdict.going_on}: what it has not committed yet is missing")
     right = f"{counted(verdict.frames, 'frame is', 'frames are')} committed and right"
     print(f"{right}, {counted(len(verdict.findings), 'problem')}")
     return FAILED if verdict.findings else DONE

@@ -26,6 +26,7 @@ from render.prepare import (
     prepare,
     record_or_resume,
     render_units,
+    restore_job,
     restore_manifest,
     stored_job,
     stored_manifest,
@@ -84,6 +85,9 @@ def run_job(
     with ledger.lock() as check_lock, _failures() as failed:
         if restore_manifest(prepared):
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
+            prepared = replace(prepared, warnings=(*prepared.warnings, text))
+        if restore_job(prepared):
+            text = f"{ledger.folder.job}: could not be read; written anew"
             prepared = replace(prepared, warnings=(*prepared.warnings, text))
         left = check_store(ledger, _units(prepared))
         check_lock()

@@ -69,7 +69,7 @@ from render.core.vocabulary import (
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
-from render.core.wording import counted, to_go_on
+from render.core.wording import counted, plain_reason, to_go_on
 
 __all__ = [
     "BLANK_POLICIES",
@@ -156,6 +156,7 @@ __all__ = [
     "noise_schedule",
     "parse_weights",
     "partial",
+    "plain_reason",
     "plain_url",
     "publish",
     "read_many",

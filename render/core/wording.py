@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-__all__ = ["counted", "to_go_on"]
+__all__ = ["counted", "plain_reason", "to_go_on"]
 
 
 def to_go_on(command: str, *arguments: object) -> str:
@@ -14,6 +14,17 @@ def to_go_on(command: str, *arguments: object) -> str:
     "`render repair 'out/my night'`"
     """
     return f"`{shlex.join(['render', command, *map(str, arguments)])}`"
+
+
+def plain_reason(error: OSError) -> str:
+    """Return an error of the system as messages show it: where, and why.
+
+    >>> plain_reason(OSError(30, "Read-only file system", "out/.run/lock"))
+    'out/.run/lock: read-only file system'
+    """
+    if error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def counted(number: int, one: str, several: str = "") -> str:

@@ -6,8 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from render.core import Frame, ManifestError, Receipt, StoreError, Unit, counted, file_sizes, to_go_on
+from render.core import (
+    Frame,
+    JobError,
+    Keyframe,
+    ManifestError,
+    Receipt,
+    StoreError,
+    Unit,
+    counted,
+    file_sizes,
+    to_go_on,
+)
 from render.mending.look import Looker, quick_look
+from render.prepare import stored_job
 from render.store import (
     Ledger,
     RecordFault,
@@ -27,6 +39,7 @@ __all__ = [
     "check_files",
     "check_store",
     "file_findings",
+    "job_findings",
     "manifest_finding",
     "show_frames",
 ]
@@ -40,7 +53,7 @@ STRETCHES_MAX = 5  # stretches of frames that a line names
 class Finding:
     """One thing that is wrong with a store."""
 
-    kind: str  # missing, quarantined, corrupt, twice, extra, orphan, unrecorded or foreign
+    kind: str  # missing, quarantined, corrupt, twice, extra, orphan, unrecorded, foreign or job
     where: str  # a file below OUT, or the unit
     problem: str
     frames: str = ""  # those concerned, by walk: `ball 4-7`
@@ -51,18 +64,16 @@ class Finding:
 
     def mend(self, out: str) -> str:
         """Return what to do about it."""
-        if self.kind == "foreign":
-            return "it is not ours: move it away"
-        if self.kind == "orphan":
-            return "the next run deletes it"
-        if self.kind == "quarantined":
-            return f"{to_go_on('retry', out)} tries them again"
         repair = to_go_on("repair", out)
-        if self.kind == "unrecorded":
-            return f"{repair}, or the command of the run, takes its frames back if it is whole"
-        if self.kind == "missing":
-            return f"{repair}, or the command of the run, renders them"
-        return f"{repair} mends it"
+        ways = {
+            "job": "the command of the run writes it anew",
+            "foreign": "it is not ours: move it away",
+            "orphan": "the next run deletes it",
+            "quarantined": f"{to_go_on('retry', out)} tries again",
+            "unrecorded": f"{repair}, or the command of the run, takes its frames back if it is whole",
+            "missing": f"{repair}, or the command of the run, renders them",
+        }
+        return ways.get(self.kind, f"{repair} mends it")
 
     def line(self, out: str) -> str:
         """Return the problem, the frames concerned and what to do, in one line."""
@@ -79,7 +90,7 @@ class Inspection:
     looker: Looker
     frames: int = 0  # that are committed and right
     uncommitted: int = 0  # frames without a commit, those in quarantine included
-    in_quarantine: set[tuple[str, int]] = field(default_factory=set)  # (walk, frame)
+    in_quarantine: dict[tuple[str, int], Keyframe] = field(default_factory=dict)  # (walk, frame) → its keyframe
     incomplete: bool = False  # a unit has no commit, or a file of one is damaged
 
     def __iter__(self) -> Iterator[Finding]:
@@ -96,7 +107,7 @@ class Inspection:
                     self.uncommitted += len(unit.frames)
                     self.incomplete |= not is_retry(unit.id)
                     if is_retry(unit.id):
-                        self.in_quarantine |= {(frame.walk, frame.index) for frame in unit.frames}
+                        self.in_quarantine |= {(one.walk, one.index): one.keyframe for one in unit.frames}
                     yield _without_receipt(unit, unit.id in records)
                 else:
                     yield from self._committed(unit, receipt)
@@ -209,6 +220,15 @@ def manifest_finding(error: ManifestError) -> Finding:
     """Return what is wrong with the stored manifest, without the command that every finding names."""
     _, required, got = str(error).partition("required the manifest")
     return Finding("corrupt", MANIFEST, (required + got).partition("; `render repair")[0])
+
+
+def job_findings(out: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the stored job."""
+    try:
+        stored_job(out)
+    except JobError as error:
+        _, required, got = str(error).splitlines()[0].partition("required")
+        yield Finding("job", ".run/job.yaml", (required + got).partition("; the command of the run")[0])
 
 
 def _raise(out: Path, found: list[Finding]) -> None:

@@ -62,7 +62,7 @@ class Looker:
         try:
             with local_copy(path) as file:
                 return self._read_local(file, committed)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return "is missing", []
         except IsADirectoryError as error:
             return f"can't be read: {error.strerror}", []

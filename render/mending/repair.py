@@ -24,8 +24,9 @@ from render.prepare import (
     planned_manifest,
     prepare_again,
     render_units,
+    write_manifest_anew,
 )
-from render.store import Ledger, OutputFolder, as_recorded, is_retry, misfit, reach_output, slots_above, slots_of
+from render.store import Ledger, as_recorded, is_retry, misfit, reach_output, slots_above, slots_of
 
 __all__ = ["Repair", "repair_store"]
 
@@ -90,7 +91,7 @@ def _mend_manifest(prepared: Prepared) -> Iterator[Finding]:
         planned_manifest(out)
     except ManifestError as error:
         yield manifest_finding(error)
-        prepared.manifest.write(OutputFolder(out).manifest)
+        write_manifest_anew(prepared.manifest, out)
 
 
 def _inspected(prepared: Prepared, ledger: Ledger, deep: bool) -> Iterator[Finding]:

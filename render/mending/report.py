@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from render.core import ManifestError, Receipt, counted, file_sizes, to_go_on
+from render.core import Keyframe, ManifestError, Receipt, counted, file_sizes, to_go_on
 from render.mending.inspect import Finding, Inspection, file_findings, manifest_finding
 from render.mending.look import Looker
 from render.mending.pace import Pace, log_events, pace_of
@@ -63,12 +63,15 @@ class NightReport:
     events: tuple[
         dict[str, Any], ...
     ]  # the last 10,000 of the log, but the commits: runs' begins and ends, lost workers
+    going_on: str = ""  # process, host and start of a run that goes on there
     unrecorded: int = 0  # shards in data/ without a commit record, whose frames have none either
 
     @property
     def next_steps(self) -> tuple[str, ...]:
         """What to do next, the most urgent first; each with a command."""
         steps, repair = [], to_go_on("repair", self.out)
+        if self.going_on:
+            steps.append(f"a run goes on there, {self.going_on}: let it end first")
         if self.damage:
             steps.append(f"the store is damaged: {repair}")
         if self.unrecorded:
@@ -97,7 +100,7 @@ def report_store(out: str | Path) -> NightReport:
     plan, ledger = load_plan(out), Ledger(out)
     records, _ = ledger.read_records()
     receipts = [receipt for receipt in records.values() if receipt is not None]
-    waiting: set[tuple[str, int]] | None = None
+    waiting: dict[tuple[str, int], Keyframe] | None = None
     try:
         units = plan_units(planned_manifest(out).walks, plan)
         inspection = Inspection(ledger, units, Looker(file_sizes(ledger.folder.data)))
@@ -124,6 +127,7 @@ def report_store(out: str | Path) -> NightReport:
         failed=tuple(_failed(ledger.folder.quarantine, waiting)),
         damage=tuple(one for one in findings if one.kind != "unrecorded"),
         unrecorded=sum(one.kind == "unrecorded" for one in findings),
+        going_on=ledger.going_on(),
         pace=pace,
         events=tuple(last),
     )
@@ -144,7 +148,7 @@ def _hosts(receipts: Iterable[Receipt]) -> tuple[tuple[str, int], ...]:
     return tuple(frames.most_common())
 
 
-def _failed(folder: Path, waiting: set[tuple[str, int]] | None) -> Iterator[Failed]:
+def _failed(folder: Path, waiting: Mapping[tuple[str, int], Keyframe] | None) -> Iterator[Failed]:
     """Yield the frames in quarantine, by walk and frame, each with its last failure; None takes all that ever failed."""
     last: dict[tuple[str, int], dict[str, Any]] = {}
     tries: Counter[tuple[str, int]] = Counter()
@@ -160,6 +164,9 @@ def _failed(folder: Path, waiting: set[tuple[str, int]] | None) -> Iterator[Fail
             if waiting is None or place in waiting:
                 tries[place] += row["tries"]
                 last[place] = row
+    for place, keyframe in (waiting or {}).items():
+        untold = {"row": keyframe.row, "prompt": keyframe.prompt, "error": "its traceback is lost", "host": ""}
+        last.setdefault(place, {"walk": place[0], "frame": place[1], "memory_bytes": 0, **untold})
     for place, row in sorted(last.items()):
         kind, line = error_of(row["error"])
         values = {name: row[name] for name in QUARANTINE if name not in ("error", "tries")}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,10 +25,11 @@ from render.core import (
     why_unreadable,
     write_atomically,
 )
+from render.store.access import make_folder
 from render.store.compaction import Compaction, parse_compaction
-from render.store.file_lock import file_lock
+from render.store.file_lock import file_lock, holder_of
 from render.store.folder import OutputFolder
-from render.store.lease import lease
+from render.store.lease import lease, lease_holder
 from render.store.records import (
     SPLIT,
     RecordFault,
@@ -37,6 +37,7 @@ from render.store.records import (
     parse_record,
     second_records,
     slots_of,
+    without_shard,
 )
 from render.store.sweep import own_shards, unfinished_files
 
@@ -60,7 +61,7 @@ class Ledger:
         """Create the folders of OUT."""
         own = self.folder
         for folder in (own.data, own.commits, own.scratch, own.quarantine, own.batches):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
@@ -76,6 +77,11 @@ class Ledger:
             return
         with file_lock(path):
             yield lambda: None
+
+    def going_on(self) -> str:
+        """Return the process, host and start of the run that holds the output folder; "" for none."""
+        path = self.folder.lock
+        return lease_holder(path) if isinstance(path, ObjectPath) else holder_of(path)
 
     def commit(self, receipt: Receipt) -> bool:
         """Claim the unit's slot. Returns False when it was taken: the caller's shard is then superfluous.
@@ -196,13 +202,13 @@ class Ledger:
     # Changing what was committed.
 
     def compact(self, compaction: Compaction) -> bool:
-        """Publish a compact file from scratch and put it in the place of its units' shards. False: another has done it."""
+        """Publish a compact file from scratch, then record it."""
         publish(self.folder.scratch / compaction.file, self.folder.data / compaction.file)
         return self.record_compaction(compaction)
 
     def record_compaction(self, compaction: Compaction) -> bool:
         """Put a compact file that lies in data/ in the place of its units' shards. False: another has done it."""
-        self.folder.compactions.mkdir(exist_ok=True)
+        make_folder(self.folder.compactions)
         return create_exclusively(self.folder.compactions / f"{compaction.file}.json", compaction.to_json())
 
     def restore_split(self, slot: str) -> None:
@@ -214,12 +220,8 @@ class Ledger:
 
         They get a slot below it, so that what a retry has rendered of the unit's other frames stays where it is.
         """
-        elsewhere = {*receipt.quarantined, *receipt.lost}
-        lost = [place for place in range(receipt.frames + len(elsewhere)) if place not in elsewhere]
-        blank = tuple(place for place in receipt.blank if place in receipt.quarantined)
         self.set_aside([file])
-        note = replace(receipt, file=None, frames=0, size_bytes=0, sha256="", blank=blank, lost=tuple(lost))
-        self._rewrite(receipt.unit, note.to_json())
+        self._rewrite(receipt.unit, without_shard(receipt).to_json())
 
     def _rewrite(self, slot: str, record: str) -> None:
         write_atomically(self._commits / f"{slot}.json", record.encode())
@@ -227,7 +229,7 @@ class Ledger:
 
     def set_aside(self, files: Iterable[str]) -> None:
         """Move files of data/ to `.run/damaged/`."""
-        self.folder.damaged.mkdir(exist_ok=True)
+        make_folder(self.folder.damaged)
         for file in files:
             with suppress(FileNotFoundError):
                 publish(self.folder.data / file, self.folder.damaged / file)
@@ -246,7 +248,7 @@ class Ledger:
 
     def withdraw_compaction(self, name: str) -> None:
         """Take the record of a compaction out of the store, when no unit of it is committed any more."""
-        self.folder.damaged.mkdir(exist_ok=True)
+        make_folder(self.folder.damaged)
         with suppress(FileNotFoundError):
             publish(self.folder.compactions / f"{name}.json", self.folder.damaged / f"{name}.json")
         self._known_compactions.pop(name, None)

@@ -23,6 +23,7 @@ __all__ = [
     "slots_above",
     "slots_of",
     "unit_of",
+    "without_shard",
 ]
 
 SPLIT = '{"split":true}'
@@ -146,6 +147,15 @@ def as_recorded(unit: Unit, receipt: Receipt) -> Unit:
     """Return a unit with the seeds and the batch size that a record says it was rendered with."""
     shifts = receipt.seed_shifts if len(receipt.seed_shifts) == len(unit.frames) else ()
     return replace(unit.with_seeds(shifts), batch_rows=receipt.batch_rows or unit.batch_rows, rows_are_fixed=True)
+
+
+def without_shard(receipt: Receipt) -> Receipt:
+    """Return the record of a unit whose shard is gone: the frames in it are lost, those that had failed stay so."""
+    elsewhere = {*receipt.quarantined, *receipt.lost}
+    lost = {*range(receipt.frames + len(elsewhere))} - elsewhere
+    blank = tuple(place for place in receipt.blank if place in receipt.quarantined)
+    places = tuple(sorted({*lost, *receipt.lost}))
+    return replace(receipt, file=None, frames=0, size_bytes=0, sha256="", blank=blank, lost=places)
 
 
 def slots_above(slot: str) -> list[str]:
