@@ -13,7 +13,7 @@ from render.card import write_card
 from render.core import JobError, Receipt, RunError, StoreError, Unit
 from render.job import JobConfig, load_job
 from render.manifest import Manifest, TableLike, memory_name
-from render.mending import check_files, check_store, reseed_blank
+from render.mending import check_files, check_store, reseed_blank, take_back
 from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
 from render.prepare import (
@@ -26,6 +26,7 @@ from render.prepare import (
     prepare,
     record_or_resume,
     render_units,
+    restore_job,
     restore_manifest,
     stored_job,
     stored_manifest,
@@ -85,8 +86,13 @@ def run_job(
         if restore_manifest(prepared):
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
             prepared = replace(prepared, warnings=(*prepared.warnings, text))
+        if restore_job(prepared):
+            text = f"{ledger.folder.job}: could not be read; written anew"
+            prepared = replace(prepared, warnings=(*prepared.warnings, text))
         left = check_store(ledger, _units(prepared))
         check_lock()
+        if told := take_back(ledger, lambda: _units(prepared)).told:
+            prepared = replace(prepared, warnings=(*prepared.warnings, told))
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))

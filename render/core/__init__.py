@@ -70,6 +70,7 @@ from render.core.vocabulary import (
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
+from render.core.wording import counted, plain_reason, to_go_on
 
 __all__ = [
     "BLANK_POLICIES",
@@ -133,6 +134,7 @@ __all__ = [
     "column_meant",
     "column_names",
     "column_nearly",
+    "counted",
     "cpu_has",
     "cpu_info",
     "create_exclusively",
@@ -156,6 +158,7 @@ __all__ = [
     "noise_schedule",
     "parse_weights",
     "partial",
+    "plain_reason",
     "plain_url",
     "publish",
     "read_many",
@@ -171,6 +174,7 @@ __all__ = [
     "sync",
     "table_ending",
     "table_name",
+    "to_go_on",
     "user_cache",
     "why_no_table",
     "why_unreadable",

@@ -18,7 +18,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +34,7 @@ from render.core.many import READERS
 from render.core.objects import ObjectPath, ObjectStat
 from render.core.scratch import scratch_folder
 from render.core.urls import WebPath, is_url
-from render.core.user_cache import cache_lock, user_cache
+from render.core.user_cache import cache_lock, make_private, user_cache
 
 if TYPE_CHECKING:
     from render.core.web import Version
@@ -48,7 +47,7 @@ WEIGHTS_BYTES = 200 * 2**30
 FILES_MAX = 10_000  # of a folder
 CHANGES_MAX = 3  # tries to get an object that changes while it is downloaded
 ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone
-PRIVATE_FOLDER, PRIVATE_FILE, OTHERS = 0o700, 0o600, 0o077  # modes, and the rights of all others in one
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes
 HIDDEN_QUERY = "…"  # as `str` of a WebPath shows it
 
 
@@ -118,9 +117,7 @@ def _root() -> Path:
     """Return the folder of the cache, or a local one of this process if it can't be written, or not be kept private."""
     try:
         root = user_cache("inputs")
-        root.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
-        if stat.S_IMODE(root.stat().st_mode) & OTHERS:
-            root.chmod(PRIVATE_FOLDER)
+        make_private(root)  # what was fetched with credentials is nobody else's
         (root / "blobs").mkdir(PRIVATE_FOLDER, exist_ok=True)
         if os.access(root / "blobs", os.W_OK):
             return root

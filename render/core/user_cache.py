@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["cache_lock", "user_cache"]
+__all__ = ["cache_lock", "make_private", "user_cache"]
 
 
 def user_cache(name: str) -> Path:
@@ -18,6 +18,13 @@ def user_cache(name: str) -> Path:
         Path(own) if Path(own).is_absolute() else Path.home() / ".cache"
     )  # a relative one is to be ignored: the standard
     return root / "nightrender" / name
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder that nobody but its user can enter; one that is there is closed to others. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 @contextmanager

@@ -145,6 +145,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         use_dictionary=others,
         compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
         write_page_index=True,
+        write_page_checksum=True,  # a shard whose record is lost can be checked by itself
     )
     sync(path)
 

@@ -136,12 +136,13 @@ def test_a_sweep_deletes_what_no_commit_names(ledger: Ledger) -> None:
         path.touch()
     ledger.commit(make_receipt("00000", keep.name))
     ledger.commit(make_receipt("00003", None, (0, 1, 2, 3)))
+    ledger.commit(make_receipt("00007", "train-00007-of-00009-4567abcd.parquet"))
     assert ledger.delete_orphans() == len(shed)
     assert not any(path.exists() for path in shed)
     assert keep.exists()
     assert failures.exists()
     assert foreign.exists()
-    assert [receipt.unit for receipt in ledger.receipts()] == ["00000", "00003"]
+    assert [receipt.unit for receipt in ledger.receipts()] == ["00000", "00003", "00007"]
     assert ledger.delete_orphans() == 0
 
 
