@@ -32,7 +32,7 @@ from render.prepare import (
     stored_manifest,
 )
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
-from render.store import ImageStore, Ledger, check_access, open_store, reach_output
+from render.store import ImageStore, Ledger, check_access, delete_partial_records, open_store, reach_output
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
@@ -102,7 +102,7 @@ def run_job(
             reseed_blank(prepared, ledger, report, check_lock)
         check_lock()
         ledger.delete_orphans()
-        ledger.delete_partial_records()
+        delete_partial_records(ledger.folder)
         store = open_store(job.output)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
     "models": {"core", "starter"},
     "job": {"core"},
     "starter": set(),
-    "media": set(),
+    "media": {"core"},
     "core": set(),
 }
 HOMES = {  # library → the modules that may import it

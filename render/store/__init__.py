@@ -30,7 +30,7 @@ from render.store.records import (
     unit_of,
 )
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
-from render.store.sweep import own_shards
+from render.store.sweep import delete_partial_records, own_shards
 
 __all__ = [
     "COMPACT_BYTES",
@@ -49,6 +49,7 @@ __all__ = [
     "StoredFrame",
     "as_recorded",
     "check_access",
+    "delete_partial_records",
     "is_accounted",
     "is_damage",
     "is_own_shard",

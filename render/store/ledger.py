@@ -30,15 +30,7 @@ from render.store.compaction import Compaction, parse_compaction
 from render.store.file_lock import file_lock, holder_of
 from render.store.folder import OutputFolder
 from render.store.lease import lease, lease_holder
-from render.store.records import (
-    SPLIT,
-    RecordFault,
-    is_accounted,
-    parse_record,
-    second_records,
-    slots_of,
-    without_shard,
-)
+from render.store.records import SPLIT, RecordFault, is_accounted, parse_record, second_records, slots_of, without_shard
 from render.store.sweep import own_shards, unfinished_files
 
 __all__ = ["Ledger"]
@@ -279,19 +271,6 @@ class Ledger:
             with suppress(FileNotFoundError):
                 path.unlink()
         return len(orphans)
-
-    def delete_partial_records(self) -> int:
-        """Delete what runs that were killed left of the card, the job, the manifest and the plan. Returns their number.
-
-        Call it when the frames are done: a second run that begins beside this one writes such files before it is refused.
-        """
-        own = self.folder
-        if isinstance(own.out, ObjectPath):  # unfinished files of a bucket are local
-            return 0
-        left = [path for folder in (own.out, own.run, own.run / "audio") for path in folder.glob(f"{PARTIAL}*")]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
 
 
 def _has(receipt: Receipt | None, frames: int) -> bool:

@@ -9,7 +9,7 @@ from render.core import PARTIAL, PROBE, ObjectPath
 from render.store.folder import OutputFolder
 from render.store.records import unit_of
 
-__all__ = ["own_shards", "unfinished_files"]
+__all__ = ["delete_partial_records", "own_shards", "unfinished_files"]
 
 PROBE_S = 600.0  # age of a probe whose process is gone
 
@@ -33,6 +33,20 @@ def unfinished_files(folder: OutputFolder) -> list[Path]:
     found = [*folder.scratch.iterdir(), *hidden]
     found += [path for made in (folder.animations, folder.sheets) for path in made.rglob(f"{PARTIAL}*")]
     return [path for path in found if not path.is_dir() or path.is_symlink()]
+
+
+def delete_partial_records(folder: OutputFolder) -> int:
+    """Delete what runs that were killed left of the card, the job, the manifest and the plan. Returns their number.
+
+    Call it when the frames are done: a second run that begins beside this one writes such files before it is refused.
+    """
+    if isinstance(folder.out, ObjectPath):  # unfinished files of a bucket are local
+        return 0
+    places = (folder.out, folder.run, folder.run / "audio")
+    left = [path for place in places for path in place.glob(f"{PARTIAL}*")]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
 
 
 def _is_old(probe: Path) -> bool:
