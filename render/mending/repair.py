@@ -71,7 +71,8 @@ def repair_store(
         restore_compactions(ledger, units)
         withdraw_shards(ledger, findings)
         taken = take_back(ledger, units)
-        withdraw_unreached(ledger, units())
+        if any(one.slot for one in findings):
+            withdraw_unreached(ledger, units())
         ledger.delete_orphans()
         done = ledger.receipts()
         before = {receipt.unit for receipt in done}
@@ -158,10 +159,9 @@ def withdraw_shards(ledger: Ledger, findings: Iterable[Finding]) -> None:
             slots |= {unit for unit, _ in found.units}
     kept = {ledger.file_of(other) for name, other in records.items() if other is not None and name not in slots}
     for slot in sorted(slots, key=len, reverse=True):
-        receipt = records[slot]
-        assert receipt is not None
-        file = ledger.file_of(receipt)
-        if file is not None and f"{slot}-r" in records:
+        receipt = records.get(slot)
+        file = ledger.file_of(receipt) if receipt is not None else None
+        if receipt is not None and file is not None and f"{slot}-r" in records:
             ledger.note_lost(receipt, file)
         else:
             ledger.withdraw(slot, {file} - kept if file else ())

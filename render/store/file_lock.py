@@ -36,8 +36,10 @@ def file_lock(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "since": since}))
         file.flush()
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _holder(file: TextIO) -> str:

@@ -47,6 +47,15 @@ def test_a_file_is_fetched_once(site: Web) -> None:
     assert site.asked == []
 
 
+def test_copies_are_nobody_elses(site: Web) -> None:
+    """Also in a folder that an earlier version has made for all to read."""
+    site.files["/a.bin"] = DATA
+    user_cache("inputs").mkdir(parents=True, mode=0o755)
+    user_cache("inputs").chmod(0o755)
+    assert fetched(site) == DATA
+    assert user_cache("inputs").stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("etags", [True, False])
 def test_a_file_that_changes_is_fetched_again(site: Web, etags: bool) -> None:
     site.etags = etags

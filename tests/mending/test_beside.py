@@ -67,6 +67,8 @@ def test_who_looks_at_an_output_is_told_as_well(out: Path, capsys: pytest.Captur
         assert main(["verify", str(out)]) == 1
         assert f"a run goes on there, {holder}" in capsys.readouterr().out
         assert report_store(out).next_steps[0].startswith(f"a run goes on there, {holder}")
+    with pytest.raises(ValueError, match="in a notebook"), Ledger(out).lock():
+        raise ValueError("in a notebook")
     assert verify_store(out).going_on == report_store(out).going_on == ""
 
 

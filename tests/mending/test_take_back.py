@@ -229,10 +229,10 @@ def test_taking_back_may_be_stopped_anywhere(
     if lose is lose_record_and_commits:
         compact_store(out)
     lose(out)
-    with at_night() as rendered:
+    with at_night(*BAD) as rendered:
         for _, stopped in every_stop(out, repair_store, monkeypatch, least=6):
             repair_store(stopped)
             assert told(stopped) == frames
             assert {one.kind for one in verify_store(stopped).findings} == {"quarantined"}
             assert len(open_store(stopped)) == 8
-    assert rendered == []
+    assert {*rendered} <= {"00002-a"}  # a frame that had failed, which no record says then
