@@ -51,9 +51,8 @@ class Ledger:
 
     def create(self) -> None:
         """Create the folders of OUT."""
-        own = self.folder
-        for folder in (own.data, own.commits, own.scratch, own.quarantine, own.batches):
-            make_folder(folder)
+        for name in ("data", "commits", "scratch", "quarantine", "batches"):
+            make_folder(getattr(self.folder, name))
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
