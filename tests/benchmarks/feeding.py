@@ -24,7 +24,8 @@ import pandas as pd
 from stand_in import mixed_walks, run_stand_ins
 
 import render
-from render.cluster.dispatch import Dispatcher, Hand
+from render.cluster.dispatch import Dispatcher
+from render.cluster.hand import Hand
 from render.cluster.progress import Progress
 from render.core import Keyframe
 from render.plan import plan_units
