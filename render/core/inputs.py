@@ -1,12 +1,13 @@
-"""Local copies of inputs behind URLs, kept in the user's cache folder by their content.
+"""Local copies of inputs behind URLs, and of models on network file systems, kept in the user's cache folder by content.
 
 Before a copy is used again, the server is asked whether the file is still the same (ETag, time, size). A caller that knows
-the SHA-256 asks nobody. Deleting the folder costs downloads, nothing else:
+the SHA-256 asks nobody. Of several processes on a machine that want a file, one fetches it, and the others wait. Deleting
+the folder costs downloads, nothing else:
 
     blobs/SHA256                the files
     named/SHA256/NAME           links to them, by the names in their URLs
     folders/HASH/…              links to the files of a folder in a bucket
-    index/HASH.json             for each URL without its query: what its file was, when it was asked for last
+    index/HASH.json             for each URL without its query, or path: what its file was, when it was asked for last
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from uuid import uuid4
 
 from render.core.atomic import publish, sync, write_atomically
 from render.core.digests import file_sha256
+from render.core.file_systems import is_networked, is_on_disk
 from render.core.many import READERS
 from render.core.objects import ObjectPath, ObjectStat
 from render.core.scratch import scratch_folder
@@ -36,12 +38,13 @@ from render.core.user_cache import cache_lock, user_cache
 if TYPE_CHECKING:
     from render.core.web import Version
 
-__all__ = ["IMAGE_BYTES", "SOUND_BYTES", "WEIGHTS_BYTES", "local_file", "local_files", "local_folder"]
+__all__ = ["IMAGE_BYTES", "SOUND_BYTES", "WEIGHTS_BYTES", "local_file", "local_files", "local_folder", "shared_folder"]
 
 IMAGE_BYTES = 256 * 2**20  # at most, of files that are fetched
 SOUND_BYTES = 8 * 2**30
 WEIGHTS_BYTES = 200 * 2**30
 FILES_MAX = 10_000  # of a folder
+SPARE_BYTES = 10 * 2**30  # that copies from a network file system leave free on the disk
 CHANGES_MAX = 3  # tries to get an object that changes while it is downloaded
 ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone
 HIDDEN_QUERY = "…"  # as `str` of a WebPath shows it
@@ -110,6 +113,24 @@ def local_folder(path: ObjectPath, wanted: Callable[[str], bool], most: int) -> 
         return _linked(root, files)
 
 
+def shared_folder(folder: Path, wanted: Callable[[str], bool]) -> Path:
+    """Return a local folder with links to copies of the `wanted` files below one on a network file system.
+
+    Returns the folder itself where it is on this machine, or the cache is not on a disk of its own with room. Raises
+    OSError where a file can't be read.
+    """
+    if not is_networked(folder):
+        return folder
+    root = _root()
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [name for name in names if wanted(name)]
+    needed = sum((folder / name).stat().st_size for name in names if _kept(root, _entry(root, folder / name)) is None)
+    if not is_on_disk(root) or needed + SPARE_BYTES > shutil.disk_usage(root).free:
+        return folder
+    with _cache_faults(folder):
+        return _linked(root, {name: _fetched(root, folder / name, WEIGHTS_BYTES) for name in names})
+
+
 def _root() -> Path:
     """Return the folder of the cache, or a local one of this process if it can't be written."""
     try:
@@ -140,18 +161,38 @@ def _cache_faults(path: Path) -> Iterator[None]:
 
 def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None) -> str:
     """Return the SHA-256 of the file behind a URL, fetched unless the cache has this very version."""
-    entry = root / "index" / f"{hashlib.sha256(str(path).encode()).hexdigest()}.json"
+    entry = _entry(root, path)
     with cache_lock(entry):
         kept = _kept(root, entry)
         if isinstance(path, ObjectPath):
             now = _object(root, path, most, kept, facts)
-        else:
-            assert isinstance(path, WebPath)
+        elif isinstance(path, WebPath):
             now = _web_file(root, path, most, kept)
+        else:
+            now = _shared_file(root, path, kept)
         if now != kept:
             entry.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(entry, json.dumps(asdict(now)).encode())
         return now.sha256
+
+
+def _entry(root: Path, path: Path) -> Path:
+    return root / "index" / f"{hashlib.sha256(os.fsencode(str(path))).hexdigest()}.json"
+
+
+def _shared_file(root: Path, path: Path, kept: _Kept | None) -> _Kept:
+    def version() -> str:
+        stat = path.stat()
+        return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+
+    for _ in range(CHANGES_MAX):
+        now = version()
+        if kept and kept.etag == now:
+            return kept
+        sha256, size = _stored(root, lambda target: shutil.copyfile(path, target))
+        if version() == now:
+            return _Kept(str(path), "", now, "", size, sha256)
+    raise OSError(f"{path}: required a file that stays as it is, got one that changes while it is read")
 
 
 def _object(root: Path, path: ObjectPath, most: int, kept: _Kept | None, facts: ObjectStat | None) -> _Kept:

@@ -159,6 +159,12 @@ class Painter:
         return False
 
 
+class Tenant:
+    """Somebody else's actor."""
+
+    def stay(self) -> None: ...
+
+
 def _paint(frame: Frame) -> Rendered:
     image, file = Image.new("RGB", (8, 8), (frame.index, 0, 0)), io.BytesIO()
     image.save(file, "PNG")

@@ -18,7 +18,7 @@ from typing import Any
 import light_workers
 import pytest
 import ray
-from light_workers import ONE_CPU, SILENCE_S, Painter, Painting, Watch, make_units, stored, tombs
+from light_workers import ONE_CPU, SILENCE_S, Painter, Painting, Tenant, Watch, make_units, stored, tombs
 from ray.cluster_utils import Cluster as Machines
 from stores import wait_until
 
@@ -64,12 +64,6 @@ def render(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             yield from cluster.render(outstanding, watch)
 
     return run
-
-
-class Tenant:
-    """Somebody else's actor."""
-
-    def stay(self) -> None: ...
 
 
 def test_all_is_well(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
