@@ -70,7 +70,7 @@ class Painter:
         self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
         self._ready_s = self._beat_s = time.monotonic()
         self._asked, self._silence_s, self._received = 0, 0.0, 0
-        self._turn = asyncio.Lock()
+        self._queue = list[str]()  # ids of the units in its hands
         self._refuses, self._cancelled = False, set[str]()
         self._node = ray.get_runtime_context().get_node_id()
 
@@ -84,10 +84,15 @@ class Painter:
         while self._received < number:
             await asyncio.sleep(0.02)
         self._received += 1
-        async with self._turn:  # one unit after the other
-            if self._refuses or unit.id in self._cancelled:
-                return None
+        self._queue.append(unit.id)
+        try:
+            while self._queue[0] != unit.id:  # one unit after the other
+                if self._refuses or unit.id in self._cancelled:
+                    return None
+                await asyncio.sleep(0.02)
             return await self._render(unit)
+        finally:
+            self._queue.remove(unit.id)
 
     async def _render(self, unit: Unit) -> Receipt | None:
         while len(list(self._told.out.glob("up-*"))) < self._told.together:

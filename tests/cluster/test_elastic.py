@@ -162,22 +162,19 @@ def living() -> set[str]:
 def test_a_unit_that_is_late_is_rendered_twice_and_stored_once(
     machines: Machinery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One worker stops in the middle of a unit; the other has nothing left to do, and the run ends without a wait."""
+    """One worker stops in the middle of a unit; the other has nothing left to do, and the run ends without a wait.
+
+    They are of two kinds, which is told once.
+    """
     for name in ("QUIET_S", "MARGIN_S", "UNKNOWN_S"):
         monkeypatch.setattr(f"render.cluster.stragglers.{name}", 0.5)
-    watch = Watch()
-    machines.add(cpus=2, gpus=2)
-    receipts = list(paint(tmp_path, make_units(4, 2), watch, idles_once=frozenset({2}), together=2))
+    watch, cards = Watch(), {machines.add(): "H100", machines.add(): "A100"}
+    receipts = list(paint(tmp_path, make_units(4, 2), watch, idles_once=frozenset({2}), together=2, cards=cards))
     assert sorted(receipt.unit for receipt in receipts) == ["00000", "00001", "00002", "00003"]
     assert len({name for unit, name in watch.given if unit == "00001"}) == 2
     assert stored(tmp_path) == list(range(8))
     assert not watch.losses
     assert watch.counted == 8
-
-
-def test_other_devices_are_told_of_once(machines: Machinery, tmp_path: Path) -> None:
-    watch, cards = Watch(), {machines.add(gpus=1): "H100", machines.add(cpus=2, gpus=2): "A100"}
-    list(paint(tmp_path, make_units(9, 2), watch, together=3, cards=cards))
     (line,) = watch.warnings
     assert line.startswith("workers have different devices: ")
     assert "H100 (" in line
@@ -207,7 +204,7 @@ def requested() -> list[dict[str, float]]:
     return bundles
 
 
-@pytest.mark.parametrize("fault", [{}, {"disk_full": frozenset({7})}])
+@pytest.mark.parametrize("fault", [pytest.param({}, marks=pytest.mark.long), {"disk_full": frozenset({7})}])
 def test_an_autoscaler_is_asked_for_what_the_job_needs(
     machines: Machinery, tmp_path: Path, fault: dict[str, Any]
 ) -> None:
