@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import ray
 from ray._private import state as ray_state
 from ray._private import worker as ray_worker
-from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
 
 from render.cluster.cluster_watch import ClusterWatch
@@ -95,6 +94,8 @@ class RayLink:
     @staticmethod
     def request(count: int, bundle: dict[str, float]) -> None:
         """Ask the cluster's autoscaler to have room for so many workers; 0 takes that back. Nobody minds without one."""
+        from ray.autoscaler.sdk import request_resources
+
         with suppress(Exception):
             request_resources(bundles=[bundle] * count)
 

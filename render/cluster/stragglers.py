@@ -16,7 +16,7 @@ __all__ = ["find_copy"]
 MARGIN = 1.5  # a copy has to be sooner by this factor,
 MARGIN_S = 5.0  # and by as many seconds more: both are estimates, and shards take time to be written
 QUIET_S = 30.0  # a worker without progress for this time is expected to make none for as long again
-UNKNOWN_S = 60.0  # that a unit is taken to need where no worker's pace is known
+UNKNOWN_S = 60.0  # that a unit is taken to need where no worker's pace is known, and a stage such as compiling
 
 
 def find_copy(hands: Sequence[Hand], suspects: Collection[str]) -> tuple[Hand, Load] | None:
@@ -49,7 +49,8 @@ def _ends_in_s(hand: Hand) -> float:
     if not hand.units:
         return 0.0
     quiet_s = hand.report.idle_s if hand.report.idle_s > QUIET_S else 0.0
-    return max(hand.left / hand.pace if hand.pace else 0.0, quiet_s)
+    stage_s = UNKNOWN_S if hand.report.stage else 0.0
+    return max(hand.left / hand.pace if hand.pace else 0.0, quiet_s, stage_s)
 
 
 def _takes_s(load: Load, pace: float) -> float:

@@ -36,10 +36,10 @@ class EventLog:
     """Writer of the log, a context manager, and a listener that passes on what it hears.
 
     Every event has `time` (UTC) and `event`: `begin` (host, process), `commit` (unit, frames, quarantined, blank, seconds,
-    host, process), `lost` (reason), `warning` (text), and `end` or `stopped` (reason). An event is one write: a kill leaves at most the
-    last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole at the begin, every
-    minute and in the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it can't be
-    written.
+    host, process), `lost` (reason), `warning` (text), and `end` or `stopped` (reason). An event is one write: a kill leaves
+    at most the last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole at the
+    begin, every minute and in the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it
+    can't be written.
     """
 
     def __init__(self, folder: OutputFolder, listener: Listener) -> None:

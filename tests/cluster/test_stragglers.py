@@ -29,12 +29,12 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
-def working(unit: Unit, pace: float, left: int, idle_s: float = 0.0) -> Hand:
+def working(unit: Unit, pace: float, left: int, idle_s: float = 0.0, stage: str = "") -> Hand:
     """A worker with one unit and `left` network inputs of it, which has computed `pace` a second for ten seconds."""
     hand = Hand(unit.model)
     hand.give(Load(unit))
     hand.take_report(Progress(units=1, up_s=100.0, left=left))
-    hand.take_report(Progress(units=1, up_s=110.0, rows=int(10 * pace), left=left, idle_s=idle_s))
+    hand.take_report(Progress(units=1, up_s=110.0, rows=int(10 * pace), left=left, idle_s=idle_s, stage=stage))
     return hand
 
 
@@ -55,7 +55,9 @@ LATE = units(8, 8, steps=20)[1]  # 160 network inputs, in batches of 4: 20 batch
         (working(LATE, 40.0, 100), resting(40.0), False),  # 2.5 s against 4 s
         (working(LATE, 10.0, 100), resting(40.0), False),  # 10 s against 4 s: not worth it, as both are estimates
         (working(LATE, 1.0, 100), resting(2.0), False),  # 100 s against 80 s
-        (working(LATE, 0.0, 100), resting(40.0), False),  # of no known pace: it may be compiling
+        (working(LATE, 0.0, 100), resting(40.0), False),  # of no known pace
+        (working(LATE, 0.0, 100, stage="compiling"), resting(40.0), True),
+        (working(LATE, 0.0, 100, stage="compiling"), Hand("main"), False),  # it would compile as well
         (working(LATE, 0.0, 100, idle_s=40.0), resting(40.0), True),  # nothing for 40 s: it may hang
         (working(LATE, 40.0, 100, idle_s=40.0), resting(40.0), True),
         (working(LATE, 1.0, 100), resting(40.0, model="xl"), False),  # it would load a model first
@@ -92,14 +94,16 @@ def test_nothing_is_copied_while_there_are_units(ledger: Ledger) -> None:
     dispatcher = Dispatcher(iter(some[1:]), ledger, 2)
     owner, idle = working(some[0], 1.0, 160), resting(40.0)
     owner.is_leaving = True  # it gets no more
-    given = []
-    while found := dispatcher.next([owner, idle], starting=False):
-        hand, load = found
-        assert hand is idle
-        hand.give(load)
-        given.append(load.unit.id)
+    given: list[str] = []
+    while not dispatcher.is_empty:
+        while not dispatcher.is_empty and (found := dispatcher.next([owner, idle], starting=False)):
+            hand, load = found
+            assert hand is idle
+            hand.give(load)
+            given.append(load.unit.id)
+        idle.units.clear()
+    assert given
     assert some[0].id not in given
-    idle.units.clear()
     found = dispatcher.next([owner, idle], starting=False)
     assert found is not None
     assert found[1].unit == some[0]
