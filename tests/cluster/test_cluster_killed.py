@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster as Machines
 from stores import command, environment, wait_until
 
@@ -85,6 +86,22 @@ def test_a_node(run: subprocess.Popen[str], machines: Machines, tmp_path: Path) 
     run.send_signal(signal.SIGTERM)
     assert run.wait(60) == 1
     assert said_of(tmp_path) == [line, "", f"render: stopped. {RESUMES}"]
+    assert main(["verify", str(tmp_path / "out")]) == 1  # of what is missing
+
+
+def test_a_node_that_is_told_of_its_end(run: subprocess.Popen[str], machines: Machines, tmp_path: Path) -> None:
+    """Its worker finishes what it is at, and goes; on a new machine another goes on. Nothing is said, nothing is lost."""
+    (node,) = machines.worker_nodes
+    machines.add_node(num_cpus=1, **STORE)
+    gcs: Any = ray._raylet.GcsClient(address=machines.address)  # type: ignore[attr-defined]
+    assert gcs.drain_node(node.node_id, 2, "its time is over", int(1000 * (time.time() + 100)))[0]
+    wait_until(lambda: node.all_processes["raylet"][0].process.poll() is not None, "the end of the machine")
+    done = len(Ledger(tmp_path / "out").receipts())
+    wait_until(lambda: len(Ledger(tmp_path / "out").receipts()) > done + 1, "more commits")
+    assert said_of(tmp_path) == []
+    assert len({receipt.process for receipt in Ledger(tmp_path / "out").receipts()}) == 2
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 1
     assert main(["verify", str(tmp_path / "out")]) == 1  # of what is missing
 
 
