@@ -109,12 +109,7 @@ class Painter:
         if self._first(numbers & self._told.silences_once):
             self._silence_s = SILENCE_S
             await asyncio.Event().wait()
-        if self._first(numbers & self._told.breaks_once):
-            raise RuntimeError("the device is lost")
-        if numbers & self._told.disk_full:
-            raise OSError(28, "No space left on device")
-        if numbers & self._told.uncompiled:
-            raise RunError("workers.compile: required a network that compiles")
+        self._fail(numbers)
         while numbers & self._told.waits and not (self._told.out / "go").exists():
             await asyncio.sleep(0.02)
             self._beat_s = time.monotonic()
@@ -132,6 +127,14 @@ class Painter:
         if numbers & self._told.last:
             asyncio.get_running_loop().call_later(0.5, os._exit, 1)
         return receipt
+
+    def _fail(self, numbers: set[int]) -> None:
+        if self._first(numbers & self._told.breaks_once):
+            raise RuntimeError("the device is lost")
+        if numbers & self._told.disk_full:
+            raise OSError(28, "No space left on device")
+        if numbers & self._told.uncompiled:
+            raise RunError("workers.compile: required a network that compiles")
 
     async def progress(self, heard: int, last: int | None) -> Progress:
         """Report at once: an answer in time is enough, so that the driver asks again and again."""
