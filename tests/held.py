@@ -9,14 +9,15 @@ import asyncio
 import sys
 
 from render.__main__ import main
-from render.cluster import driver
+from render.cluster import crew
+from render.cluster.actor import RenderWorker
 from render.core import Receipt, Unit
 
 
-class Held(driver._Actor):
+class Held(RenderWorker):
     """Renders and commits what it is given, and keeps all receipts but one."""
 
-    async def render(self, number: int, unit: Unit) -> Receipt:
+    async def render(self, number: int, unit: Unit) -> Receipt | None:
         receipt = await super().render(number, unit)
         if unit.id != "00000":
             await asyncio.Event().wait()
@@ -24,5 +25,5 @@ class Held(driver._Actor):
 
 
 if __name__ == "__main__":
-    driver._Actor = Held  # type: ignore[misc]
+    crew.RenderWorker = Held  # type: ignore[attr-defined]
     sys.exit(main())

@@ -27,6 +27,7 @@ def play(report: Any, done_before: int = 0) -> None:
         report.frames(0)
         report.frames(4)
         report.lost("it [died]")
+        report.warn("odd [cards]")
         report.frames(6 - done_before)
         report.animating(1)
         report.animation(Path("a.gif"))
@@ -41,6 +42,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said.err.splitlines()
     assert lines[:2] == ["warning: row 2: [odd]", "10 frames; starting workers"]
     assert "warning: a worker is replaced, what it had is rendered again: it [died]" in lines
+    assert "warning: odd [cards]" in lines
     assert any(line.startswith("10/10 frames, ") for line in lines)
     assert "1 animation to write" in lines[-1]
     assert not re.search(r"[\r\x1b]", said.err)

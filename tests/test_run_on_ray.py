@@ -38,7 +38,7 @@ from stores import (
 
 from render import open_store, run_job
 from render.cli import main
-from render.cluster.driver import _Actor
+from render.cluster.actor import RenderWorker
 from render.cluster.progress import Progress
 from render.cluster.worker import Setup
 from render.core.unit import Receipt, Unit
@@ -192,7 +192,7 @@ def test_two_workers_give_the_same_pixels(finished: Finished, tmp_path: Path, tw
     assert pixels(summary.out) == pixels(finished.out)
 
 
-class Telling(_Actor):
+class Telling(RenderWorker):
     """A worker that writes down which models it loads.
 
     Where a file `together` lies beside the output, it renders once the driver knows as many workers to be up as that says.
@@ -212,7 +212,7 @@ class Telling(_Actor):
         super().__init__(setup, model)
         self._folder, self._asked = setup.out.parent, 0
 
-    async def render(self, number: int, unit: Unit) -> Receipt:
+    async def render(self, number: int, unit: Unit) -> Receipt | None:
         wanted = self._folder / "together"
         while wanted.exists() and len(list(self._folder.glob("up-*"))) < int(wanted.read_text()):
             await asyncio.sleep(0.02)
@@ -229,7 +229,7 @@ class Telling(_Actor):
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, two_cores: None) -> Callable[[], list[list[str]]]:
     """What the workers of runs with outputs in tmp_path have loaded since it was last asked: models in order, by worker."""
-    monkeypatch.setattr("render.cluster.driver._Actor", Telling)
+    monkeypatch.setattr("render.cluster.crew.RenderWorker", Telling)
 
     def asked() -> list[list[str]]:
         file, by_worker = tmp_path / "loads", dict[str, list[str]]()

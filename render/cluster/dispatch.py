@@ -2,114 +2,46 @@
 
 A worker gets the next unit when the frames that it has not started fill fewer than AHEAD_BATCHES batches. Near the end of
 the job, when all units are known, every worker gets what is missing to an equal share of the work that is left; a unit
-that is larger than this is split in halves. So all workers end together.
+that is larger than this is split in halves. So all workers end together. Where one is far behind nevertheless, another
+that has nothing to do gets a copy of a unit: see `stragglers.py`.
+
+A unit that two workers hold goes back to the pool when the last of them is gone.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from heapq import heapify, heapreplace
 from itertools import islice
 
-from render.cluster.progress import AHEAD_BATCHES, Progress
+from render.cluster.hand import Hand, Load
+from render.cluster.stragglers import find_copy
 from render.core import Unit
 from render.store import Ledger
 
-__all__ = ["DEATHS_MAX", "Dispatcher", "Hand"]
+__all__ = ["DEATHS_MAX", "Dispatcher"]
 
 DEATHS_MAX = 2  # workers that may die with a unit before it is split
 LOOKAHEAD = 2  # units that are known ahead, for each worker
 PARTS = 4  # units that each worker gets of the last ones, about
-SLACK_BATCHES = 2  # batches by which the workers' ends may differ, and less than which no unit is split
-SLACK_SHARE = 0.01  # or the share of a worker's work so far, where that is more
-
-
-@dataclass(frozen=True, eq=False)
-class Load:
-    """A unit with the work that it means."""
-
-    unit: Unit
-
-    @cached_property
-    def rows(self) -> int:
-        """Network inputs that its frames ask for at once."""
-        return sum(frame.recipe.rows for frame in self.unit.frames)
-
-    @cached_property
-    def evaluations(self) -> int:
-        return self.unit.evaluations
-
-    @property
-    def worthwhile(self) -> int:
-        """Network inputs of the smallest unit that is worth a file of its own."""
-        return SLACK_BATCHES * self.unit.batch_rows
-
-    @cached_property
-    def longest(self) -> int:
-        """Network inputs of its longest frame."""
-        return max(frame.recipe.evaluations for frame in self.unit.frames)
-
-    @cached_property
-    def generation(self) -> int:
-        """Network inputs of as many batches as its longest frame takes."""
-        recipes = [frame.recipe for frame in self.unit.frames]
-        return self.unit.batch_rows * max(recipe.evaluations // recipe.rows for recipe in recipes)
-
-
-@dataclass(eq=False)
-class Hand:
-    """The units in one worker's hands, and its latest report."""
-
-    model: str  # of the unit that it was given last
-    units: dict[str, Unit] = field(default_factory=dict)  # given and not committed, by id
-    report: Progress = field(default_factory=Progress)
-    given: int = 0  # units, ever
-    _unreported: deque[Load] = field(default_factory=deque)  # given after the report was made
-    _evaluations: dict[str, int] = field(default_factory=dict)  # of all units given, by id
-
-    def give(self, load: Load) -> None:
-        self.units[load.unit.id], self.model = load.unit, load.unit.model
-        self._evaluations[load.unit.id] = load.evaluations
-        self.given += 1
-        self._unreported.append(load)
-
-    def take_report(self, report: Progress) -> None:
-        self.report = report
-        while len(self._unreported) > self.given - report.units:
-            self._unreported.popleft()
-
-    @property
-    def left(self) -> int:
-        """Estimate of the network inputs that the worker's frames still need: no more than its units take in all.
-
-        The report may be older than the last commits. Were those units counted, an idle worker would get tiny ones.
-        """
-        unreported = sum(load.evaluations for load in self._unreported if load.unit.id in self.units)
-        return min(self.report.left + unreported, sum(self._evaluations[unit] for unit in self.units))
-
-    @property
-    def wants_more(self) -> bool:
-        """True while the frames that are not started fill too few batches."""
-        if not self.units:
-            return True
-        capacity = self.report.capacity or max(unit.batch_rows for unit in self.units.values())
-        return self.report.unstarted + sum(load.rows for load in self._unreported) < AHEAD_BATCHES * capacity
+SLACK_SHARE = (
+    0.01  # of a worker's work so far, by which the workers' ends may differ where that is more than two batches
+)
 
 
 class Dispatcher:
     """The units of a run that are not in a worker's hands."""
 
     def __init__(self, units: Iterator[Unit], ledger: Ledger, workers: int) -> None:
-        """`workers` is the number of workers that the run may have."""
-        self._coming, self._ledger, self._workers = units, ledger, workers
+        """`workers` is the number of workers that the run may have; it may change."""
+        self._coming, self._ledger, self.workers = units, ledger, workers
         self._pool: deque[Load] = deque()  # to be given out, in this order
         self._ended = False  # all units that are left are in the pool
         self._deaths: Counter[str] = Counter()  # by unit id
         self._suspects: set[str] = set()  # ids of units that a dead worker held, and of their halves
         self._given = 0  # network inputs, estimated
+        self._unseen = 0  # units of the plan that follow the last one seen
 
     @property
     def is_empty(self) -> bool:
@@ -117,32 +49,46 @@ class Dispatcher:
         self._look_ahead()
         return self._ended and not self._pool
 
+    @property
+    def units_left(self) -> int:
+        """Number of the units that are not given out, at most: some of those to come may be committed."""
+        self._look_ahead()
+        return len(self._pool) + (0 if self._ended else self._unseen)
+
     def next(self, hands: Sequence[Hand], starting: bool) -> tuple[Hand | None, Load] | None:
         """Return the next unit to give out, with the worker that gets it; None instead of a worker that is to be started.
 
         The workers that want more come in the order of the work that they have left, and each gets a unit of its model
         where there is one: so a worker loads each model about once. A unit that a dead worker held gets a worker of its
-        own: if that dies, no other unit is blamed. Returns None when no worker wants any.
+        own: if that dies, no other unit is blamed. A unit may be one that another worker holds, too: a copy. Returns None
+        when no worker wants any.
         """
+        staying = [hand for hand in hands if not hand.is_leaving]
         self._look_ahead()
         if starting:
-            load = self._choose(None, hands)
+            load = self._choose(None, staying)
             return (None, load) if load else None
         is_ending = self._is_ending
-        wanting = [hand for hand in hands if self._may_get_more(hand, is_ending)]
+        wanting = [hand for hand in staying if self._may_get_more(hand, is_ending)]
         for hand in sorted(wanting, key=lambda one: (one.left, len(one.units))):
-            if load := self._choose(hand, hands):
+            if load := self._choose(hand, staying):
                 return hand, load
-        return None
+        return find_copy(hands, self._suspects) if self.is_empty else None
 
-    def requeue(self, units: Sequence[Unit]) -> None:
-        """Take units back that nobody is to blame for."""
-        self._pool.extendleft(reversed([Load(unit) for unit in units]))
+    def requeue(self, units: Sequence[Unit], hands: Sequence[Hand] = ()) -> None:
+        """Take units back that nobody is to blame for; those that one of `hands` has as well stay there."""
+        held = {unit for hand in hands for unit in hand.units}
+        self._pool.extendleft(reversed([Load(unit) for unit in units if unit.id not in held]))
 
-    def blame(self, unit: Unit) -> bool:
-        """Take back a unit that a worker died with. Returns False if it is one frame that kills workers: it is dropped."""
+    def blame(self, unit: Unit, hands: Sequence[Hand] = ()) -> bool:
+        """Take back a unit that a worker died with, unless one of `hands`, those of the living, has it as well.
+
+        Returns False if it is one frame that kills workers: it is dropped.
+        """
         self._deaths[unit.id] += 1
         self._suspects.add(unit.id)
+        if any(unit.id in hand.units for hand in hands):
+            return True
         if self._deaths[unit.id] < DEATHS_MAX:
             self.requeue([unit])
         elif len(unit.frames) > 1:
@@ -154,11 +100,14 @@ class Dispatcher:
         return True
 
     def _look_ahead(self) -> None:
-        wanted = LOOKAHEAD * self._workers - len(self._pool)
+        wanted = LOOKAHEAD * self.workers - len(self._pool)
         if wanted > 0 and not self._ended:
             found = [Load(unit) for unit in islice(self._coming, wanted)]
             self._pool.extend(found)
             self._ended = len(found) < wanted
+            if found:
+                last = found[-1].unit
+                self._unseen = max(0, last.of - 1 - int(last.id.partition("-")[0]))
 
     def _may_get_more(self, hand: Hand, is_ending: bool) -> bool:
         return (hand.wants_more or is_ending) and not any(unit in self._suspects for unit in hand.units)
@@ -166,9 +115,9 @@ class Dispatcher:
     @property
     def _is_ending(self) -> bool:
         """True when a frame that starts later might end after all others: then all units are given out at once."""
-        if not self._ended or not self._pool or self._workers == 1:
+        if not self._ended or not self._pool or self.workers == 1:
             return False
-        return self._work < self._workers * max(load.generation for load in self._pool)
+        return self._work < self.workers * max(load.generation for load in self._pool)
 
     @property
     def _work(self) -> int:
@@ -200,7 +149,7 @@ class Dispatcher:
 
         A worker that holds nothing gets one in any case.
         """
-        workers = max(self._workers, len(hands))
+        workers = max(self.workers, len(hands))
         slack = max(fitting[0].worthwhile, SLACK_SHARE * self._given / workers)
         missing = (sum(one.left for one in hands) + self._work) / workers - (hand.left if hand else 0)
         most = slack + min(missing, self._work / workers)
@@ -219,7 +168,7 @@ class Dispatcher:
         least = max(max(load.generation / PARTS, load.worthwhile) for load in self._pool)
         slack = max(max(load.longest, load.worthwhile) for load in self._pool)
         large = [load for load in self._pool if load.evaluations > least and load.unit.id not in self._suspects]
-        while large and _spread([hand.left for hand in hands], self._workers, self._pool) > slack:
+        while large and _spread([hand.left for hand in hands], self.workers, self._pool) > slack:
             largest = max(large, key=lambda load: load.evaluations)
             large.remove(largest)
             large += [half for half in self._halves(largest) or [] if half.evaluations > least]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import TypeAlias
@@ -13,10 +14,14 @@ from typing import TypeAlias
 from render.core import Frame, Group, Receipt, Unit
 from render.store import Failure, Rendered
 
-__all__ = ["Feed", "FrameHandle", "LaneKey", "UnitInFlight"]
+__all__ = ["DroppedError", "Feed", "FrameHandle", "LaneKey", "UnitInFlight"]
 
 LaneKey: TypeAlias = tuple[Group, int]  # (model, width, height), batch size in network inputs
 FrameHandle: TypeAlias = "tuple[UnitInFlight, int]"  # a frame's unit and its position there
+
+
+class DroppedError(Exception):
+    """The end of a unit that was handed back or cancelled: this worker does not render it."""
 
 
 @dataclass(eq=False)
@@ -30,11 +35,22 @@ class UnitInFlight:
     unfinished: int = 0  # frames without a result
     prepared: bool = False  # its prompts are encoded
     has_sizes: bool = False  # its batch sizes are those that were chosen, not the plan's
+    is_dropped: bool = False  # it is not wanted any more: what its frames give is thrown away
 
     def start(self) -> None:
         """Forget all results, if there are any, and start the unit's clock."""
         self.started_s, self.prepared = time.monotonic(), False
         self.results, self.unfinished = [None] * len(self.unit.frames), len(self.unit.frames)
+
+    def settle(self, receipt: Receipt) -> None:
+        """Give the receipt, unless the unit has ended before."""
+        with suppress(InvalidStateError):
+            self.receipt.set_result(receipt)
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error in the place of the receipt, unless the unit has ended before."""
+        with suppress(InvalidStateError):
+            self.receipt.set_exception(error)
 
     @property
     def lane(self) -> LaneKey:
@@ -55,7 +71,8 @@ class Feed:
         self._wait_over = wait_over
         self._queued: deque[UnitInFlight] = deque()
         self._waiting: deque[FrameHandle] = deque()  # frames of units begun, in the order in which they start
-        self._closed = self._last = False
+        self._closed = self._last = self._refuses = False
+        self._cancelled: set[str] = set()  # ids of units that are not wanted and have not come
         self._unstarted = (0, 0)  # network inputs that frames not started ask for at once, and those they need in all
         self.received = 0  # units
 
@@ -64,8 +81,40 @@ class Feed:
             self._queued.append(flight)
             self._count(flight.unit.frames, 1)
             self.received += 1
+            if self._refuses or flight.unit.id in self._cancelled:
+                self._drop(flight)
+                return
             self._last = False
             self._changed.notify_all()
+
+    def hand_back(self) -> None:
+        """Drop the units of which no frame has started, and those that come from now on: others render them."""
+        with self._changed:
+            self._refuses = self._last = True
+            waiting = Counter(flight for flight, _ in self._waiting)
+            begun = [flight for flight, frames in waiting.items() if frames == len(flight.unit.frames)]
+            for flight in [*self._queued, *begun]:
+                self._drop(flight)
+
+    def cancel(self, unit: str, begun: Iterable[UnitInFlight]) -> None:
+        """Drop a unit by its id, one of those `begun`, or waiting, or about to come."""
+        with self._changed:
+            self._cancelled.add(unit)
+            for flight in [*self._queued, *begun]:
+                if flight.unit.id == unit:
+                    self._drop(flight)
+
+    def _drop(self, flight: UnitInFlight) -> None:
+        """Forget the frames of a unit that have not started, and let the others end without a trace."""
+        if flight in self._queued:
+            self._queued.remove(flight)
+            self._count(flight.unit.frames, -1)
+        mine = [handle for handle in self._waiting if handle[0] is flight]
+        for handle in mine:
+            self._waiting.remove(handle)
+        self._count(map(_frame, mine), -1)
+        flight.is_dropped = True
+        flight.fail(DroppedError(flight.unit.id))
 
     def close(self) -> None:
         """Let the wait for further units end."""
@@ -99,8 +148,10 @@ class Feed:
             return self._queued[0] if self._queued else None
 
     def begin(self, flight: UnitInFlight) -> None:
-        """Begin a unit: its frames may start."""
+        """Begin a unit: its frames may start. Nothing happens if it was dropped meanwhile."""
         with self._changed:
+            if flight.is_dropped:
+                return
             if self._queued and self._queued[0] is flight:
                 self._queued.popleft()
             else:  # begun before
@@ -124,7 +175,8 @@ class Feed:
 
     def first(self) -> UnitInFlight | None:
         """Return the unit of the next frame."""
-        return self._waiting[0][0] if self._waiting else None
+        with self._changed:  # a unit may be dropped meanwhile
+            return self._waiting[0][0] if self._waiting else None
 
     def drop(self) -> None:
         """Forget the frames of the units begun, to begin these anew."""

@@ -88,6 +88,8 @@ class Finisher:
 
     def finish(self, handle: FrameHandle, result: Tensor | Failure, renderer: Renderer, batch: Batch) -> None:
         """Take on a frame, to be decoded in a batch. Waits while too many are waiting."""
+        if handle[0].is_dropped:
+            return
         with self._changed:
             self._unfinished += 1
         if isinstance(result, Failure):
@@ -207,8 +209,9 @@ class Finisher:
         with self._changed:
             flight.results[position] = result
             flight.unfinished -= 1
-            is_done = not flight.unfinished
-        self._tick()
+            is_done = not flight.unfinished and not flight.is_dropped
+        if not flight.is_dropped:
+            self._tick()
         if is_done:
             self._write_slots.acquire()
             self._writer.submit(self._write_unit, flight)
@@ -217,9 +220,7 @@ class Finisher:
     def _break(self, handle: FrameHandle, error: BaseException) -> None:
         """End a frame's unit with an error that is no frame's fault."""
         flight, _ = handle
-        with self._changed:
-            if not flight.receipt.done():
-                flight.receipt.set_exception(error)
+        flight.fail(error)
         self._note_finished()
 
     def _note_finished(self) -> None:

@@ -25,6 +25,9 @@ class Progress:
     padding: int = 0  # places in batches that held copies
     waiting_s: float = 0.0  # seconds without any frame between two units
     stage: str = ""  # what it does before it renders, such as compiling; empty while it renders
+    host: str = ""  # name of its machine
+    card: str = ""  # its device: a GPU's name, or that of a CPU with the number of threads
+    node: str = ""  # Ray's id of its machine
 
     @property
     def wants_more(self) -> bool:
@@ -49,3 +52,15 @@ class Listener(Protocol):
 
     def waiting(self, text: str) -> None:
         """Note what the run waits for, after a while without news. Another thread than that of the run calls it."""
+
+    def warn(self, text: str) -> None:
+        """Note what the user should know of, though nothing is lost by it."""
+
+    def worker_up(self, name: str, host: str, card: str) -> None:
+        """Note that a worker is up for the first time, on a machine with a device of this name."""
+
+    def unit_given(self, unit: str, name: str) -> None:
+        """Note that a unit is in a worker's hands."""
+
+    def worker_gone(self, name: str, reason: str) -> None:
+        """Note that a worker is no more; the reason is empty in the end of the run, or if its node was to end."""

@@ -56,6 +56,19 @@ class Pulse:
     def waiting(self, text: str) -> None:
         self._listener.waiting(text)
 
+    def warn(self, text: str) -> None:
+        self._listener.warn(text)
+
+    def worker_up(self, name: str, host: str, card: str) -> None:
+        self._hear(True)
+        self._listener.worker_up(name, host, card)
+
+    def unit_given(self, unit: str, name: str) -> None:
+        self._listener.unit_given(unit, name)
+
+    def worker_gone(self, name: str, reason: str) -> None:
+        self._listener.worker_gone(name, reason)
+
     def _hear(self, is_something: bool) -> None:
         if is_something:
             self._heard_s = self._spoke_s = time.monotonic()

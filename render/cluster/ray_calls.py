@@ -29,10 +29,15 @@ class CallThread:
         self._last: Future[Any] | None = None
         Thread(target=self._serve, name="ray", daemon=True).start()
 
-    def call(self, function: Callable[[], Result], look: Callable[[], None], limit_s: float = float("inf")) -> Result:
-        """Return `function()`. Raises what it raises or what `look` does meanwhile, and TimeoutError after `limit_s`."""
+    def begin(self, function: Callable[[], Result]) -> Future[Result]:
+        """Have `function()` called, and return at once."""
         self._last = future = Future[Result]()
         self._calls.put((function, future))
+        return future
+
+    def call(self, function: Callable[[], Result], look: Callable[[], None], limit_s: float = float("inf")) -> Result:
+        """Return `function()`. Raises what it raises or what `look` does meanwhile, and TimeoutError after `limit_s`."""
+        future = self.begin(function)
         end_s = time.monotonic() + limit_s
         while True:
             try:

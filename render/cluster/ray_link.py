@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
+from ray._private import state as ray_state
 from ray._private import worker as ray_worker
 from ray.exceptions import RayError
 
 from render.cluster.cluster_watch import ClusterWatch
 from render.cluster.local_ray import LocalRay, RayLostError
 from render.cluster.ray_calls import CallThread
+from render.cluster.room import Node
 from render.cluster.signals import sigterm_kept
 from render.core import RunError
 from render.job import Workforce
@@ -79,18 +82,22 @@ class RayLink:
             self.check()
             raise
 
-    def count_workers(self) -> int:
-        """Return the number of workers asked for, or else how many fit. Raises RunError if not even one does."""
-        force = self._workforce
-        if force.count is not None:
-            return force.count
-        has: dict[str, float] = self.call(ray.cluster_resources)
-        fitting = has.get("CPU", 0) / force.threads
-        if force.gpus:
-            fitting = min(fitting, has.get("GPU", 0) / force.gpus)
-        if fitting < 1:
-            raise RunError(f"workers: required {force.threads} CPUs and {force.gpus:g} GPUs, got {has}")
-        return int(fitting)
+    @staticmethod
+    def nodes() -> list[Node]:
+        """Return the machines that are there. The call may not return: see `call`."""
+        ends: dict[str, int] = {}
+        with suppress(Exception):  # behind ray:// nobody knows
+            ends = ray_state.state.get_draining_nodes()  # node → milliseconds of Unix time, 0: at no set time
+        found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return [_node(facts, ends) for facts in found if facts["Alive"]]
+
+    @staticmethod
+    def request(count: int, bundle: dict[str, float]) -> None:
+        """Ask the cluster's autoscaler to have room for so many workers; 0 takes that back. Nobody minds without one."""
+        from ray.autoscaler.sdk import request_resources
+
+        with suppress(Exception):
+            request_resources(bundles=[bundle] * count)
 
     def check(self) -> None:
         """Raise RayLostError when Ray is gone."""
@@ -196,6 +203,12 @@ def _without_state_dumps() -> Iterator[None]:
         yield
     finally:
         ray_worker.listen_error_messages = listen
+
+
+def _node(facts: dict[str, Any], ends: dict[str, int]) -> Node:
+    has, end_ms = facts["Resources"], ends.get(facts["NodeID"])
+    ends_s = None if end_ms is None else (end_ms / 1000 or math.inf)
+    return Node(facts["NodeID"], has.get("CPU", 0.0), has.get("GPU", 0.0), has.get("memory", 0.0), ends_s)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,15 +8,15 @@ unit has no more frames to start, those of the next unit fill the batches.
 from __future__ import annotations
 
 import gc
+import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TypeVar
 
 import torch
 
@@ -24,6 +24,7 @@ from render.cluster.batch_book import BatchBook
 from render.cluster.feed import Feed, FrameHandle, LaneKey, UnitInFlight
 from render.cluster.finish import Finisher
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
+from render.cluster.memory import half_rows, where_memory_lasts
 from render.cluster.meter import Meter
 from render.cluster.progress import Progress
 from render.core import ModelError, Receipt, Recipe, Unit
@@ -32,8 +33,6 @@ from render.models import Model
 from render.store import Failure, Ledger, Origin, Rendered, shard_schema, write_shard
 
 __all__ = ["Setup", "Worker"]
-
-Found = TypeVar("Found")
 
 STAGE_S = 1800.0  # time that measuring or compiling may take beyond the deadline
 ENCODERS_MAX = 4  # threads that encode images: PNG takes 25 ms at 512x512 pixels, 106 ms at 1024x1024
@@ -79,7 +78,10 @@ class Worker:
         self._denoiser.start()
 
     def submit(self, unit: Unit) -> Future[Receipt]:
-        """Queue a unit. The future gets its receipt once it is committed, or the error that prevented that."""
+        """Queue a unit. The future gets its receipt once it is committed, or the error that prevented that.
+
+        It gets DroppedError if the unit is handed back or cancelled before.
+        """
         flight = UnitInFlight(unit)
         self._feed.put(flight)
         return flight.receipt
@@ -87,6 +89,14 @@ class Worker:
     def expect_no_more(self) -> None:
         """Note that no further units are planned, so that the frames in hand end together."""
         self._feed.expect_no_more()
+
+    def hand_back(self) -> None:
+        """Give back the units of which no frame has started, and all that come from now on; the others are finished."""
+        self._feed.hand_back()
+
+    def cancel(self, unit: str) -> None:
+        """Give up a unit, by its id, that another worker has committed."""
+        self._feed.cancel(unit, self._started_units)
 
     def progress(self) -> Progress:
         """Return what was done and what is in hand; without work the seconds since the last progress grow, too."""
@@ -107,6 +117,8 @@ class Worker:
             padding=self._meter.padding,
             waiting_s=self._meter.waiting_s,
             stage=stage,
+            host=platform.node(),
+            card=renderer.device if renderer else "",
         )
 
     def close(self) -> None:
@@ -138,11 +150,11 @@ class Worker:
         except BaseException as error:  # the worker is lost, and every future has to say so
             self._finisher.drain()
             for flight in self._started_units:
-                if flight.unfinished and not flight.receipt.done():
-                    flight.receipt.set_exception(error)
+                if flight.unfinished:
+                    flight.fail(error)
             while (flight := self._feed.peek(wait=True)) is not None:  # also units submitted from now on, until `close`
                 self._feed.begin(flight)
-                flight.receipt.set_exception(error)
+                flight.fail(error)
 
     def _change_model(self, name: str) -> None:
         """Load another model, after the old one has left memory. Raises ModelError if it can't be loaded."""
@@ -215,7 +227,7 @@ class Worker:
         if self._book.will_measure(self._renderer, unit.group):
             self._finisher.drain()  # decoding beside it would take its time and memory
         choose = partial(self._book.choose, self._renderer, unit.group, fixed=fixed)
-        sizes = _where_memory_lasts(choose, unit.batch_rows, unit)
+        sizes = where_memory_lasts(choose, unit.batch_rows, unit)
         rows = unit.batch_rows if unit.rows_are_fixed else sizes.rows
         batches = self._batches(rows, unit)  # on a card with less memory than that of the worker that chose
         flight.unit = replace(unit, batch_rows=batches.network.rows, decode_rows=sizes.decode_rows, exact=batches.exact)
@@ -223,22 +235,27 @@ class Worker:
 
     def _batches(self, rows: int, unit: Unit) -> Batches:
         """Return batches for the frames of a unit with `rows` network inputs, or as many as memory lasts for."""
-        return _where_memory_lasts(partial(self._book.batches, self._renderer, unit.group), rows, unit)
+        return where_memory_lasts(partial(self._book.batches, self._renderer, unit.group), rows, unit)
 
     def _begin(self, flight: UnitInFlight) -> None:
         self._fix_sizes(flight)
         self._feed.begin(flight)
-        self._started_units = [other for other in self._started_units if other.unfinished] + [flight]
+        self._started_units = [*self._unfinished_units(), flight]
+
+    def _unfinished_units(self) -> list[UnitInFlight]:
+        return [flight for flight in self._started_units if flight.unfinished and not flight.is_dropped]
 
     def _halve_batch(self) -> None:
         """Start all unfinished units anew at half the batch size. Raises MemoryError if that was 1."""
         self._finisher.drain()
-        restarted = [flight for flight in self._started_units if flight.unfinished]
-        unit = restarted[0].unit
+        restarted = self._unfinished_units()
         gc.collect()  # the error's traceback may be part of a cycle that holds the batch's tensors
         torch.cuda.empty_cache()
-        batches = self._batches(_half(unit.batch_rows, unit), unit)
         self._feed.drop()
+        if not restarted:  # all were dropped
+            return
+        unit = restarted[0].unit
+        batches = self._batches(half_rows(unit.batch_rows, unit), unit)
         self._started_units.clear()
         for flight in restarted:
             flight.unit = replace(flight.unit, batch_rows=batches.network.rows, exact=batches.exact)
@@ -263,29 +280,14 @@ class Worker:
             receipt = write_shard(self._ledger, flight.unit, results, origin, self._schema, seconds)
             rows, padding, waiting_s = self._meter.take()
             receipt = replace(receipt, rows=rows, padding=padding, waiting_s=waiting_s)
-            if not self._ledger.commit(receipt) and receipt.file:  # another worker committed the unit first
-                (self._ledger.folder.data / receipt.file).unlink(missing_ok=True)
-            flight.receipt.set_result(receipt)
+            if not self._ledger.commit(receipt):  # another worker committed the unit first
+                if receipt.file:
+                    (self._ledger.folder.data / receipt.file).unlink(missing_ok=True)
+                receipt = self._ledger.receipt(flight.unit.id) or receipt
+            flight.settle(receipt)
         except BaseException as error:
-            flight.receipt.set_exception(error)
+            flight.fail(error)
 
 
 def _recipes(units: Iterable[Unit]) -> Iterator[Recipe]:
     return (frame.recipe for unit in units for frame in unit.frames)
-
-
-def _where_memory_lasts(call: Callable[[int], Found], rows: int, unit: Unit) -> Found:
-    """Return `call(rows)`, or that of half as many as often as it runs out of memory. Raises MemoryError at 1."""
-    while True:
-        with suppress(*OUT_OF_MEMORY):
-            return call(rows)
-        rows = _half(rows, unit)
-        torch.cuda.empty_cache()
-
-
-def _half(batch_rows: int, unit: Unit) -> int:
-    """Return half a batch size. Raises MemoryError if it was 1."""
-    if batch_rows < 2:
-        model, width, height = unit.group
-        raise MemoryError(f"out of memory at batch size 1: network input of {width}x{height} pixels, model {model!r}")
-    return batch_rows // 2

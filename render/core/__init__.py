@@ -26,6 +26,7 @@ from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
 from render.core.errors import InputError, JobError, ManifestError, ModelError, RunError, StoreError, shorten
+from render.core.file_systems import is_networked
 from render.core.inputs import (
     IMAGE_BYTES,
     SOUND_BYTES,
@@ -33,6 +34,7 @@ from render.core.inputs import (
     local_file,
     local_files,
     local_folder,
+    shared_folder,
 )
 from render.core.many import file_sizes, read_many
 from render.core.objects import PROBE, ObjectPath, any_path
@@ -146,6 +148,7 @@ __all__ = [
     "input_path",
     "is_below",
     "is_folder",
+    "is_networked",
     "is_url",
     "leaves",
     "local_copy",
@@ -168,6 +171,7 @@ __all__ = [
     "scheduler_meant",
     "scratch_folder",
     "setting_elsewhere",
+    "shared_folder",
     "shorten",
     "special_kind",
     "still_name",

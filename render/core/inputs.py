@@ -1,65 +1,39 @@
-"""Local copies of inputs behind URLs, kept in the user's cache folder by their content.
+"""Local copies of inputs behind URLs, and of models on network file systems, kept in the user's cache folder by content.
 
 Before a copy is used again, the server is asked whether the file is still the same (ETag, time, size). A caller that knows
-the SHA-256 asks nobody. The folder and its files are for this user alone: inputs may be private. Deleting it costs
-downloads, nothing else:
-
-    blobs/SHA256                the files
-    named/SHA256/NAME           links to them, by the names in their URLs
-    folders/HASH/…              links to the files of a folder in a bucket
-    index/HASH.json             for each URL: what its file was, when it was asked for last; one more for those of
-                                one address with queries, of the last of them
+the SHA-256 asks nobody. Of several processes on a machine that want a file, one fetches it, and the others wait.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from render.core.atomic import publish, sync, write_atomically
-from render.core.digests import file_sha256
+from render.core.file_systems import is_networked, is_on_disk
+from render.core.input_cache import Kept, blob, cache_root, entry_of, kept_at, linked, named, note, stored
 from render.core.many import READERS
 from render.core.objects import ObjectPath, ObjectStat
-from render.core.scratch import scratch_folder
 from render.core.urls import WebPath, is_url
-from render.core.user_cache import cache_lock, make_private, user_cache
+from render.core.user_cache import cache_lock, user_cache
 
 if TYPE_CHECKING:
     from render.core.web import Version
 
-__all__ = ["IMAGE_BYTES", "SOUND_BYTES", "WEIGHTS_BYTES", "local_file", "local_files", "local_folder"]
+__all__ = ["IMAGE_BYTES", "SOUND_BYTES", "WEIGHTS_BYTES", "local_file", "local_files", "local_folder", "shared_folder"]
 
 IMAGE_BYTES = 256 * 2**20  # at most, of files that are fetched
 SOUND_BYTES = 8 * 2**30
 WEIGHTS_BYTES = 200 * 2**30
 FILES_MAX = 10_000  # of a folder
+SPARE_BYTES = 10 * 2**30  # that copies from a network file system leave free on the disk
 CHANGES_MAX = 3  # tries to get an object that changes while it is downloaded
-ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone
-PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes
 HIDDEN_QUERY = "…"  # as `str` of a WebPath shows it
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What the cache knows of the file behind a URL."""
-
-    url: str  # as it is shown, without a query
-    etag: str
-    modified: str
-    size: int  # bytes
-    sha256: str
 
 
 def local_file(path: Path, most: int, sha256: str = "") -> Path:
@@ -71,10 +45,10 @@ def local_file(path: Path, most: int, sha256: str = "") -> Path:
     if not is_url(path):
         return path
     with _cache_faults(path):
-        root = _root()
-        if sha256 and _blob(root, sha256).is_file():
-            return _named(root, sha256, path.name)
-        return _named(root, _fetched(root, path, most), path.name)
+        root = cache_root()
+        if sha256 and blob(root, sha256).is_file():
+            return named(root, sha256, path.name)
+        return named(root, _fetched(root, path, most), path.name)
 
 
 def local_files(paths: Iterable[Path], most: int) -> dict[Path, Path | OSError]:
@@ -99,7 +73,7 @@ def local_folder(path: ObjectPath, wanted: Callable[[str], bool], most: int) -> 
     Raises OSError, also if there is none at all.
     """
     with _cache_faults(path):
-        root, found = _root(), []
+        root, found = cache_root(), []
         for name, size, etag in path.files():
             if wanted(name) and not {"", ".", ".."} & set(name.split("/")):
                 found.append((name, ObjectStat(size, 0.0, 0.0, etag)))
@@ -110,22 +84,27 @@ def local_folder(path: ObjectPath, wanted: Callable[[str], bool], most: int) -> 
         with ThreadPoolExecutor(READERS) as pool:
             hashes = pool.map(lambda one: _fetched(root, path / one[0], most, one[1]), found)
             files = {name: sha256 for (name, _), sha256 in zip(found, hashes, strict=True)}
-        return _linked(root, files)
+        return linked(root, files)
 
 
-def _root() -> Path:
-    """Return the folder of the cache, or a local one of this process if it can't be written, or not be kept private."""
-    try:
-        root = user_cache("inputs")
-        make_private(root)  # what was fetched with credentials is nobody else's
-        (root / "blobs").mkdir(PRIVATE_FOLDER, exist_ok=True)
-        if os.access(root / "blobs", os.W_OK):
-            return root
-    except (OSError, RuntimeError):  # the latter without a home
-        pass
-    root = scratch_folder() / "inputs"
-    (root / "blobs").mkdir(parents=True, exist_ok=True)
-    return root
+def shared_folder(folder: Path, wanted: Callable[[str], bool]) -> Path:
+    """Return a local folder with links to copies of the `wanted` files below one on a network file system.
+
+    Returns the folder itself where it is on this machine, or the cache is not on a disk of its own with room. Raises
+    OSError where a file can't be read.
+    """
+    if not is_networked(folder):
+        return folder
+    root = cache_root()
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [name for name in names if wanted(name)]
+    needed = sum(
+        (folder / name).stat().st_size for name in names if kept_at(root, entry_of(root, str(folder / name))) is None
+    )
+    if not is_on_disk(root) or needed + SPARE_BYTES > shutil.disk_usage(root).free:
+        return folder
+    with _cache_faults(folder):
+        return linked(root, {name: _fetched(root, folder / name, WEIGHTS_BYTES) for name in names})
 
 
 @contextmanager
@@ -144,38 +123,49 @@ def _cache_faults(path: Path) -> Iterator[None]:
 
 def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None) -> str:
     """Return the SHA-256 of the file behind a URL, fetched unless the cache has this very version."""
-    entry = latest = _entry(root, str(path))
+    entry = latest = entry_of(root, str(path))
     if isinstance(path, WebPath) and path.query not in ("", HIDDEN_QUERY):
-        entry = _entry(root, f"{path} {hashlib.sha256(path.query.encode()).hexdigest()}")
+        entry = entry_of(root, f"{path} {hashlib.sha256(path.query.encode()).hexdigest()}")
     with cache_lock(entry):
-        kept = _kept(root, entry)
+        kept = kept_at(root, entry)
         if isinstance(path, ObjectPath):
             now = _object(root, path, most, kept, facts)
-        else:
-            assert isinstance(path, WebPath)
+        elif isinstance(path, WebPath):
             now = _web_file(root, path, most, kept)
+        else:
+            now = _shared_file(root, path, kept)
         for file in {entry, latest}:
-            if now != kept or now != _kept(root, file):
-                file.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
-                write_atomically(file, json.dumps(asdict(now)).encode(), PRIVATE_FILE)
+            if now != kept or now != kept_at(root, file):
+                note(file, now)
         return now.sha256
 
 
-def _entry(root: Path, address: str) -> Path:
-    return root / "index" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
+def _shared_file(root: Path, path: Path, kept: Kept | None) -> Kept:
+    def version() -> str:
+        stat = path.stat()
+        return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+
+    for _ in range(CHANGES_MAX):
+        now = version()
+        if kept and kept.etag == now:
+            return kept
+        sha256, size = stored(root, lambda target: bool(shutil.copyfile(path, target)))
+        if version() == now:
+            return Kept(str(path), now, "", size, sha256)
+    raise OSError(f"{path}: required a file that stays as it is, got one that changes while it is read")
 
 
-def _object(root: Path, path: ObjectPath, most: int, kept: _Kept | None, facts: ObjectStat | None) -> _Kept:
+def _object(root: Path, path: ObjectPath, most: int, kept: Kept | None, facts: ObjectStat | None) -> Kept:
     for _ in range(CHANGES_MAX):
         facts = facts or path.facts(is_first=True)
         if kept and (kept.etag, kept.size) == (facts.etag, facts.size):
             return kept
         if facts.size > most:
             raise OSError(f"{path}: required at most {most:,} bytes, got {facts.size:,}")
-        sha256, size = _stored(root, partial(_download, path))
+        sha256, size = stored(root, partial(_download, path))
         after = path.facts()
         if (after.etag, after.size, size) == (facts.etag, facts.size, facts.size):
-            return _Kept(str(path), facts.etag, "", size, sha256)
+            return Kept(str(path), facts.etag, "", size, sha256)
         facts = after
     raise OSError(f"{path}: required an object that stays as it is, got one that changes while it is read")
 
@@ -185,7 +175,7 @@ def _download(path: ObjectPath, target: Path) -> bool:
     return True
 
 
-def _web_file(root: Path, path: WebPath, most: int, kept: _Kept | None) -> _Kept:
+def _web_file(root: Path, path: WebPath, most: int, kept: Kept | None) -> Kept:
     if path.query == HIDDEN_QUERY:  # from a file of ours
         if kept:
             return kept
@@ -200,74 +190,8 @@ def _web_file(root: Path, path: WebPath, most: int, kept: _Kept | None) -> _Kept
         got.extend(filter(None, [download(path, target, most, known)]))
         return bool(got)
 
-    sha256, size = _stored(root, write)
+    sha256, size = stored(root, write)
     if not got:
         assert kept
         return kept
-    return _Kept(str(path), got[0].etag, got[0].modified, size, sha256)
-
-
-def _stored(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
-    """Return (SHA-256, bytes) of a new file of the cache, which `write` fills; ("", 0) if that returns False."""
-    folder = root / "partial"
-    folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
-    for old in folder.iterdir():
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > ABANDONED_S:
-                old.unlink()
-    temporary = folder / uuid4().hex
-    try:
-        temporary.touch(PRIVATE_FILE)
-        if not write(temporary):
-            return "", 0
-        temporary.chmod(PRIVATE_FILE)  # a store's library may have put a file of its own there
-        sha256, size = file_sha256(temporary), temporary.stat().st_size
-        sync(temporary)
-        publish(temporary, _blob(root, sha256))
-        return sha256, size
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _kept(root: Path, entry: Path) -> _Kept | None:
-    """Return what the index has of a URL, None if its file is not there whole."""
-    try:
-        kept = _Kept(**json.loads(entry.read_bytes()))
-        is_whole = _blob(root, kept.sha256).stat().st_size == kept.size
-    except (OSError, ValueError, TypeError):
-        return None
-    return kept if is_whole else None
-
-
-def _blob(root: Path, sha256: str) -> Path:
-    return root / "blobs" / sha256
-
-
-def _named(root: Path, sha256: str, name: str) -> Path:
-    """Return a link to a file of the cache that has the name in its URL, with no sign but letters, digits, `.`, `_`, `-`."""
-    link = root / "named" / sha256 / (re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:] or "file")
-    link.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        link.symlink_to(_blob(Path("../.."), sha256))
-    return link
-
-
-def _linked(root: Path, files: dict[str, str]) -> Path:
-    """Return the folder of links to files, by their names below it."""
-    listed = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(files.items()))
-    folder = root / "folders" / hashlib.sha256(listed.encode()).hexdigest()
-    if folder.is_dir():
-        return folder
-    temporary = folder.with_name(f".{uuid4().hex}")
-    for name, sha256 in files.items():
-        link = temporary / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(_blob(root, sha256))
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+    return Kept(str(path), got[0].etag, got[0].modified, size, sha256)

@@ -22,6 +22,7 @@ class Workforce:
     threads: int  # CPU cores and torch threads of each
     gpus: float  # of each
     device: str  # cpu or cuda
+    memory_bytes: int = 0  # of each, where the cluster's machines declare memory; less where it is short
 
 
 def uses_gpu(job: JobConfig) -> bool:
@@ -41,7 +42,8 @@ def choose_workforce(job: JobConfig, weights_bytes: int, units: int) -> Workforc
     gpus = (1.0 if workers.gpus is None else workers.gpus) if gpu else 0.0
     device = "cuda" if gpu else "cpu"
     if workers.address is not None:
-        return Workforce(workers.count, workers.cpus or (4 if gpu else 1), gpus, device)
+        needed = int((0.5 if gpu else 1.5) * weights_bytes) + WORKER_BYTES  # those for a GPU pass through, in 16 bits
+        return Workforce(workers.count, workers.cpus or (4 if gpu else 1), gpus, device, needed)
     fitting = gpu_count() / gpus if gpus else memory_bytes() * 0.7 / (1.5 * weights_bytes + WORKER_BYTES)
     count = workers.count or max(1, min(units, int(fitting), cores // (workers.cpus or 1)))
     return Workforce(count, workers.cpus or max(1, cores // count), gpus, device)

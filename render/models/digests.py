@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from render.core import ModelError, cache_lock, file_sha256, write_atomically
+from render.core import ModelError, cache_lock, file_sha256, is_networked, write_atomically
 
 __all__ = ["checked_sha256", "known_sha256"]
 
@@ -24,8 +25,9 @@ def known_sha256(path: Path) -> str:
 
     A file of the Hugging Face cache is a link to `blobs/SHA256`: its digest is that name. The digest of another file of
     64 MiB or more is kept in the user's cache folder, for as long as resolved path, size, modification time and inode stay
-    the same. Of several processes that ask at once, one reads the file and the others wait for it. A cache that can't be
-    written is no error: then every process reads the file.
+    the same. Of several processes that ask at once, one reads the file and the others wait for it; of those of several
+    machines as well, if they share both file and cache. A cache that can't be written is no error: then every process
+    reads the file.
     """
     named = _hub_sha256(path)
     if named is not None:
@@ -70,7 +72,10 @@ def _entry(path: Path) -> Path | None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:  # no home
         return None
-    return Path(cache, "nightrender", "digests", hashlib.sha256(os.fsencode(path.resolve())).hexdigest() + ".json")
+    name = os.fsencode(path.resolve())
+    if is_networked(Path(cache)) and not is_networked(path):  # each machine has a file of its own there
+        name += f"\0{platform.node()}".encode()
+    return Path(cache, "nightrender", "digests", hashlib.sha256(name).hexdigest() + ".json")
 
 
 def _identity(path: Path, stat: os.stat_result) -> dict[str, str | int]:

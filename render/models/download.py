@@ -1,14 +1,24 @@
-"""Models from a bucket or the Hugging Face hub → a folder on this machine: only the files that a pipeline is loaded from."""
+"""Models from a bucket, the Hugging Face hub or a shared folder → a folder on this machine: only what a pipeline loads."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from render.core import WEIGHTS_BYTES, ModelError, ObjectPath, input_path, local_folder, shorten, without_secrets
+from render.core import (
+    WEIGHTS_BYTES,
+    ModelError,
+    ObjectPath,
+    input_path,
+    local_folder,
+    shared_folder,
+    shorten,
+    without_secrets,
+)
 from render.models.families import UNUSED
 
-__all__ = ["SINGLE_FILES", "from_bucket", "from_hub"]
+__all__ = ["SINGLE_FILES", "from_bucket", "from_hub", "from_share"]
 
 SINGLE_FILES = (
     ".safetensors",
@@ -22,11 +32,7 @@ SINGLE_FILES = (
 
 def from_bucket(model_id: str, weights: bool) -> Path:
     """Return a local folder of the model below a prefix in a bucket. Raises ModelError."""
-    wanted, unwanted = _patterns(weights)
-
-    def is_wanted(name: str) -> bool:
-        return any(fnmatchcase(name, one) for one in wanted) and not any(fnmatchcase(name, one) for one in unwanted)
-
+    is_wanted = _wanted(weights)
     try:
         folder = input_path(model_id)
         if isinstance(folder, ObjectPath) and folder.suffix.casefold() not in SINGLE_FILES:
@@ -35,6 +41,27 @@ def from_bucket(model_id: str, weights: bool) -> Path:
         raise ModelError(f"model.id: {error}") from None
     required = "'starter', a diffusers folder (also s3://BUCKET/PREFIX, gs:// or az://) or a hub id OWNER/NAME"
     raise ModelError(f"model.id: required {required}, got {shorten(repr(without_secrets(model_id)))}")
+
+
+def from_share(folder: Path) -> Path:
+    """Return a copy on this machine of a model folder on a network file system; any other folder as it is.
+
+    The first worker of a machine copies, and the others wait for it. Raises ModelError.
+    """
+    try:
+        return shared_folder(folder, _wanted(weights=True))
+    except OSError as error:
+        raise ModelError(f"model.id: {error}") from None
+
+
+def _wanted(weights: bool) -> Callable[[str], bool]:
+    """Return a function from the name of a model's file to whether it is downloaded."""
+    wanted, unwanted = _patterns(weights)
+
+    def is_wanted(name: str) -> bool:
+        return any(fnmatchcase(name, one) for one in wanted) and not any(fnmatchcase(name, one) for one in unwanted)
+
+    return is_wanted
 
 
 def _patterns(weights: bool) -> tuple[list[str], list[str]]:

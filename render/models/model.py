@@ -20,7 +20,7 @@ from render.core import (
     shorten,
 )
 from render.models.digests import checked_sha256, known_sha256
-from render.models.download import SINGLE_FILES, from_bucket, from_hub
+from render.models.download import SINGLE_FILES, from_bucket, from_hub, from_share
 from render.models.families import Facts, SamplingDefaults, pipelines, read_facts
 from render.models.folder import ModelFolder, check_parts, parts
 from render.models.headers import parameters, read_header
@@ -114,8 +114,13 @@ class Model:
         return sum(parameters(self.path / name) for name in own)
 
     def resolve_here(self) -> Model:
-        """Resolve the same model on the machine this runs on. Raises ModelError if its fingerprint is another there."""
+        """Resolve the same model on the machine this runs on. Raises ModelError if its fingerprint is another there.
+
+        Of the workers of a machine, one fetches the model, copies it from a network file system and hashes it; the others
+        wait for that, and read what is in memory by then.
+        """
         found = resolve_model(self.id, self.revision or None, Path.cwd(), changes=self.changes)
+        found = replace(found, path=from_share(found.path))
         if found.fingerprint != self.fingerprint:
             raise ModelError(f"model {self.id}: required fingerprint {self.fingerprint}, got {found.fingerprint} here")
         return found

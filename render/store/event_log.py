@@ -29,16 +29,17 @@ class Listener(Protocol):
     def stage(self, text: str) -> None: ...
     def lost(self, reason: str) -> None: ...
     def waiting(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
 
 
 class EventLog:
     """Writer of the log, a context manager, and a listener that passes on what it hears.
 
     Every event has `time` (UTC) and `event`: `begin` (host, process), `commit` (unit, frames, quarantined, blank, seconds,
-    host, process), `lost` (reason), and `end` or `stopped` (reason). An event is one write: a kill leaves at most the
-    last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole at the begin, every
-    minute and in the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it can't be
-    written.
+    host, process), `lost` (reason), `warning` (text), and `end` or `stopped` (reason). An event is one write: a kill leaves
+    at most the last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole at the
+    begin, every minute and in the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it
+    can't be written.
     """
 
     def __init__(self, folder: OutputFolder, listener: Listener) -> None:
@@ -103,6 +104,14 @@ class EventLog:
 
     def waiting(self, text: str) -> None:
         self._listener.waiting(text)
+
+    def warn(self, text: str) -> None:
+        self._add("warning", text=text)
+        self._listener.warn(text)
+
+    def worker_up(self, name: str, host: str, card: str) -> None: ...
+    def unit_given(self, unit: str, name: str) -> None: ...
+    def worker_gone(self, name: str, reason: str) -> None: ...
 
     def _put(self) -> None:
         """Put the local copy into the bucket, if there is one."""

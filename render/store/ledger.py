@@ -99,6 +99,11 @@ class Ledger:
         """Return all receipts, sorted by unit id. Raises StoreError that names every record with a fault."""
         return [record for record in self._records().values() if record is not None]
 
+    def receipt(self, unit: str) -> Receipt | None:
+        """Return the receipt in one unit's slot, read now; None when there is none, or the unit was split."""
+        data = _content(self._commits / f"{unit}.json")
+        return parse_record(unit, data) if isinstance(data, bytes) else None
+
     def read_records(self) -> tuple[dict[str, Receipt | None], list[RecordFault]]:
         """Return (unit id → receipt, None for a unit that was split; the records that can't be used, or are too many).
 

@@ -3,10 +3,11 @@
     python tests/benchmarks/feeding.py
     python tests/benchmarks/feeding.py --driver 1000000
 
-The first: a thousand mixed frames (8 to 50 steps, guidance on and off, five schedulers) by 1, 4, 16 and 64 workers whose
-network takes a fixed time for a batch of 8 rows, on a clock of its own. Dispatcher, queues and batches are the product's;
-see tests/cluster/stand_in.py. The second: the driver's own work (units of the plan, who gets which, reports) for so many
-frames and 64 workers that render at once, in CPU time and memory; Ray's part is not in it.
+The first: a thousand mixed frames (8 to 50 steps, guidance on and off, five schedulers) by 1, 4, 16 and 64 workers
+whose network takes a fixed time for a batch of 8 rows, on a clock of its own; then by 4 workers of which one is slow.
+Dispatcher, queues and batches are the product's; see tests/cluster/stand_in.py. The second: the driver's own work
+(units of the plan, who gets which, reports) for so many frames and 64 workers that render at once, in CPU time and
+memory; Ray's part is not in it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import pandas as pd
 from stand_in import mixed_walks, run_stand_ins
 
 import render
-from render.cluster.dispatch import Dispatcher, Hand
+from render.cluster.dispatch import Dispatcher
+from render.cluster.hand import Hand
 from render.cluster.progress import Progress
 from render.core import Keyframe
 from render.plan import plan_units
@@ -46,6 +48,16 @@ def share(folder: Path) -> None:
         outcome = run_stand_ins(mixed_walks(FRAMES, keyframe), workers, ROWS, ledger)
         scaling = outcome.full_s / (workers * outcome.seconds)
         print(f"{workers:7}  {outcome.fill:.3f}  {scaling:.3f}    {outcome.units}", flush=True)
+
+
+def wait_for_a_slow_one(folder: Path) -> None:
+    """Print what one slow worker of four costs."""
+    print("slowness  copies  seconds")
+    for slowness in (1.0, 5.0, 20.0):
+        ledger = Ledger(folder / f"slow-{slowness:g}")
+        ledger.create()
+        outcome = run_stand_ins(mixed_walks(FRAMES, keyframe), 4, ROWS, ledger, slowness={3: slowness})
+        print(f"{slowness:8g}  {outcome.copies:6}  {outcome.seconds:7.1f}", flush=True)
 
 
 def drive(folder: Path, frames: int, workers: int = 64) -> None:
@@ -85,6 +97,7 @@ def main() -> None:
             drive(Path(folder), arguments.driver)
         else:
             share(Path(folder))
+            wait_for_a_slow_one(Path(folder))
 
 
 if __name__ == "__main__":

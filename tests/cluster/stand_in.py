@@ -8,7 +8,7 @@ one whose sleep ends first. So a run of 64 workers is repeatable, and takes as l
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,17 +16,20 @@ from functools import partial
 from itertools import count
 from random import Random
 from threading import Condition
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from render.cluster.dispatch import Dispatcher, Hand
-from render.cluster.driver import LOOK_S, REPORT_S
+from render.cluster.actor import LOOK_S, REPORT_S
+from render.cluster.dispatch import Dispatcher
 from render.cluster.feed import Feed, FrameHandle, LaneKey, UnitInFlight
+from render.cluster.hand import Hand
 from render.cluster.lane import Lane
 from render.cluster.meter import Meter
 from render.cluster.progress import Progress
+from render.cluster.tally import Tally
 from render.core.recipe import Recipe, Target
 from render.core.schedulers import scheduler_calls
 from render.core.unit import Receipt, Unit
@@ -72,10 +75,10 @@ class Clock:
 
 
 class Network:
-    """Stands in for the renderer: a batch takes BATCH_S, whatever it holds, and frames compute nothing."""
+    """Stands in for the renderer: a batch takes BATCH_S times its slowness, whatever it holds; frames compute nothing."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, slowness: float) -> None:
+        self._clock, self._batch_s = clock, slowness * BATCH_S
 
     def start(self, recipe: Recipe) -> FrameGenerator:
         return _frame(recipe)
@@ -83,7 +86,7 @@ class Network:
     def forget(self) -> None: ...
 
     def run(self, rows: Sequence[Row], batch: Batch) -> list[Tensor]:
-        self._clock.sleep(BATCH_S)
+        self._clock.sleep(self._batch_s)
         return [LATENTS] * len(rows)
 
 
@@ -98,9 +101,12 @@ class StandIn:
     """A worker without files, and what the driver knows of it."""
 
     clock: Clock
+    slowness: float = 1.0
+    begins_s: float = 0.0  # when it joins
     hand: Hand = field(default_factory=lambda: Hand("main"))
     meter: Meter = field(default_factory=Meter)
     committed: list[Unit] = field(default_factory=list)  # since the driver looked
+    frames: int = 0  # finished
     ended_s: float = 0.0  # when its last frame was done
     is_over: bool = False
     lane: Lane[FrameHandle] | None = None
@@ -108,6 +114,7 @@ class StandIn:
 
     def __post_init__(self) -> None:
         self.feed = Feed(self.meter.add_wait)
+        self.begun: list[UnitInFlight] = []
 
     def work(self) -> None:
         """Render what is given until the run is over."""
@@ -115,10 +122,10 @@ class StandIn:
             flight = self._following(wait=True)
             if flight is None:
                 break
-            self.feed.begin(flight)
+            self._begin(flight)
             lane: LaneKey = flight.lane
             self.lane = Lane(
-                Network(self.clock),
+                Network(self.clock, self.slowness),
                 Batch.full(flight.unit.batch_rows),
                 partial(self._next_frame, lane),
                 self._count,
@@ -126,10 +133,16 @@ class StandIn:
             )
             for (owner, _), _latents in self.lane.run():
                 owner.unfinished -= 1
-                self.ended_s = self.clock.now_s
+                if owner.is_dropped:
+                    continue
+                self.frames, self.ended_s = self.frames + 1, self.clock.now_s
                 if not owner.unfinished:
                     self.committed.append(owner.unit)
         self.clock.leave()
+
+    def _begin(self, flight: UnitInFlight) -> None:
+        self.feed.begin(flight)
+        self.begun.append(flight)
 
     def _count(self, rows: int, padding: int) -> Any:
         self.meter.add_batch(rows, padding)
@@ -143,13 +156,17 @@ class StandIn:
     def _next_frame(self, lane: LaneKey, wait: bool) -> tuple[FrameHandle, Recipe] | None:
         while self.feed.wants_unit(following := self._following(wait and self.feed.first() is None), lane):
             assert following is not None
-            self.feed.begin(following)
+            self._begin(following)
         handle = self.feed.take(lane)
         return None if handle is None else (handle, handle[0].unit.frames[handle[1]].recipe)
 
     def report(self) -> Progress:
         unstarted, left = self.feed.unstarted()
         return Progress(
+            frames=self.frames,
+            up_s=self.clock.now_s - self.begins_s,
+            rows=self.meter.rows,
+            padding=self.meter.padding,
             units=self.feed.received,
             capacity=self.lane.size.capacity if self.lane else 0,
             unstarted=unstarted,
@@ -178,6 +195,8 @@ class Outcome:
     units: int  # committed
     frames: int
     batch_rows: int
+    copies: int  # units that a second worker was given
+    told: int  # frames that the driver told of
 
     @property
     def full_s(self) -> float:
@@ -200,18 +219,24 @@ def mixed_walks(frames: int, make_keyframe: Callable[..., Keyframe]) -> list[Wal
     return [Walk(f"still-{row}", (keyframe(row),), 512, 512, still=True) for row in range(1, frames + 1)]
 
 
-def run_stand_ins(walks: list[Walk], workers: int, batch_rows: int, ledger: Ledger) -> Outcome:
-    """Plan a job for so many workers, and render it with as many stand-ins."""
+def run_stand_ins(
+    walks: list[Walk],
+    workers: int,
+    batch_rows: int,
+    ledger: Ledger,
+    slowness: Mapping[int, float] = MappingProxyType({}),
+    begins_s: Mapping[int, float] = MappingProxyType({}),
+) -> Outcome:
+    """Plan a job for so many workers, and render it with as many stand-ins; some, by number, are slow or join later."""
     targets = {"main": Target("m")}
     limits = Limits(batch_rows, None, True, "png", workers)
     plan = make_plan(count_walks(walks, targets), limits, {}, targets)
     dispatcher = Dispatcher(ledger.outstanding(plan_units(lambda: walks, plan)), ledger, workers)
     clock = Clock(workers + 1)
-    crew = [StandIn(clock) for _ in range(workers)]
+    crew = [StandIn(clock, slowness.get(one, 1.0), begins_s.get(one, 0.0)) for one in range(workers)]
+    driver = Driver(dispatcher, crew, clock, ledger)
     with ThreadPoolExecutor(workers + 1) as pool:
-        jobs = [pool.submit(stand_in.work) for stand_in in crew] + [
-            pool.submit(_drive, dispatcher, crew, clock, ledger)
-        ]
+        jobs = [pool.submit(stand_in.work) for stand_in in crew] + [pool.submit(driver.drive)]
         wait(jobs)
     for job in jobs:
         job.result()
@@ -223,32 +248,67 @@ def run_stand_ins(walks: list[Walk], workers: int, batch_rows: int, ledger: Ledg
         units=len(receipts),
         frames=sum(receipt.frames for receipt in receipts),
         batch_rows=batch_rows,
+        copies=driver.copies,
+        told=driver.told,
     )
 
 
-def _drive(dispatcher: Dispatcher, crew: list[StandIn], clock: Clock, ledger: Ledger) -> None:
-    """Do what the driver does, without Ray."""
-    try:
-        while True:
-            for stand_in in crew:
-                for unit in _taken(stand_in.committed):
-                    del stand_in.hand.units[unit.id]
-                    ledger.commit(Receipt(unit.id, None, len(unit.frames), 0, "", 0.0, unit.batch_rows))
-                stand_in.report_if_due(dispatcher.is_empty)
-            clock.sleep(HOP_S)
-            by_hand = {id(stand_in.hand): stand_in for stand_in in crew}
-            while given := dispatcher.next([stand_in.hand for stand_in in crew], starting=False):
-                hand, load = given
-                assert hand is not None
-                hand.give(load)
-                by_hand[id(hand)].feed.put(UnitInFlight(load.unit))
-            if dispatcher.is_empty and not any(stand_in.hand.units for stand_in in crew):
-                return
-            clock.sleep(HOP_S)
-    finally:
-        for stand_in in crew:
-            stand_in.is_over = True
-        clock.leave()
+@dataclass
+class Driver:
+    """Does what the driver does, without Ray."""
+
+    dispatcher: Dispatcher
+    crew: list[StandIn]
+    clock: Clock
+    ledger: Ledger
+    tally: Tally = field(default_factory=Tally)
+    copies: int = 0
+    told: int = 0
+
+    def drive(self) -> None:
+        try:
+            while not self._is_done():
+                self.clock.sleep(HOP_S)
+                self._give(self._present())
+                self.clock.sleep(HOP_S)
+        finally:
+            for stand_in in self.crew:
+                stand_in.is_over = True
+            self.clock.leave()
+
+    def _present(self) -> list[StandIn]:
+        """Return the workers that have joined by now; the dispatcher learns their number."""
+        present = [stand_in for stand_in in self.crew if stand_in.begins_s <= self.clock.now_s]
+        self.dispatcher.workers = len(present)
+        return present
+
+    def _is_done(self) -> bool:
+        for stand_in in self.crew:
+            for unit in _taken(stand_in.committed):
+                self._commit(stand_in, unit)
+            stand_in.report_if_due(self.dispatcher.is_empty)
+        self.told += self.tally.rise([stand_in.hand for stand_in in self.crew])
+        return self.dispatcher.is_empty and not any(stand_in.hand.units for stand_in in self.crew)
+
+    def _commit(self, stand_in: StandIn, unit: Unit) -> None:
+        if unit.id not in stand_in.hand.units:  # a copy, as another was sooner
+            return
+        stand_in.hand.drop(unit.id, is_done=True)
+        assert self.ledger.commit(Receipt(unit.id, None, len(unit.frames), 0, "", 0.0, unit.batch_rows))
+        self.tally.commit(len(unit.frames))
+        for other in self.crew:
+            if unit.id in other.hand.units:
+                other.hand.drop(unit.id)
+                other.feed.cancel(unit.id, other.begun)
+
+    def _give(self, present: list[StandIn]) -> None:
+        by_hand = {id(stand_in.hand): stand_in for stand_in in present}
+        while given := self.dispatcher.next([stand_in.hand for stand_in in present], starting=False):
+            hand, load = given
+            assert hand is not None
+            self.copies += any(load.unit.id in stand_in.hand.units for stand_in in self.crew)
+            hand.give(load)
+            by_hand[id(hand)].feed.put(UnitInFlight(load.unit))
 
 
 def _taken(units: list[Unit]) -> Iterator[Unit]:

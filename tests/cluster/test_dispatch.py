@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import Outcome, mixed_walks, run_stand_ins
 
-from render.cluster.dispatch import Dispatcher, Hand, Load
+from render.cluster.dispatch import Dispatcher
+from render.cluster.hand import Hand, Load
 from render.cluster.progress import Progress
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe

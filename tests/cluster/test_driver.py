@@ -5,180 +5,37 @@ The workers here are light: they paint, and misbehave on the frames they are tol
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import io
 import logging
-import os
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import light_workers
 import pytest
 import ray
-from PIL import Image
+from light_workers import ONE_CPU, SILENCE_S, Painter, Painting, Tenant, Watch, make_units, stored, tombs
 from ray.cluster_utils import Cluster as Machines
-from stores import pixels, wait_until
+from stores import wait_until
 
 from render.cluster.driver import Cluster
-from render.cluster.progress import Progress
-from render.core.blend import Prompt, Seed
-from render.core.errors import ModelError, RunError
-from render.core.recipe import Recipe
-from render.core.unit import Frame, Receipt, Unit
-from render.core.walk import Keyframe
+from render.core.errors import RunError
+from render.core.unit import Receipt, Unit
 from render.job.workforce import Workforce
-from render.store.columns import Origin
-from render.store.encode import Rendered
 from render.store.ledger import Ledger
-from render.store.shard import shard_schema, write_shard
 
 pytest_plugins = ["stores"]
 pytestmark = pytest.mark.slow
-
-ORIGIN = Origin("paint", "", "cpu", "float32", "png")
-SILENCE_S = 1000.0  # that pass at once, for the driver and for a painter that falls silent
-UNIT_ROWS = 2  # network inputs that most units here ask for
-ONE_CPU = Workforce(count=2, threads=1, gpus=0.0, device="cpu")
-
-
-@dataclass(frozen=True)
-class Painting:
-    """What a painter is told: where to, and on which frames (numbers) to do what. Stands in for Setup."""
-
-    out: Path
-    kills: frozenset[int] = frozenset()  # every time
-    kills_once: frozenset[int] = frozenset()
-    silences_once: frozenset[int] = frozenset()
-    breaks_once: frozenset[int] = frozenset()  # the worker: an error that is no frame's
-    disk_full: frozenset[int] = frozenset()
-    uncompiled: frozenset[int] = frozenset()
-    waits: frozenset[int] = frozenset()  # until a file `go` is there
-    last: frozenset[int] = frozenset()  # after the receipt of such a unit its painter dies
-    together: int = 0  # painters that the driver knows to be up before any paints
-    starts: bool = True
-    lacks: str = ""  # a model that none of them can load
-
-
-class Painter:
-    """Stands in for the actor."""
-
-    def __init__(self, painting: Painting, model: str) -> None:
-        if not painting.starts or model == painting.lacks:
-            raise RuntimeError("no such model")
-        self._model = model
-        (painting.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)
-        self._told, self._ledger, self._frames = painting, Ledger(painting.out), 0
-        self._ready_s = self._beat_s = time.monotonic()
-        self._asked, self._silence_s, self._received = 0, 0.0, 0
-        self._turn = asyncio.Lock()
-
-    async def render(self, number: int, unit: Unit) -> Receipt:
-        while self._received < number:
-            await asyncio.sleep(0.02)
-        self._received += 1
-        async with self._turn:  # one unit after the other
-            return await self._render(unit)
-
-    async def _render(self, unit: Unit) -> Receipt:
-        while len(list(self._told.out.glob("up-*"))) < self._told.together:
-            await asyncio.sleep(0.02)
-        numbers, (model, _, _) = {frame.index for frame in unit.frames}, unit.group
-        if model != self._model:
-            if model == self._told.lacks:
-                raise ModelError("no such model")
-            (self._told.out / f"loaded-{os.getpid()}-{model}").touch(exist_ok=False)  # twice is a failure
-            self._model = model
-        await asyncio.sleep(0.05)  # no frame is done, or kills, in no time
-        if numbers & self._told.kills or self._first(numbers & self._told.kills_once):
-            os._exit(1)
-        if self._first(numbers & self._told.silences_once):
-            self._silence_s = SILENCE_S
-            await asyncio.Event().wait()
-        if self._first(numbers & self._told.breaks_once):
-            raise RuntimeError("the device is lost")
-        if numbers & self._told.disk_full:
-            raise OSError(28, "No space left on device")
-        if numbers & self._told.uncompiled:
-            raise RunError("workers.compile: required a network that compiles")
-        while numbers & self._told.waits and not (self._told.out / "go").exists():
-            await asyncio.sleep(0.02)
-            self._beat_s = time.monotonic()
-        images = [_paint(frame) for frame in unit.frames]
-        schema = shard_schema(pa.schema([]).serialize().to_pybytes())
-        receipt = write_shard(self._ledger, unit, images, ORIGIN, schema, seconds=0.0)
-        self._ledger.commit(receipt)
-        self._frames, self._beat_s = self._frames + len(images), time.monotonic()
-        if numbers & self._told.last:
-            asyncio.get_running_loop().call_later(0.5, os._exit, 1)
-        return receipt
-
-    async def progress(self, heard: int, last: int | None) -> Progress:
-        """Report at once: an answer in time is enough, so that the driver asks again and again."""
-        await asyncio.sleep(0.02)
-        now = time.monotonic()
-        self._asked += 1
-        if self._asked == 2:  # the first answer, which tells that the worker is up, has reached the driver
-            (self._told.out / f"up-{os.getpid()}").touch()
-        idle_s = now - self._beat_s + self._silence_s
-        unstarted = self._received * UNIT_ROWS - self._frames  # none starts before the one before it is done
-        return Progress(
-            frames=self._frames,
-            up_s=now - self._ready_s,
-            idle_s=idle_s,
-            units=self._received,
-            capacity=2,
-            unstarted=max(0, unstarted),
-        )
-
-    def _first(self, numbers: set[int]) -> bool:
-        """Whether one of these frames is met for the first time, by any painter."""
-        for number in numbers:
-            try:
-                (self._told.out / f"met-{number}").touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            return True
-        return False
-
-
-def _paint(frame: Frame) -> Rendered:
-    image, file = Image.new("RGB", (8, 8), (frame.index, 0, 0)), io.BytesIO()
-    image.save(file, "PNG")
-    return Rendered(file.getvalue(), hashlib.sha256(image.tobytes()).hexdigest(), 0.0, blank=False)
-
-
-def make_units(count: int, frames: int, models: Sequence[str] = ("main",)) -> list[Unit]:
-    """`count` units of as many frames, which are numbered through; each model has an equal share, one after the other."""
-
-    def frame(number: int) -> Frame:
-        key = Keyframe(1, "a", "", 0, 1, "linear", "slerp", 1, 1.0, "ddim")
-        return Frame("w", number, Recipe(Prompt("a"), Prompt(""), Seed(number), 8, 8, 1, 1.0, "ddim", "paint"), key)
-
-    return [
-        Unit(
-            f"{unit:05d}",
-            count,
-            tuple(frame(unit * frames + place) for place in range(frames)),
-            batch_rows=2,
-            model=models[unit * len(models) // count],
-        )
-        for unit in range(count)
-    ]
 
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     """A Ray cluster whose head has two cores; tests add machines to it."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+    ray.cloudpickle.register_pickle_by_value(light_workers)  # type: ignore[no-untyped-call]
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
     cluster = Machines(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -190,7 +47,7 @@ def machines() -> Iterator[Machines]:
 @pytest.fixture
 def render(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Receipt]]:
     """Paint units below tmp_path with painters that are told so and so."""
-    monkeypatch.setattr("render.cluster.driver._Actor", Painter)
+    monkeypatch.setattr("render.cluster.crew.RenderWorker", Painter)
     Ledger(tmp_path).create()
 
     def run(
@@ -200,27 +57,13 @@ def render(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         losses: list[str] | None = None,
         **told: Any,
     ) -> Iterator[Receipt]:
-        watch = SimpleNamespace(
-            frames=lambda _: None, batches=lambda *_: None, lost=([] if losses is None else losses).append
-        )
+        watch = Watch([] if losses is None else losses)
         painting: Any = Painting(tmp_path, **told)
         outstanding = Ledger(tmp_path).outstanding(iter(units))
         with Cluster(painting, force, None, deadline_s) as cluster:
             yield from cluster.render(outstanding, watch)
 
     return run
-
-
-def stored(out: Path) -> list[int]:
-    """Numbers of the committed frames."""
-    Ledger(out).delete_orphans()
-    return sorted(index for _, index, _ in pixels(out))
-
-
-def tombs(out: Path) -> list[tuple[int, str]]:
-    """Number and error of the frames in quarantine."""
-    rows = [row for path in sorted(Ledger(out).folder.quarantine.iterdir()) for row in pq.read_table(path).to_pylist()]
-    return [(row["frame"], row["error"]) for row in rows]
 
 
 def test_all_is_well(render: Callable[..., Iterator[Receipt]], tmp_path: Path) -> None:
@@ -340,9 +183,12 @@ def test_workers_that_do_not_start_end_the_run(render: Callable[..., Iterator[Re
 
 
 def test_workers_that_find_no_room_are_let_go(
-    render: Callable[..., Iterator[Receipt]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    render: Callable[..., Iterator[Receipt]], machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of four has room. It works on until the others are given up; what they held is its own then."""
+    """One of four has room, as somebody else has the rest. It works on until the others are given up, and has theirs."""
+    node = machines.add_node(num_cpus=6, object_store_memory=100 * 2**20)
+    tenant: Any = ray.remote(num_cpus=6)(Tenant).remote()
+    ray.get(tenant.stay.remote())
     kill, killed, losses = ray.kill, list[Any](), list[str]()
 
     def killing(handle: Any) -> None:
@@ -352,7 +198,11 @@ def test_workers_that_find_no_room_are_let_go(
 
     monkeypatch.setattr(ray, "kill", killing)
     force, units = Workforce(count=4, threads=2, gpus=0.0, device="cpu"), make_units(12, 2)
-    assert len(list(render(units, force, deadline_s=20.0, losses=losses, waits=frozenset(range(24))))) == 12
+    try:
+        assert len(list(render(units, force, deadline_s=20.0, losses=losses, waits=frozenset(range(24))))) == 12
+    finally:
+        kill(tenant)
+        machines.remove_node(node)
     assert stored(tmp_path) == list(range(24))
     assert not tombs(tmp_path)
     assert not losses

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from render.cluster.feed import Feed, UnitInFlight
+from render.cluster.feed import DroppedError, Feed, UnitInFlight
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe
-from render.core.unit import Frame, Unit
+from render.core.unit import Frame, Receipt, Unit
 from render.core.walk import Keyframe
 
 
@@ -68,3 +68,46 @@ def test_a_unit_of_another_model_ends_the_lane(feed: Feed) -> None:
     other.unit = replace(other.unit, model="xl")
     feed.put(other)
     assert feed.is_ending(flight.lane)
+
+
+def test_what_is_not_begun_is_handed_back(feed: Feed) -> None:
+    """Also a unit that is begun and none of whose frames has started; what comes later is refused."""
+    started, begun, queued, late = (make_flight(number, 10, 20) for number in range(4))
+    for flight in (started, begun, queued):
+        feed.put(flight)
+    feed.begin(started)
+    feed.take(started.lane)
+    feed.begin(begun)
+    feed.hand_back()
+    feed.put(late)
+    for flight in (begun, queued, late):
+        assert isinstance(flight.receipt.exception(0), DroppedError)
+    assert not started.receipt.done()
+    assert feed.unstarted() == (2, 40)
+    assert feed.received == 4
+    assert feed.take(started.lane) == (started, 1)
+    assert feed.take(started.lane) is None
+    assert feed.peek(wait=False) is None
+    assert feed.is_ending(started.lane)
+    feed.begin(queued)  # which was about to begin when it was dropped
+    assert feed.take(started.lane) is None
+    assert feed.unstarted() == (0, 0)
+
+
+def test_a_unit_is_cancelled(feed: Feed) -> None:
+    """Queued, begun, and before it comes; the others are not touched."""
+    begun, queued, other, late = (make_flight(number, 10, 20) for number in range(4))
+    for flight in (begun, queued, other):
+        feed.put(flight)
+    feed.begin(begun)
+    feed.take(begun.lane)
+    for unit in ("00000", "00001", "00003"):
+        feed.cancel(unit, [begun])
+    feed.put(late)
+    for flight in (begun, queued, late):
+        assert flight.is_dropped
+        assert isinstance(flight.receipt.exception(0), DroppedError)
+    assert feed.peek(wait=False) is other
+    assert feed.unstarted() == (4, 60)
+    begun.settle(Receipt("00000", None, 0, 0, "", 0.0, 8))  # too late
+    assert isinstance(begun.receipt.exception(0), DroppedError)

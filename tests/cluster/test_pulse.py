@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from render.cluster.crew import WorkerState, occupation
-from render.cluster.dispatch import Hand
+from render.cluster.hand import Hand
 from render.cluster.pulse import Pulse
 from render.cluster.reasons import reason_of
 
@@ -26,6 +26,10 @@ class Listener:
     def lost(self, reason: str) -> None:
         self.losses.append(reason)
 
+    def warn(self, text: str) -> None: ...
+    def worker_up(self, name: str, host: str, card: str) -> None: ...
+    def unit_given(self, unit: str, name: str) -> None: ...
+    def worker_gone(self, name: str, reason: str) -> None: ...
     def waiting(self, text: str) -> None:
         self.words.append(text)
         self.spoke.set()

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import light_workers
 import pytest
 import ray
-import test_driver
+from light_workers import ONE_CPU, Painter, Painting, Watch, make_units, stored, tombs
 from stores import Finished, command, environment, pixels, run_command, wait_until
 from stores import processes_of as processes_of_tmp
-from test_driver import ONE_CPU, Painter, Painting, make_units, stored, tombs
 
 from render.cluster.driver import RESTARTS_MAX, Cluster
 from render.cluster.guardian import processes_of
@@ -40,18 +40,18 @@ def render(
 ) -> Iterator[Callable[..., Iterator[Receipt]]]:
     """Paint units below tmp_path on a Ray of one's own, with its files in short_tmp."""
     monkeypatch.setattr("tempfile.tempdir", str(short_tmp))
-    monkeypatch.setattr("render.cluster.driver._Actor", Painter)
-    ray.cloudpickle.register_pickle_by_value(test_driver)  # type: ignore[no-untyped-call]
+    monkeypatch.setattr("render.cluster.crew.RenderWorker", Painter)
+    ray.cloudpickle.register_pickle_by_value(light_workers)  # type: ignore[no-untyped-call]
     Ledger(tmp_path).create()
 
     def run(units: list[Unit], losses: list[str], **told: Any) -> Iterator[Receipt]:
-        watch = SimpleNamespace(frames=lambda _: None, batches=lambda *_: None, lost=losses.append)
+        watch = Watch(losses)
         painting: Any = Painting(tmp_path, **told)
         with Cluster(painting, ONE_CPU, None, 600.0) as cluster:
             yield from cluster.render(Ledger(tmp_path).outstanding(iter(units)), watch)
 
     yield run
-    ray.cloudpickle.unregister_pickle_by_value(test_driver)  # type: ignore[no-untyped-call]
+    ray.cloudpickle.unregister_pickle_by_value(light_workers)  # type: ignore[no-untyped-call]
 
 
 def kill(server: str, tmp: Path) -> list[int]:

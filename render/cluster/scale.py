@@ -1,0 +1,100 @@
+"""How many workers a run may have: taken anew every few seconds, as machines join a cluster, leave it, or are to end.
+
+Where the cluster has an autoscaler, it is asked for what the job needs; the request is taken back in the end. A request is
+one for the whole cluster: the last run that asks is heard. All of this happens in a thread of its own, since Ray's library
+may wait for a head that does not answer. A Ray of the run's own has the workers that it was started for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+
+from render.cluster.ray_calls import CallThread
+from render.cluster.ray_link import RayLink
+from render.cluster.room import Node, bundle_of, fitting_workers, shared_memory
+from render.core import RunError
+from render.job import Workforce
+
+__all__ = ["Scale"]
+
+LOOK_S = 3.0  # between two looks at the cluster
+WANTED_MAX = 512  # workers that an autoscaler is asked for at most
+UNITS_EACH = 4  # units that are enough for a worker to be asked for, where the job does not say how many
+END_S = 2.0  # for the last call to end
+
+
+class Scale:
+    """The workers that there is room for, and the machines that are to end."""
+
+    def __init__(self, link: RayLink, workforce: Workforce) -> None:
+        self._link, self._force = link, workforce
+        self._thread = CallThread()
+        self._looking: Future[list[Node]] | None = None
+        self._looked_s = -math.inf
+        self._asked: tuple[int, dict[str, float]] | None = None  # what an autoscaler was asked for last
+        self.workers = 0  # that the run may have
+        self.memory_bytes = 0  # that a worker is to ask for
+        self.ends: dict[str, float] = {}  # Ray's id of a node → Unix time at which it ends
+
+    def start(self) -> None:
+        """Take the first look. Raises RunError if not even one worker fits, and the job does not say how many it wants."""
+        if self._link.restarts:
+            self.workers = self._force.count or 1
+            return
+        nodes = self._link.call(self._link.nodes)
+        self._take(nodes)
+        if self._force.count is None and not fitting_workers(nodes, self._force):
+            has = {"CPU": sum(node.cpus for node in nodes), "GPU": sum(node.gpus for node in nodes)}
+            hint = "on one machine; workers.count lets a run wait for machines to join"
+            raise RunError(
+                f"workers: required {self._force.threads} CPUs and {self._force.gpus:g} GPUs, got {has} in all ({hint})"
+            )
+
+    def look(self) -> bool:
+        """Take what a look at the cluster found, and begin another when it is time. Returns True after one."""
+        if self._link.restarts:
+            return False
+        if self._looking is None:
+            if time.monotonic() - self._looked_s >= LOOK_S:
+                self._looked_s = time.monotonic()
+                self._looking = self._thread.begin(self._link.nodes)
+            return False
+        if not self._looking.done():
+            return False
+        looking, self._looking = self._looking, None
+        with suppress(Exception):  # the head does not answer: the link's business
+            self._take(looking.result())
+            return True
+        return False
+
+    def look_soon(self) -> None:
+        """Let the next look be one without a wait: a worker was lost, maybe with its machine."""
+        self._looked_s = -math.inf
+
+    def ask(self, units: int, busy: int) -> None:
+        """Ask an autoscaler for the workers that are wanted while so many units are not done, and some workers busy."""
+        if self._link.restarts:
+            return
+        count = self._force.count
+        enough = math.ceil(units / UNITS_EACH) if count is None else min(count, units)
+        asked = min(WANTED_MAX, max(busy, enough)), bundle_of(self._force, self.memory_bytes)
+        if asked != self._asked:
+            self._asked = asked
+            self._thread.begin(partial(self._link.request, *asked))
+
+    def end(self) -> None:
+        """Take the request back."""
+        if self._asked is not None:
+            self._thread.begin(partial(self._link.request, 0, {}))
+        self._thread.is_free(END_S)
+        self._thread.close()
+
+    def _take(self, nodes: list[Node]) -> None:
+        fitting = max(1, fitting_workers(nodes, self._force))
+        self.workers = min(fitting, self._force.count or fitting)
+        self.memory_bytes = shared_memory(nodes, self._force)
+        self.ends = {node.id: node.ends_s for node in nodes if node.ends_s is not None}
