@@ -72,6 +72,9 @@ class _Lines:
     def waiting(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
     def animating(self, total: int) -> None:
         following = f"; {total:,} animations to write" if total else ""
         print(f"frames are done{following}", file=sys.stderr, flush=True)
@@ -121,6 +124,9 @@ class _Bars:
 
     def waiting(self, text: str) -> None:
         self._bars.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._bars.console.print(f"warning: {text}", markup=False)
 
     def animating(self, total: int) -> None:
         self._bars.update(self._frames, completed=self._bars.tasks[self._frames].total, description="frames")

@@ -1,9 +1,10 @@
 """The cluster: start workers on Ray, give them units, and recover when one dies.
 
-Five parts. `driver` starts workers, gives out units and holds the fault policy. `ray_link` starts Ray or connects to it,
+Six parts. `driver` starts workers, gives out units and holds the fault policy. `ray_link` starts Ray or connects to it,
 notices when it dies, and ends it; a `guardian` process does so when the driver can't. `worker` renders units to committed
 shards with one pipeline at a time, and knows nothing of Ray. `lane` runs the frames of one shape and model through a
-renderer, and retries those that raise. `signals` keeps the program's signal handlers while Ray starts and stops.
+renderer, and retries those that raise. `metrics` counts for Prometheus what the driver hears. `signals` keeps the program's
+signal handlers while Ray starts and stops.
 
 Promises: every unit given to `Cluster.render` ends in a receipt, or a RunError ends the run. A frame that fails again and
 again, or kills its workers, is put in quarantine; the frames beside it are rendered. Pixels never pass through the driver.
@@ -15,9 +16,11 @@ scratch folder for Ray's files. Its doors are the names in `__all__`.
 from __future__ import annotations
 
 from render.cluster.driver import Cluster
+from render.cluster.metrics import RayMetrics
 from render.cluster.worker import Setup
 
 __all__ = [
     "Cluster",
+    "RayMetrics",
     "Setup",
 ]

@@ -16,6 +16,7 @@ import pyarrow as pa
 from render.core import ManifestError, Receipt, file_sizes
 from render.mending.inspect import Finding, Inspection, file_findings, manifest_finding
 from render.mending.look import Looker
+from render.mending.steps import next_steps
 from render.plan import plan_units
 from render.prepare import load_plan, planned_manifest
 from render.store import Ledger, is_damage, open_parquet, reach_output, read_events
@@ -25,6 +26,7 @@ __all__ = ["Failed", "NightReport", "Pace", "report_store"]
 SLOWEST = 5  # units that are named
 BINS = 24  # stretches of time whose speed is given
 SHORTEST = 1e-3  # of a stretch: what a unit takes at least
+FREQUENT = {"commit", "given", "beat", "state"}  # events that a report does not list
 ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 QUARANTINE = ("walk", "frame", "row", "prompt", "error", "tries", "host", "memory_bytes")
 
@@ -74,25 +76,14 @@ class NightReport:
     failed: tuple[Failed, ...]
     damage: tuple[Finding, ...]  # by a quick look: records, missing files and sizes
     pace: tuple[Pace, ...]
-    events: tuple[dict[str, Any], ...]  # of the log, but the commits: runs' begins and ends, lost workers
+    events: tuple[
+        dict[str, Any], ...
+    ]  # of the log, but what comes all the time: begins, ends, workers' comings and losses
 
     @property
     def next_steps(self) -> tuple[str, ...]:
         """What to do next, the most urgent first; each with a command."""
-        steps = []
-        if self.damage:
-            steps.append(f"the store is damaged: `render repair {self.out}`")
-        if self.missing:
-            steps.append(f"{self.missing:,} frames are missing: the command of the run, or `render repair {self.out}`")
-        if self.failed:
-            steps.append(f"{len(self.failed):,} frames are in quarantine: `render retry {self.out}`")
-        if self.blank:
-            steps.append(
-                f"{self.blank:,} images are of a single colour: `render verify` names none of them; look at them"
-            )
-        if not steps:
-            steps.append(f"nothing is left to do; `render verify {self.out}` reads every byte")
-        return tuple(steps)
+        return next_steps(self.out, len(self.damage), self.missing, len(self.failed), self.blank)
 
 
 def report_store(out: str | Path) -> NightReport:
@@ -129,7 +120,7 @@ def report_store(out: str | Path) -> NightReport:
         failed=tuple(_failed(ledger.folder.quarantine, waiting)),
         damage=tuple(one for one in findings if one.kind in ("corrupt", "twice", "extra")),
         pace=tuple(_pace(events)),
-        events=tuple(event for event in events if event["event"] != "commit"),
+        events=tuple(event for event in events if event["event"] not in FREQUENT),
     )
 
 

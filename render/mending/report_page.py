@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from render.mending.report import Failed, NightReport
 
-__all__ = ["page_of", "text_of"]
+__all__ = ["page_of", "printable", "text_of"]
 
 SHOWN_MAX = 50  # frames in quarantine, and events, that the text lists; the page has all
 BARS = " ▁▂▃▄▅▆▇█"
@@ -53,10 +55,10 @@ title="{{ one.since.isoformat(timespec='seconds') }}: {{ '%.2f' | format(one.fra
 <td>{{ '%.2f' | format(one.seconds / one.frames) }}<td>{{ one.host }}</tr>
 {% endfor %}</table>
 {% endif %}
-{% if events %}
+{% if report.events %}
 <h2>Events</h2>
-<table>{% for one in events %}<tr><td>{{ one.time }}<td>{{ one.event }}<td class="text">\
-{{ one.reason or one.host or '' }}</tr>
+<table>{% for one in report.events %}<tr><td>{{ one.time }}<td>{{ one.event }}<td class="text">\
+{{ told(one) }}</tr>
 {% endfor %}</table>
 {% endif %}
 """
@@ -68,9 +70,8 @@ def page_of(report: NightReport) -> str:
 
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
     fastest = max((one.frames_per_s for one in report.pace), default=0.0) or 1.0
-    events = [{"reason": "", "host": "", **event} for event in report.events]
     return template.render(
-        name=report.out.absolute().name, report=report, facts=_facts(report), fastest=fastest, events=events
+        name=report.out.absolute().name, report=report, facts=_facts(report), fastest=fastest, told=_told
     )
 
 
@@ -89,12 +90,15 @@ def text_of(report: NightReport) -> str:
     lines += [f"{'failed':<12}{_failed(one)}" for one in report.failed[:SHOWN_MAX]]
     if more := len(report.failed) - SHOWN_MAX:
         lines += [f"{'failed':<12}… and {more} more"] if more > 0 else []
-    lines += [
-        f"{one['event']:<12}{one['time']} {one.get('reason') or one.get('host') or ''}".rstrip()
-        for one in report.events[-SHOWN_MAX:]
-    ]
+    lines += [f"{one['event']:<12}{one['time']} {_told(one)}".rstrip() for one in report.events[-SHOWN_MAX:]]
     lines += [f"{'next':<12}{step}" for step in report.next_steps]
-    return "\n".join(map(_printable, lines))
+    return "\n".join(map(printable, lines))
+
+
+def _told(event: dict[str, Any]) -> str:
+    """Return what an event says beside its time: why, where, or which worker."""
+    names = [str(event[name]) for name in ("worker", "card") if event.get(name)]
+    return " ".join([*names, str(event.get("reason") or event.get("host") or "")]).strip()
 
 
 def _facts(report: NightReport) -> list[tuple[str, str]]:
@@ -114,5 +118,6 @@ def _failed(one: Failed) -> str:
     return f"{where}; {one.tries} tries, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
+    """Return a line with its control characters written out: a terminal would obey them."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)

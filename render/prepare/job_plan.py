@@ -57,6 +57,7 @@ class Prepared:
     plan: Plan
     compile_reason: str  # why the plan compiles the networks, or does not
     warnings: tuple[str, ...]
+    command: str = ""  # that goes on with the job in a shell, without secrets; "" where there is none
 
     @property
     def expected_bytes(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from render.core import RunError, Unit
 from render.prepare.job_plan import Prepared
@@ -37,6 +37,9 @@ class Report(Protocol):
     def waiting(self, text: str) -> None:
         """Note what the run waits for, after 45 s without news. Another thread than that of the run calls it."""
 
+    def warn(self, text: str) -> None:
+        """Note what the user should know of while it runs, such as workers with different devices."""
+
     def animating(self, total: int) -> None:
         """Note that all frames are done, and that `total` animations follow."""
 
@@ -53,6 +56,7 @@ class Silent:
     def stage(self, text: str) -> None: ...
     def lost(self, reason: str) -> None: ...
     def waiting(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
     def animating(self, total: int) -> None: ...
     def animation(self, path: Path) -> None: ...
 
@@ -78,7 +82,7 @@ def render_units(
     first = next(units, None)
     if first is None:
         return 0.0
-    from render.cluster import Cluster, Setup
+    from render.cluster import Cluster, RayMetrics, Setup
 
     job, force = prepared.job, prepared.workforce
     setup = Setup(
@@ -95,11 +99,18 @@ def render_units(
         blank=job.store.blank,
     )
     with (
-        EventLog(ledger.folder, report) as log,
+        EventLog(ledger.folder, report, _facts(prepared)) as log,
         Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster,
     ):
-        for receipt in cluster.render(chain([first], units), log):
+        listener = RayMetrics(log, ledger.folder.out.name) if job.workers.metrics else log
+        for receipt in cluster.render(chain([first], units), listener):
             check_lock()
-            log.committed(receipt)
+            listener.committed(receipt)
         now = time.monotonic()
         return now - (cluster.ready_s or now)
+
+
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """Return what the log says of a run when it begins."""
+    facts: dict[str, Any] = {"planned": prepared.counts.frames}
+    return facts | {"command": prepared.command} if prepared.command else facts

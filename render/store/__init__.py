@@ -13,12 +13,15 @@ from render.store.access import check_access, reach_output
 from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
 from render.store.compaction import COMPACT_BYTES, Compaction, write_compact
 from render.store.encode import Rendered, rendered
-from render.store.event_log import EventLog, read_events
+from render.store.event_log import EventLog
+from render.store.event_reader import LogTail, read_events
 from render.store.folder import OutputFolder
+from render.store.holder import Holder, find_holder
 from render.store.ledger import Ledger
 from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
 from render.store.records import RecordFault, is_own_shard, misfit, slots_of
+from render.store.run_state import RunState, SeenWorker
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 
 __all__ = [
@@ -29,14 +32,19 @@ __all__ = [
     "EventLog",
     "Failure",
     "Frames",
+    "Holder",
     "ImageStore",
     "Ledger",
+    "LogTail",
     "Origin",
     "OutputFolder",
     "RecordFault",
     "Rendered",
+    "RunState",
+    "SeenWorker",
     "StoredFrame",
     "check_access",
+    "find_holder",
     "is_damage",
     "is_own_shard",
     "misfit",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from render.core import StoreError
+from render.store.processes import machine, start_ticks
 
 __all__ = ["file_lock"]
 
@@ -29,12 +30,22 @@ def file_lock(path: Path) -> Iterator[None]:
         except OSError as error:
             required = "required that no other run writes there, got one that does"
             raise StoreError(f"{path.parent.parent}: {required}: {_holder(file)}") from error
-        since = datetime.now(UTC).isoformat(timespec="seconds")
         file.truncate(0)
-        file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "since": since}))
+        file.write(json.dumps(_record()))
         file.flush()
         yield
         file.truncate(0)
+
+
+def _record() -> dict[str, object]:
+    """Return what others read of this process; on the same machine they can tell whether it lives."""
+    return {
+        "host": platform.node(),
+        "process": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "started": start_ticks(os.getpid()),
+    }
 
 
 def _holder(file: TextIO) -> str:

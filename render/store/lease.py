@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 from render.core import ObjectPath, RunError, StoreError
+from render.store.processes import lives, machine
 
-__all__ = ["lease"]
+__all__ = ["is_stale", "lease"]
 
 RENEW_S = 20.0
 STALE_S = 300.0
@@ -96,7 +96,7 @@ def _take(path: ObjectPath, record: dict[str, Any]) -> None:
     if facts is None:
         taken = path.create(_encoded(record))
     else:
-        taken = _is_stale(found, facts.age_s) and path.replace_if(_encoded(record), facts.etag)
+        taken = is_stale(found, facts.age_s) and path.replace_if(_encoded(record), facts.etag)
     if not taken or _read(path).get("token") != record["token"]:
         age_s = facts.age_s if facts else 0.0
         raise StoreError(
@@ -105,12 +105,9 @@ def _take(path: ObjectPath, record: dict[str, Any]) -> None:
         )
 
 
-def _is_stale(found: dict[str, Any], age_s: float) -> bool:
-    return age_s > STALE_S or (found.get("machine") == _machine() and not _lives(found.get("process")))
-
-
-def _lives(process: object) -> bool:
-    return isinstance(process, int) and Path(f"/proc/{process}").exists()
+def is_stale(found: dict[str, Any], age_s: float) -> bool:
+    """Return True for a record that nobody holds any more; `age_s` is the time since it was renewed."""
+    return age_s > STALE_S or (found.get("machine") == machine() and not lives(found.get("process")))
 
 
 def _new_record() -> dict[str, Any]:
@@ -118,16 +115,10 @@ def _new_record() -> dict[str, Any]:
         "host": platform.node(),
         "process": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": machine(),
         "token": uuid4().hex,
         "renewals": 0,
     }
-
-
-def _machine() -> str:
-    """Name this boot of this machine, and the space in which its process ids count: containers have their own."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def _holder(found: dict[str, Any]) -> str:

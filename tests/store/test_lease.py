@@ -15,6 +15,7 @@ from buckets import Server, few_tries
 from render.core import ObjectPath, RunError, StoreError, write_atomically
 from render.store import lease as leases
 from render.store.ledger import Ledger
+from render.store.processes import machine
 
 pytest_plugins = ["buckets"]
 
@@ -44,7 +45,7 @@ def test_the_lock_has_one_holder_and_goes(ledger: Ledger, bucket: ObjectPath) ->
 
 def dead(**fields: object) -> bytes:
     """The record of a run that was killed."""
-    known = {"host": "h", "process": 2**22 + 1, "since": "t", "machine": leases._machine(), "token": "x", "renewals": 3}
+    known = {"host": "h", "process": 2**22 + 1, "since": "t", "machine": machine(), "token": "x", "renewals": 3}
     return json.dumps(known | fields).encode()
 
 
