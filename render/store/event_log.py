@@ -84,7 +84,7 @@ class EventLog:
         if error is None:
             self._add("end", **self._done())
         else:
-            reason = f"{type(error).__name__}: {without_secrets(str(error))}".splitlines()[0]
+            reason = f"{type(error).__name__}: {without_secrets(str(error))}".splitlines()[0].removesuffix(": ")
             self._add("stopped", reason=reason[:REASON_MAX], **self._done())
         if is_reachable:
             self._put()

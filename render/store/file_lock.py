@@ -33,8 +33,10 @@ def file_lock(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps(_record()))
         file.flush()
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)  # also after an error: the process may live on
 
 
 def _record() -> dict[str, object]:

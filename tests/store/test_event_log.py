@@ -21,7 +21,17 @@ from render.store.event_reader import TAIL_BYTES
 pytest_plugins = ["buckets"]
 
 RECEIPT = Receipt(
-    "00000", "train-00000-of-20000-01234567.parquet", 50, 10**7, "", 12.3, 16, rows=2000, padding=48, host="a", process=7
+    "00000",
+    "train-00000-of-20000-01234567.parquet",
+    50,
+    10**7,
+    "",
+    12.3,
+    16,
+    rows=2000,
+    padding=48,
+    host="a",
+    process=7,
 )
 
 
@@ -68,7 +78,9 @@ def test_what_a_driver_tells_is_read_again(folder: OutputFolder) -> None:
     events = list(read_events(folder.log))
     (first, *_) = [event for event in events if event["event"] == "commit"]
     told = {name: first[name] for name in ("unit", "frames", "rows", "padding", "bytes", "host", "process")}
-    assert told == dict(unit="00000", frames=50, rows=2000, padding=48, bytes=10**7, host="a", process=7)
+    assert told == {
+        "unit": "00000", "frames": 50, "rows": 2000, "padding": 48, "bytes": 10**7, "host": "a", "process": 7
+    }  # fmt: skip
     assert [event["text"] for event in events if event["event"] == "warning"] == ["different cards"]
     assert [event["reason"] for event in events if event["event"] == "gone"] == ["killed"]
     assert events[-1]["event"] == "end"
