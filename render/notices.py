@@ -37,6 +37,8 @@ REASON_MAX = 300  # characters
 
 def check_notices(job: JobConfig) -> None:
     """Raise JobError for URLs that apprise does not take, and where there are URLs but no apprise."""
+    if not all(isinstance(url, str) for url in job.notify):
+        raise JobError("key 'notify': required a list of URLs, got other values in it")
     urls = _urls(job)
     if not urls:
         return

@@ -22,7 +22,7 @@ def examples(paths: Iterable[Path]) -> list[Any]:
     return [pytest.param(path, id=path.name, marks=[pytest.mark.slow] * (path.name in slow)) for path in sorted(paths)]
 
 
-@pytest.mark.parametrize("path", examples((ROOT / "jobs").iterdir()))
+@pytest.mark.parametrize("path", examples((ROOT / "jobs").glob("*.yaml")))
 def test_every_job_plans_and_says_what_it_is_for(path: Path) -> None:
     prepared = render.plan_job(path)
     assert prepared.counts.frames > 0

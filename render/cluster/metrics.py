@@ -1,6 +1,7 @@
 """Ray's metrics of a run, for Prometheus and Grafana: what the driver hears, counted by worker.
 
-Ray serves them on the metrics port of the driver's node. `jobs/cluster/grafana.json` is a dashboard of exactly these names.
+Ray serves them on the metrics port of the driver's node. It makes up the sum of a histogram from its buckets, so sums of
+seconds are counters. `jobs/cluster/grafana.json` is a dashboard of exactly these names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from render.store import EventLog
 
 __all__ = ["METRICS", "TAGS", "Metric", "RayMetrics"]
 
-TAGS = ("job", "worker", "host")
+TAGS = ("render_job", "worker", "host")  # Prometheus has a label `job` of its own
 SECONDS = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]  # bounds of the histograms' buckets
 
 
@@ -37,8 +38,9 @@ METRICS = {
     "render_fill": Metric("Gauge", "share of the places in a worker's latest batches that held an input, 0 to 1"),
     "render_queue_units": Metric("Gauge", "units in a worker's hands that are not committed"),
     "render_worker_up": Metric("Gauge", "1 while a worker is up"),
-    "render_decode_seconds": Metric("Histogram", "seconds of decoding from a worker's last commit to this one"),
-    "render_write_seconds": Metric("Histogram", "seconds that writing and publishing a unit's shard took"),
+    "render_decode_seconds": Metric("Counter", "seconds of decoding latents"),
+    "render_write_seconds": Metric("Counter", "seconds of writing and publishing shards"),
+    "render_shard_seconds": Metric("Histogram", "seconds that writing and publishing one shard took"),
 }
 
 
@@ -112,6 +114,8 @@ class RayMetrics:
             self._note("render_fill", receipt.rows / (receipt.rows + receipt.padding), name)
         self._note("render_decode_seconds", receipt.decode_s, name)
         self._note("render_write_seconds", receipt.write_s, name)
+        if receipt.file is not None:
+            self._note("render_shard_seconds", receipt.write_s, name)
         self._note_queue(name)
 
     def _note_queue(self, name: str) -> None:
@@ -121,7 +125,7 @@ class RayMetrics:
         """Give Ray a value. Whatever it raises ends the metrics, not the run."""
         if self._is_off:
             return
-        tags = {"job": self._job, "worker": worker, "host": self._hosts.get(worker, "")}
+        tags = {"render_job": self._job, "worker": worker, "host": self._hosts.get(worker, "")}
         try:
             if self._metrics is None:
                 self._metrics = {name: self._made(name, one) for name, one in METRICS.items()}
