@@ -16,15 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread, get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from render.core import InputError, JobError, without_secrets
 from render.job import JobConfig
 from render.mending import next_steps
 from render.prepare import Prepared, Report
-
-if TYPE_CHECKING:
-    from render.run import Summary
 
 __all__ = ["Notices", "check_notices"]
 
@@ -77,11 +74,11 @@ class Notices:
         reason = "stopped by a signal" if isinstance(error, KeyboardInterrupt) else _line(error)
         self._send("failed", f"{reason}\n{self._count()}", f"go on: {self._command}")
 
-    def done(self, summary: Summary) -> None:
-        """Send that the run is done."""
-        failed = f", {summary.quarantined:,} in quarantine" if summary.quarantined else ""
-        steps = next_steps(summary.out, 0, 0, summary.quarantined, summary.blank)
-        self._send("done", f"{summary.frames:,} frames in {summary.out}{failed}", *(f"next: {step}" for step in steps))
+    def done(self, frames: int, quarantined: int, blank: int) -> None:
+        """Send that the run is done, with so many frames in the store, in quarantine, and of a single colour."""
+        out, failed = self._job.output, f", {quarantined:,} in quarantine" if quarantined else ""
+        steps = next_steps(out, 0, 0, quarantined, blank)
+        self._send("done", f"{frames:,} frames in {out}{failed}", *(f"next: {step}" for step in steps))
 
     # What the run tells.
 

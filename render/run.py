@@ -85,7 +85,7 @@ def run_job(
     prepared = replace(record_or_resume(checked, asked), command=_command(target, overrides))
     with Notices(prepared, report) as notices:
         summary = _rendered(prepared, notices)
-        notices.done(summary)
+        notices.done(summary.frames, summary.quarantined, summary.blank)
     return summary
 
 

@@ -25,7 +25,6 @@ from render.cli import main
 from render.job import load_job, to_yaml
 from render.notices import Notices, check_notices
 from render.prepare import Prepared, Silent
-from render.run import Summary
 from render.store import read_events
 
 pytest_plugins = ["stores"]
@@ -91,10 +90,6 @@ class Heard(Silent):
 def prepared(manifest: Path, inbox: Inbox, tmp_path: Path) -> Prepared:
     found = plan_job(manifest, *SMALL, f"notify=['{inbox.url}']", f"output={tmp_path / 'an output'}")
     return replace(found, command="cd /a && render run 'b c.csv'")
-
-
-def summary_of(prepared: Prepared, **values: Any) -> Summary:
-    return replace(Summary(prepared.job.output, 14, 0, 0, (), (), 1.0, 1.0, 0.0), **values)
 
 
 def told(inbox: Inbox) -> dict[str, Any]:
@@ -180,7 +175,7 @@ def test_what_was_refused_before_it_began_is_no_failure(prepared: Prepared, inbo
 
 def test_quarantine_names_its_command(prepared: Prepared, inbox: Inbox) -> None:
     with Notices(prepared, Silent()) as notices:
-        notices.done(summary_of(prepared, frames=12, quarantined=2))
+        notices.done(12, 2, 0)
     out = prepared.job.output
     assert told(inbox)["message"].splitlines()[:2] == [
         f"12 frames in {out}, 2 in quarantine", f"next: 2 frames are in quarantine: `render retry '{out}'`"
@@ -217,7 +212,7 @@ def test_only_what_was_asked_for_is_sent(prepared: Prepared, inbox: Inbox, on: s
         notices.begin(prepared, 0)
         began_s = time.monotonic()
         wait_until(lambda: len(inbox.got) == 1 or time.monotonic() > began_s + 0.3, "a stall")
-        notices.done(summary_of(prepared))
+        notices.done(14, 0, 0)
         raise RunError("full")
     assert inbox.titles == [f"nightrender: an output {on}"]
 
@@ -228,7 +223,7 @@ def test_only_what_was_asked_for_is_sent(prepared: Prepared, inbox: Inbox, on: s
 def test_a_notice_that_is_refused_is_one_warning(prepared: Prepared, inbox: Inbox) -> None:
     inbox.status, heard = 500, Heard()
     with Notices(prepared, heard) as notices:
-        notices.done(summary_of(prepared))
+        notices.done(14, 0, 0)
     assert heard.warnings == ["notify: the notice 'done' was not sent to json://… (refused, or nothing answers)"]
 
 
@@ -236,7 +231,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(prepared: Prepared, inbox
     inbox.answers.clear()
     heard, began_s = Heard(), time.monotonic()
     with patch.object(render.notices, "SEND_S", 0.3), Notices(prepared, heard) as notices:
-        notices.done(summary_of(prepared))
+        notices.done(14, 0, 0)
     assert time.monotonic() - began_s < 20  # apprise alone would wait for twice 4 s, on an idle machine
     assert heard.warnings == ["notify: the notice 'done' was not sent to json://… (no answer within 0.3 s)"]
 
@@ -244,7 +239,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(prepared: Prepared, inbox
 def test_one_that_is_down_keeps_no_notice_from_the_others(prepared: Prepared, inbox: Inbox) -> None:
     job, heard = replace(prepared.job, notify=("json://127.0.0.1:9/x", inbox.url)), Heard()
     with Notices(replace(prepared, job=job), heard) as notices:
-        notices.done(summary_of(prepared))
+        notices.done(14, 0, 0)
     assert inbox.titles == ["nightrender: an output done"]
     assert len(heard.warnings) == 1
 
@@ -324,7 +319,7 @@ def test_without_the_library_it_is_named(manifest: Path, monkeypatch: pytest.Mon
 
 def test_what_apprise_logs_for_others_is_logged(prepared: Prepared, caplog: pytest.LogCaptureFixture) -> None:
     with Notices(prepared, Silent()) as notices:
-        notices.done(summary_of(prepared))
+        notices.done(14, 0, 0)
     logging.getLogger("apprise").warning("of another part of the program")
     assert [one.getMessage() for one in caplog.records if one.name == "apprise"] == ["of another part of the program"]
 

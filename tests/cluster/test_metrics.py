@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from stores import MANIFEST, command, environment, run_command, wait_until
 
+from render import plan_job
 from render.cluster.metrics import METRICS, TAGS, RayMetrics
 from render.core import Receipt
 from render.prepare import Silent
@@ -149,6 +150,25 @@ def test_metrics_are_made_as_they_are_listed(log: EventLog) -> None:
         assert settings["tag_keys"] == TAGS
         assert settings["description"] == METRICS[name].meaning
         assert ("boundaries" in settings) == (kind == "Histogram")
+
+
+def test_the_page_has_every_metric() -> None:
+    page = (DASHBOARD.parents[2] / "docs" / "job.md").read_text(encoding="utf-8")
+    served = {
+        (f"ray_{name}{suffix}", one.kind.lower(), one.meaning)
+        for name, one in METRICS.items()
+        for suffix in SUFFIXES[one.kind]
+    }
+    assert {
+        (name, kind, meaning) for name, kind, meaning in re.findall(r"\| `(ray_\w+)` \| (\w+) \| (.*) \|", page)
+    } == served
+
+
+def test_a_ray_of_the_runs_own_serves_none(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("prompt\n3d dog face\n")
+    (warning,) = plan_job(tmp_path / "m.csv", "workers.metrics=true").warnings
+    assert warning.startswith("workers.metrics: a Ray that the run starts has no metrics port")
+    assert not plan_job(tmp_path / "m.csv").warnings
 
 
 # The dashboard.
