@@ -157,7 +157,9 @@ class RunState:
         self.hand.clear()
 
     def mark(self, at: datetime) -> None:
-        """Keep what is done by a time, for the speed."""
+        """Keep what is done by a time, for the speed; the time until the first worker is up counts for none."""
+        if self.ready is None and not self.frames:
+            return
         self.marks.append(Mark(at, self.frames, self.rows, self.padding))
         while len(self.marks) > 2 and self.marks[1].at <= at - WINDOW:
             self.marks.popleft()

@@ -82,6 +82,14 @@ def test_speed_now_and_on_average() -> None:
     assert len(state.marks) <= 12  # of five minutes
 
 
+def test_the_time_until_the_first_worker_is_up_counts_for_no_speed() -> None:
+    waiting = [event(second, "beat", frames=0, rows=0, padding=0) for second in range(1, 60, 30)]
+    state = state_after([BEGIN, *waiting])
+    assert (state.speed(is_recent=True), state.speed(is_recent=False)) == (None, None)
+    state = state_after([*UP, *beats(120, 1.0)], state)
+    assert state.speed(is_recent=True) == state.speed(is_recent=False) == pytest.approx(1.0)
+
+
 def test_fill_is_that_of_the_last_minutes() -> None:
     assert state_after([BEGIN, *UP, *beats(600, 1.0)]).fill() == pytest.approx(0.8)
     assert state_after([BEGIN, *UP]).fill() is None
