@@ -29,7 +29,9 @@ def add_status(add: AddCommand) -> None:
     """Add the command to the parser of `render`."""
     status = add("status", _status, HELP)
     status.add_argument("out", metavar="OUT", type=output, help="the output folder of a run, or s3://BUCKET/PREFIX")
-    status.add_argument("--watch", action="store_true", help="look again and again, until the run ends")
+    status.add_argument(
+        "--watch", action="store_true", help="look again and again, until the run ends; wait for it to begin"
+    )
     status.add_argument("--json", action="store_true", help="print one JSON object, with --watch one a line")
 
 
@@ -67,11 +69,11 @@ def _text(status: Status) -> str:
 
 
 def _follow(watch: Watch, interval_s: float, show: Callable[[Status], object]) -> Status:
-    """Show the status now and at intervals until no run goes on. Returns the last one."""
+    """Show the status now and at intervals until a run has ended; one that is not begun is waited for. Returns the last."""
     while True:
         status = watch.look()
         show(status)
-        if not status.is_going_on:
+        if not status.is_going_on and status.state != "new":
             return status
         time.sleep(BUCKET_S if isinstance(status.out, ObjectPath) else interval_s)
 

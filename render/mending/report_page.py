@@ -98,7 +98,7 @@ def text_of(report: NightReport) -> str:
 def _told(event: dict[str, Any]) -> str:
     """Return what an event says beside its time: why, where, or which worker."""
     names = [str(event[name]) for name in ("worker", "card") if event.get(name)]
-    return " ".join([*names, str(event.get("reason") or event.get("host") or "")]).strip()
+    return " ".join([*names, str(event.get("reason") or event.get("text") or event.get("host") or "")]).strip()
 
 
 def _facts(report: NightReport) -> list[tuple[str, str]]:

@@ -236,22 +236,22 @@ def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
 def test_watching_ends_with_the_run(
     begun: Prepared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    """A look, a commit, and so on; elsewhere than on a terminal each is a line."""
+    """From before it begins: a look, a commit, and so on; elsewhere than on a terminal each is a line."""
     ledger, steps = Ledger(begun.job.output), list(range(10))
     driver = _driver(ledger)
     monkeypatch.setattr(time, "sleep", lambda _: next(driver, None))
-    next(driver)
     assert code(ledger.folder.out, "--watch", *options) == 0
     lines = capsys.readouterr().out.splitlines()
     if options:
         told = [json.loads(line) for line in lines]
-        assert [one["frames"] for one in told] == [*(4 * step for step in steps), 40]
-        assert [one["state"] for one in told] == ["rendering"] * 10 + ["done"]
+        assert [one["frames"] for one in told] == [0, *(4 * step for step in steps), 40]
+        assert [one["state"] for one in told] == ["new"] + ["rendering"] * 10 + ["done"]
     else:
-        assert "rendering, 0 of 40 frames (0 %)" in lines[0]
-        assert "rendering, 36 of 40 frames (90 %)" in lines[9]
-        assert "done, 40 of 40 frames (100 %)" in lines[10]
-        assert lines[11].startswith("output  ")
+        assert "new, 0 of 40 frames (0 %)" in lines[0]
+        assert "rendering, 0 of 40 frames (0 %)" in lines[1]
+        assert "rendering, 36 of 40 frames (90 %)" in lines[10]
+        assert "done, 40 of 40 frames (100 %)" in lines[11]
+        assert lines[12].startswith("output  ")
 
 
 def _driver(ledger: Ledger) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from render.core import ObjectPath, Receipt, RunError
 from render.prepare import Silent
 from render.store import EventLog, LogTail, OutputFolder, RunState, event_log, read_events
 from render.store.event_reader import TAIL_BYTES
+from render.store.run_state import HANDLERS
 
 pytest_plugins = ["buckets"]
 
@@ -85,6 +87,15 @@ def test_what_a_driver_tells_is_read_again(folder: OutputFolder) -> None:
     assert [event["reason"] for event in events if event["event"] == "gone"] == ["killed"]
     assert events[-1]["event"] == "end"
     assert not state_of(folder.log).is_open
+
+
+def test_the_page_names_every_event() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "store.md").read_text(encoding="utf-8")
+    chapter = page.partition("\n## The log\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in chapter.splitlines() if "| `" in line)))
+    written = set(re.findall(r'_add\(\s*"(\w+)"', Path(event_log.__file__).read_text(encoding="utf-8")))
+    assert named == written | {"state"}
+    assert set(HANDLERS) | {"begin", "warning"} == written
 
 
 def test_a_sign_of_life_comes_without_news(folder: OutputFolder) -> None:
