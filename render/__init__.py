@@ -19,18 +19,21 @@ if TYPE_CHECKING:
         Pace,
         Repair,
         Retry,
+        Status,
+        UnitInHand,
         Verdict,
         compact_store,
         repair_store,
         report_store,
         retry_store,
+        status_store,
         verify_store,
     )
     from render.prepare import Prepared, Report
     from render.preview import Preview
     from render.reproduce import Reproduction, reproduce_frame
     from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
-    from render.store import Frames, ImageStore, StoredFrame, open_store
+    from render.store import Frames, Holder, ImageStore, SeenWorker, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "Failed",
     "Finding",
     "Frames",
+    "Holder",
     "ImageStore",
     "InputError",
     "JobError",
@@ -54,9 +58,12 @@ __all__ = [
     "Reproduction",
     "Retry",
     "RunError",
+    "SeenWorker",
+    "Status",
     "StoreError",
     "StoredFrame",
     "Summary",
+    "UnitInHand",
     "Verdict",
     "animate_store",
     "compact_store",
@@ -70,6 +77,7 @@ __all__ = [
     "retry_store",
     "run_job",
     "sheet_store",
+    "status_store",
     "verify_store",
 ]
 
@@ -83,18 +91,21 @@ _MODULES = {
         "Pace",
         "Repair",
         "Retry",
+        "Status",
+        "UnitInHand",
         "Verdict",
         "compact_store",
         "repair_store",
         "report_store",
         "retry_store",
+        "status_store",
         "verify_store",
     ),
     "render.prepare": ("Prepared", "Report"),
     "render.preview": ("Preview",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
     "render.run": ("Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
-    "render.store": ("Frames", "ImageStore", "StoredFrame", "open_store"),
+    "render.store": ("Frames", "Holder", "ImageStore", "SeenWorker", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -10,7 +10,7 @@ from typing import Any
 from render.core import JobError, ObjectPath, any_path, counted, write_atomically
 from render.progress import make_report
 
-__all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "add_mending", "output", "short"]
+__all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "AddCommand", "add_mending", "output", "short"]
 
 DONE, FAILED, BAD_INPUT, QUARANTINED = 0, 1, 2, 3  # exit codes
 MENDING = {  # command: examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from render.card import write_card
-from render.core import JobError, Receipt, RunError, StoreError, Unit
-from render.job import JobConfig, load_job
+from render.core import JobError, Receipt, RunError, StoreError, Unit, without_secrets
+from render.job import JobConfig, load_job, public
 from render.manifest import Manifest, TableLike, memory_name
 from render.mending import check_files, check_store, reseed_blank, take_back
+from render.notices import Notices, check_notices
 from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
 from render.prepare import (
@@ -35,6 +37,8 @@ from render.preview import Preview, begin_preview, choose_frames, measure, previ
 from render.store import ImageStore, Ledger, check_access, delete_partial_records, open_store, reach_output
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
+
+COMMAND = "RENDER_COMMAND"  # environment variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,15 @@ def run_job(
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
     checked = _prepare(target, overrides, weights=True, writes=True)
     check_address(checked.job.workers.address)
-    prepared = record_or_resume(checked, asked)
+    prepared = replace(record_or_resume(checked, asked), command=_command(target, overrides))
+    with Notices(prepared, report) as notices:
+        summary = _rendered(prepared, notices)
+        notices.done(summary.frames, summary.quarantined, summary.blank)
+    return summary
+
+
+def _rendered(prepared: Prepared, report: Report) -> Summary:
+    """Render what is left of a job whose output is begun, and write its animations and sheets."""
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
     with ledger.lock() as check_lock, _failures() as failed:
@@ -174,8 +186,21 @@ def animate_store(out: str | Path, *overrides: str, report: Report | None = None
 def _extending(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
     """Return the command that adds the rows of a target to its output."""
     if isinstance(target, str | Path):
-        return shlex.join(["render", "run", str(target), *overrides, "--extend"])
+        return shlex.join(["render", "run", str(target), *public(overrides), "--extend"])
     return "run_job(…, extend=True)"
+
+
+def _command(target: str | Path | TableLike, overrides: Sequence[str]) -> str:
+    """Return the command that goes on with a job, as a shell takes it anywhere on this machine; "" for a table in memory.
+
+    Whoever starts the command for somebody else, as a submission does, says in RENDER_COMMAND what to show in its place.
+    """
+    if command := os.environ.get(COMMAND):
+        return without_secrets(command)
+    if not isinstance(target, str | Path):
+        return ""
+    command = shlex.join(["render", "run", without_secrets(str(target)), *public(overrides)])
+    return f"cd {shlex.quote(str(Path.cwd()))} && {command}"
 
 
 def _again(target: str | Path | TableLike, overrides: Sequence[str]) -> Callable[[int], Prepared]:
@@ -200,6 +225,7 @@ def _prepare(
         required = "a path, or a table of pandas, Arrow, Polars or DuckDB"
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
+    check_notices(job)
     if writes:
         check_access(job.output, writes)
     return prepare(job, weights, check_files, table, rows_before)

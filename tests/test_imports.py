@@ -38,6 +38,7 @@ HOMES = {  # library → the modules that may import it
     "google": {"core.gs"},
     "azure": {"core.az"},
     "requests": {"core.gs", "core.web_request"},
+    "apprise": {"notices"},
     "urllib3": {"core.web_request"},
     "ray": {
         "cluster.actor",
@@ -45,6 +46,7 @@ HOMES = {  # library → the modules that may import it
         "cluster.crew",
         "cluster.driver",
         "cluster.local_ray",
+        "cluster.metrics",
         "cluster.ray_link",
         "cluster.reports",
     },
@@ -178,10 +180,10 @@ def loaded_by(statement: str) -> set[str]:
         ("import render.job, render.models, render.plan", "torch ray diffusers transformers pandas pyarrow boto3"),
         ("import render.models.families as m; m.pipelines()", "torch ray diffusers transformers pandas pyarrow"),
         ("import render.manifest", "torch ray diffusers transformers boto3"),
-        ("from render import open_store", "torch ray diffusers transformers boto3"),
+        ("from render import open_store, status_store", "torch ray diffusers transformers boto3 apprise rich"),
         (
             "import render; render.plan_job('manifests/first.csv')",
-            "torch ray diffusers boto3 botocore",
+            "torch ray diffusers boto3 botocore apprise",
         ),
     ],
 )

@@ -404,7 +404,7 @@ def test_the_same_command_finishes_a_run_that_died_after_any_request(
         with few_tries(1), suppress(RunError, StoreError):  # the last requests of a run are the lock's, and no error
             paint(small, out, "sheets.kinds=[]")
         server.begin()
-        with patch("render.store.lease._lives", return_value=False):
+        with patch("render.store.lease.lives", return_value=False):
             paint(small, out, "sheets.kinds=[]")
         expected.check(out, tmp_path / f"died-{number}")
         assert len(Ledger(out).receipts()) == UNITS

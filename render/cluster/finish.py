@@ -6,6 +6,7 @@ decoding, then denoising.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,7 @@ class Finisher:
         """
         self.device_lock = Lock()  # held while a batch runs, and to decode images alone
         self._write, self._format, self._tick = write, image_format, tick
+        self.decode_s = 0.0  # seconds of decoding so far
         self._latents: Queue[_Latents | None] = Queue()  # None: closed
         self._ahead: _Latents | None = None  # taken from the queue, but of another shape than the batch before it
         self._decode_slots = BoundedSemaphore(DECODES_MAX)
@@ -121,12 +123,14 @@ class Finisher:
         batch = self._next_batch()
         for _ in batch:
             self._decode_slots.release()
+        began_s = time.monotonic()
         try:
             images = self._images(batch)
         except BaseException as error:  # of the worker, not of a frame
             for one in batch:
                 self._break(one.handle, error)
             return True
+        self.decode_s += time.monotonic() - began_s
         for one, image in zip(batch, images, strict=True):
             self._image_slots.acquire()
             self._encoders.submit(self._encode, one.handle, image)

@@ -71,6 +71,7 @@ class Worker:
         self._started_units: list[UnitInFlight] = []  # at least those with unfinished frames
         self._lane: Lane[FrameHandle] | None = None  # the frames in flight
         self._finished = 0  # frames
+        self._decoded_s = 0.0  # seconds of decoding that receipts have told
         self._ready_s = self._progress_s = time.monotonic()  # the latter: when it last made progress
         encoders = min(setup.threads, ENCODERS_MAX)
         self._finisher = Finisher(setup.threads, encoders, self._write_unit, setup.format, self._note_frame)
@@ -276,10 +277,19 @@ class Worker:
     def _write_unit(self, flight: UnitInFlight) -> None:
         try:
             results = [self._judged(result) for result in flight.results if result is not None]
-            origin, seconds = self._origins[flight.unit.model], time.monotonic() - flight.started_s
+            began_s = time.monotonic()
+            origin, seconds = self._origins[flight.unit.model], began_s - flight.started_s
             receipt = write_shard(self._ledger, flight.unit, results, origin, self._schema, seconds)
             rows, padding, waiting_s = self._meter.take()
-            receipt = replace(receipt, rows=rows, padding=padding, waiting_s=waiting_s)
+            decoded_s, self._decoded_s = self._decoded_s, self._finisher.decode_s
+            receipt = replace(
+                receipt,
+                rows=rows,
+                padding=padding,
+                waiting_s=waiting_s,
+                decode_s=self._decoded_s - decoded_s,
+                write_s=time.monotonic() - began_s,
+            )
             if not self._ledger.commit(receipt):  # another worker committed the unit first
                 if receipt.file:
                     (self._ledger.folder.data / receipt.file).unlink(missing_ok=True)

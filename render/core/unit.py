@@ -114,6 +114,8 @@ class Receipt:
     process: int = 0  # of the worker, its id on that host
     seed_shifts: tuple[int, ...] = ()  # of each frame of the unit, where a retry has changed seeds
     lost: tuple[int, ...] = ()  # positions of frames whose shard was damaged, while a retry's frames below are right
+    decode_s: float = 0.0  # seconds in which the worker decoded latents, from its last receipt to this one
+    write_s: float = 0.0  # seconds that writing and publishing the shard took
 
     @classmethod
     def of_quarantined(cls, unit: Unit) -> Receipt:

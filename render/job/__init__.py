@@ -5,7 +5,7 @@ in `keys.py`, and its range an entry of BOUNDS in `bounds.py`.
 
 Promises: every unknown key, wrong type and value out of range is reported in one error, each with its place. A JobConfig
 holds parsed values: paths are absolute, LoRAs and the sweep need no further reading. `to_yaml` writes a file that loads to
-the same job. Nothing here loads torch, Ray or pyarrow.
+the same job, but for the URLs of notices, which are secret. Nothing here loads torch, Ray or pyarrow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS, CRF_MAX
 from render.job.config import load_job
 from render.job.keys import AnimationConfig, JobConfig, ModelConfig, as_written, to_yaml
-from render.job.settings import check_section
+from render.job.settings import check_section, public
 from render.job.sweep import UNSWEPT, Axis, Sweep, Value
 from render.job.toolchain import missing_for_compiling
 from render.job.workforce import Workforce, choose_workforce, uses_gpu
@@ -35,6 +35,7 @@ __all__ = [
     "choose_workforce",
     "load_job",
     "missing_for_compiling",
+    "public",
     "to_yaml",
     "uses_gpu",
 ]

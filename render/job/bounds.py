@@ -26,6 +26,7 @@ POINTS_MAX = 1_000_000  # of a sweep, whatever a job asks for
 ANIMATION_FORMATS = ("gif", "mp4", "webp", "apng")
 ANIMATION_LOOPS = ("none", "bounce", "cycle")
 CRF_MAX = 51  # worst quality of an MP4, from 0, which is lossless
+NOTICES = ("done", "failed", "stalled")
 SHEET_KINDS = ("sweep", "grid", "walk", "images", "still")
 
 Bound: TypeAlias = tuple[str, Callable[[Any], bool]]  # (what is required, its check)
@@ -85,4 +86,6 @@ BOUNDS: dict[str, Bound] = {
     "sheets.kinds": _list_of(*SHEET_KINDS),
     "sheets.cell": _between(32, 1024),
     "sweep_limit": _between(1, POINTS_MAX),
+    "notify_on": _list_of(*NOTICES),
+    "notify_stalled_s": _between(1, math.inf),
 }

@@ -39,7 +39,7 @@ from render.core import (
 from render.job.bounds import BOUNDS, POINTS_MAX
 from render.job.columns import is_of_columns, parse_columns
 from render.job.keys import JobConfig, LoraConfig, ModelConfig
-from render.job.settings import hide_signs, leaves, override, read_yaml, show_signs
+from render.job.settings import hide_signs, is_secret, leaves, override, read_yaml, show_signs, shown
 from render.job.sweep import UNSWEPT, parse_sweep
 from render.job.workforce import uses_gpu
 
@@ -50,6 +50,8 @@ LISTS = {
     "animation.formats": "[gif]",
     "labels": "[kind]",
     "media_urls": "[https://host/folder]",
+    "notify": "[json://host/path]",
+    "notify_on": "[failed]",
     "sheets.kinds": "[walk]",
     "loras": "[{path: a.safetensors}]",
 }  # key: example
@@ -116,7 +118,7 @@ def _settings(target: Path, overrides: Sequence[str], in_memory: bool) -> list[t
         raise JobError(
             f"{shorten(target)}: required {required}, got {shorten(repr(target.suffix))}{why_no_table(target)}"
         )
-    own = [(f"override {without_secrets(text)!r}", *override(text)) for text in overrides]
+    own = [(f"override {shown(text)!r}", *override(text)) for text in overrides]
     if in_memory and any(key == "manifest" for _, key, _ in own):
         raise JobError(f"key 'manifest': required one manifest; got the {target} in memory, too")
     _check_keys(settings, str(target))
@@ -163,8 +165,9 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     if key == "sampling.scheduler" and isinstance(value, str):
         value = scheduler_meant(value) or value
     example = LISTS.get("loras" if key.endswith(".loras") else key)
+    got = "…, which is not shown" if is_secret(key) else shorten(repr(value))
     if example and not isinstance(value, list):
-        raise JobError(f"required a list such as {example}, got {shorten(repr(value))}")
+        raise JobError(f"required a list such as {example}, got {got}")
     if key in SWITCHES and isinstance(value, bool):
         value = "on" if value else "off"
     nested = hide_signs(value)
@@ -173,8 +176,10 @@ def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
     try:
         merged = OmegaConf.merge(config, nested)
     except (OmegaConfBaseException, TypeError) as error:
+        if is_secret(key):
+            raise JobError(f"required another type, got {got}") from None
         reason = show_signs(str(error).splitlines()[0])
-        raise JobError(f"required another type, got {shorten(repr(value))} ({shorten(reason)})") from error
+        raise JobError(f"required another type, got {got} ({shorten(reason)})") from error
     assert isinstance(merged, DictConfig)
     return merged
 

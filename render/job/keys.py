@@ -74,6 +74,7 @@ class WorkersConfig:
     dtype: str = "auto"  # auto, float32 or bfloat16; auto takes bfloat16 if the device is fast at it
     device: str = "auto"  # auto, cpu or cuda
     compile: str = "auto"  # auto, on or off; auto compiles on a GPU if the job is long enough to win back the time
+    metrics: bool = False  # Ray serves metrics of the run to Prometheus
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,9 @@ class JobConfig:
     sheets: SheetsConfig = field(default_factory=SheetsConfig)
     sweep: Sweep = UNSWEPT  # groups of columns with values: zipped in a group, multiplied over the groups
     sweep_limit: int = LIMIT  # points of the sweep at most
+    notify: tuple[str, ...] = ()  # URLs of apprise to which notices of the run are sent; secret, so never stored
+    notify_on: tuple[str, ...] = ("done", "failed", "stalled")  # what notices are sent of
+    notify_stalled_s: float = 1800.0  # a run without any frame for this time counts as stalled
 
     @property
     def media_root(self) -> Path:
@@ -140,7 +144,7 @@ class JobConfig:
 
 
 def to_yaml(job: JobConfig) -> str:
-    """Return the whole job as a YAML job file, every default written out."""
+    """Return the whole job as a YAML job file, every default written out; without the URLs of notices."""
 
     def section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key: str(value) if isinstance(value, Path) else value for key, value in pairs}
@@ -149,7 +153,7 @@ def to_yaml(job: JobConfig) -> str:
 
 
 def as_written(job: JobConfig, section: Callable[[list[tuple[str, Any]]], dict[str, Any]] = dict) -> dict[str, Any]:
-    """Return the keys of a job as a job file has them, the sweep in the user's own spelling.
+    """Return the keys of a job as a job file has them, the sweep in the user's own spelling; no notice has a URL.
 
     `section` makes the mapping of each section from its (key, value) pairs; it may leave pairs out.
     """
@@ -157,4 +161,4 @@ def as_written(job: JobConfig, section: Callable[[list[tuple[str, Any]]], dict[s
     def spell(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return section([(key, value["written"] if key == "sweep" else value) for key, value in pairs])
 
-    return asdict(replace(job, sweep=replace(job.sweep, axes=())), dict_factory=spell)
+    return asdict(replace(job, sweep=replace(job.sweep, axes=()), notify=()), dict_factory=spell)

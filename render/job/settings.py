@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from render.core import JobError, shorten, why_unreadable
+from render.core import JobError, shorten, why_unreadable, without_secrets
 from render.job.yaml_text import TEXT_MAX, YamlError, parse_yaml
 
-__all__ = ["check_section", "hide_signs", "leaves", "override", "read_yaml", "show_signs"]
+__all__ = [
+    "check_section",
+    "hide_signs",
+    "is_secret",
+    "leaves",
+    "override",
+    "public",
+    "read_yaml",
+    "show_signs",
+    "shown",
+]
 
+SECRET = "notify"  # the key whose values are secret
+NOT_SECRET = {"notify_on", "notify_stalled_s"}
 WHOLE = ("sweep", "columns")  # keys whose values are not split into further keys, even when they are mappings
 STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
 HIDE = str.maketrans(STAND_INS)
@@ -45,13 +59,39 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise JobError(f"override {shorten(repr(text))}: required key=value, got no '='")
+        raise JobError(f"override {shorten(repr(shown(text)))}: required key=value, got no '='")
     try:
         return key, parse_yaml(value)
     except YamlError as error:
+        required = f"override {shorten(repr(shown(text)))}: required a YAML value after '='"
+        if is_secret(key):
+            raise JobError(f"{required}, got another text") from None
         why = str(error).splitlines()[0]
-        required = "required a YAML value after '='"
-        raise JobError(f"override {shorten(repr(text))}: {required}, got {shorten(repr(value))} ({why})") from error
+        raise JobError(f"{required}, got {shorten(repr(value))} ({why})") from error
+
+
+def is_secret(key: str) -> bool:
+    """Return True for the key whose values are secret, also where its name is mistyped.
+
+    >>> is_secret("notify"), is_secret("notfy"), is_secret("notify_on"), is_secret("output")
+    (True, True, False, False)
+    """
+    return key not in NOT_SECRET and bool(difflib.get_close_matches(key, [SECRET], 1, 0.7))
+
+
+def shown(text: str) -> str:
+    """Return an override as errors show it.
+
+    >>> shown("notify=[tgram://TOKEN/1]"), shown("output=s3://KEY:SECRET@bucket/out")
+    ('notify=…', 'output=s3://…@bucket/out')
+    """
+    key = re.split(r"[=:\s]", text, maxsplit=1)[0]
+    return f"{key}=…" if is_secret(key) else without_secrets(text)
+
+
+def public(overrides: Sequence[str]) -> list[str]:
+    """Return overrides as a command that is shown may have them: without those that are secret."""
+    return [without_secrets(text) for text in overrides if not is_secret(text.partition("=")[0])]
 
 
 def hide_signs(value: Any) -> Any:
@@ -88,4 +128,6 @@ def check_section(overrides: Sequence[str], section: str) -> None:
     """Raise JobError for overrides outside one section: all other keys stay as they were when the images were made."""
     others = [text for text in overrides if not override(text)[0].startswith(f"{section}.")]
     if others:
-        raise JobError("\n".join(f"override {text!r}: required a key of {section}.*, got another" for text in others))
+        raise JobError(
+            "\n".join(f"override {shown(text)!r}: required a key of {section}.*, got another" for text in others)
+        )

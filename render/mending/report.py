@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from render.core import Keyframe, ManifestError, Receipt, counted, file_sizes, to_go_on
+from render.core import Keyframe, ManifestError, Receipt, file_sizes
 from render.mending.inspect import Finding, Inspection, file_findings, manifest_finding
 from render.mending.look import Looker
 from render.mending.pace import Pace, log_events, pace_of
+from render.mending.steps import Left, next_steps
 from render.plan import plan_units
 from render.prepare import load_plan, planned_manifest
 from render.store import Ledger, is_damage, open_parquet, reach_output
@@ -24,6 +25,7 @@ __all__ = ["Failed", "NightReport", "report_store"]
 SLOWEST = 5  # units that are named
 TOLD = ("corrupt", "twice", "extra", "unrecorded")  # kinds of findings that the report has
 EVENTS_MAX = 10_000
+FREQUENT = {"commit", "given", "beat", "state"}  # events that a report does not list
 ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 QUARANTINE = ("walk", "frame", "row", "prompt", "error", "tries", "host", "memory_bytes")
 
@@ -62,33 +64,15 @@ class NightReport:
     pace: tuple[Pace, ...]
     events: tuple[
         dict[str, Any], ...
-    ]  # the last 10,000 of the log, but the commits: runs' begins and ends, lost workers
+    ]  # the last 10,000 of the log, but what comes all the time: begins, ends, lost workers
     going_on: str = ""  # process, host and start of a run that goes on there
     unrecorded: int = 0  # shards in data/ without a commit record, whose frames have none either
 
     @property
     def next_steps(self) -> tuple[str, ...]:
         """What to do next, the most urgent first; each with a command."""
-        steps, repair = [], to_go_on("repair", self.out)
-        if self.going_on:
-            steps.append(f"a run goes on there, {self.going_on}: let it end first")
-        if self.damage:
-            steps.append(f"the store is damaged: {repair}")
-        if self.unrecorded:
-            lack = counted(self.unrecorded, "shard has", "shards have")
-            steps.append(f"{lack} no commit record: {repair}, or the command of the run, takes back what is whole")
-        if self.missing:
-            lack = counted(self.missing, "frame is", "frames are")
-            steps.append(f"{lack} missing: the command of the run, or {repair}")
-        if self.failed:
-            lack = counted(len(self.failed), "frame is", "frames are")
-            steps.append(f"{lack} in quarantine: {to_go_on('retry', self.out)}")
-        if self.blank:
-            found = counted(self.blank, "image is", "images are")
-            steps.append(f"{found} of a single colour, which is no damage: the column `blank` of the store names them")
-        if not steps:
-            steps.append(f"nothing is left to do; {to_go_on('verify', self.out)} reads every byte")
-        return tuple(steps)
+        left = Left(len(self.damage), self.unrecorded, self.missing, len(self.failed), self.blank)
+        return next_steps(self.out, left, going_on=self.going_on)
 
 
 def report_store(out: str | Path) -> NightReport:
@@ -112,7 +96,7 @@ def report_store(out: str | Path) -> NightReport:
     rows = sum(receipt.rows for receipt in receipts)
     with log_events(ledger.folder.log) as events:
         pace = tuple(pace_of(events))
-        last = deque((event for event in events() if event["event"] != "commit"), maxlen=EVENTS_MAX)
+        last = deque((event for event in events() if event["event"] not in FREQUENT), maxlen=EVENTS_MAX)
     return NightReport(
         out=out,
         frames=sum(receipt.frames for receipt in receipts),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from render.core import counted
 from render.mending.report import Failed, NightReport
 
-__all__ = ["page_of", "text_of"]
+__all__ = ["page_of", "printable", "text_of"]
 
 SHOWN_MAX = 50  # frames in quarantine, and events, that the text lists; the page has all
 BARS = " ▁▂▃▄▅▆▇█"
@@ -84,13 +85,12 @@ def _tables(report: NightReport) -> Iterator[tuple[str, tuple[str, ...], list[tu
     heads = ("unit", "frames", "seconds", "seconds a frame", "host")
     slowest = [(one.unit, one.frames, one.seconds, one.seconds / one.frames, one.host) for one in report.slowest]
     yield "Slowest units", heads, [(unit, n, f"{s:.1f}", f"{each:.2f}", host) for unit, n, s, each, host in slowest]
-    events = [(one["time"], one["event"], one.get("reason") or one.get("host") or "") for one in report.events]
-    yield "Events", ("time", "event", "reason or host"), list(events)
+    yield "Events", ("time", "event", "what"), [(one["time"], one["event"], _told(one)) for one in report.events]
 
 
 def _shown(value: object) -> str:
     """Return a value as text for the page; signs that no page may have are written out."""
-    return "\n".join(map(_printable, str(value).split("\n")))
+    return "\n".join(map(printable, str(value).split("\n")))
 
 
 def text_of(report: NightReport) -> str:
@@ -108,12 +108,15 @@ def text_of(report: NightReport) -> str:
     lines += [f"{'failed':<12}{_failed(one)}" for one in report.failed[:SHOWN_MAX]]
     if more := len(report.failed) - SHOWN_MAX:
         lines += [f"{'failed':<12}… and {more} more"] if more > 0 else []
-    lines += [
-        f"{one['event']:<12}{one['time']} {one.get('reason') or one.get('host') or ''}".rstrip()
-        for one in report.events[-SHOWN_MAX:]
-    ]
+    lines += [f"{one['event']:<12}{one['time']} {_told(one)}".rstrip() for one in report.events[-SHOWN_MAX:]]
     lines += [f"{'next':<12}{step}" for step in report.next_steps]
-    return "\n".join(map(_printable, lines))
+    return "\n".join(map(printable, lines))
+
+
+def _told(event: dict[str, Any]) -> str:
+    """Return what an event says beside its time: why, where, or which worker."""
+    names = [str(event[name]) for name in ("worker", "card") if event.get(name)]
+    return " ".join([*names, str(event.get("reason") or event.get("text") or event.get("host") or "")]).strip()
 
 
 def _facts(report: NightReport) -> list[tuple[str, str]]:
@@ -134,5 +137,6 @@ def _failed(one: Failed) -> str:
     return f"{where}; {tries}, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
+    """Return a line with its control characters written out: a terminal would obey them."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)

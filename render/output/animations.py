@@ -22,6 +22,8 @@ from render.store import Frames, ImageStore, OutputFolder
 
 __all__ = ["animation_files", "write_file"]
 
+PRIVATE = {"output", "media", "media_urls", "workers"}  # keys of a job that no file carries
+
 
 def animation_files(
     store: ImageStore, walks: Callable[[], Iterable[Walk]], config: AnimationConfig
@@ -84,9 +86,7 @@ def _public_keys(job: JobConfig) -> dict[str, Any]:
         return Path(value).name if Path(value).is_absolute() else value
 
     def section(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {
-            key: public(key, value) for key, value in pairs if key not in {"output", "media", "media_urls", "workers"}
-        }
+        return {key: public(key, value) for key, value in pairs if key not in PRIVATE and not key.startswith("notify")}
 
     return as_written(job, section)
 

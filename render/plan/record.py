@@ -21,6 +21,7 @@ class Extension:
     batch_rows: dict[Group, int]
     unit_frames: dict[Group, int]
     table: str = ""  # path of the further table that they are of; "" for more rows of the table before
+    frames: int = 0  # of its units; 0 in plans that do not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Plan:
     measure_rows: bool = False  # workers choose the batch size by measurement, `batch_rows` at most
     rows: int = 0  # of the manifest's table, without those of extensions
     extensions: tuple[Extension, ...] = ()  # in their order
+    frames: int = 0  # of its units, without those of extensions; 0 in plans that do not say
 
     @property
     def all_units(self) -> int:
@@ -52,13 +54,21 @@ class Plan:
         """Return the plan as JSON has it: the sizes group by group."""
         return {**_to_json(self), "extensions": [_to_json(part) for part in self.extensions]}
 
+    @property
+    def all_frames(self) -> int | None:
+        """Number of frames, those of extensions included; None in plans that do not say."""
+        counts = [self.frames, *(part.frames for part in self.extensions)]
+        return sum(counts) if all(counts) else None
+
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
         """Return the plan of `to_dict`. Raises AttributeError, KeyError or TypeError for another version's."""
         targets = {name: Target(**target) for name, target in fields["targets"].items()}
         extensions = tuple(Extension(**_from_json(part)) for part in fields["extensions"])
         plan = cls(**{**_from_json(fields), "targets": targets, "extensions": extensions})
-        if not isinstance(plan.fingerprint["manifest"], str) or not isinstance(plan.all_rows + plan.all_units, int):
+        if not isinstance(plan.fingerprint["manifest"], str) or not isinstance(
+            plan.all_rows + plan.all_units + (plan.all_frames or 0), int
+        ):
             raise TypeError("required a fingerprint of the manifest and numbers of rows and units")
         return plan
 

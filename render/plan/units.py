@@ -145,7 +145,8 @@ def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targe
     rows = {group: _batch_rows(group, counts, limits) for group in counts.by_group}
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits, rows[group]) for group in rows}
     units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
-    return Plan(fingerprint, targets, units, rows, unit_frames, measure_rows=limits.gpu and limits.batch_rows is None)
+    measures = limits.gpu and limits.batch_rows is None
+    return Plan(fingerprint, targets, units, rows, unit_frames, measure_rows=measures, frames=counts.frames)
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:

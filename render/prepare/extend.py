@@ -187,6 +187,7 @@ def extended(record: Record, addition: Addition) -> Record:
         batch_rows=rows,
         unit_frames=part.unit_frames,
         table=addition.table,
+        frames=part.frames,
     )
     plan = replace(
         record.plan,

@@ -40,7 +40,7 @@ from render.plan import (
 )
 from render.prepare.address import why_unreachable
 from render.prepare.compiling import decide_compile
-from render.prepare.surprises import Warnings, hive_warnings, text_warnings, watched
+from render.prepare.surprises import Warnings, hive_warnings, metrics_warnings, text_warnings, watched
 
 __all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
 
@@ -57,6 +57,7 @@ class Prepared:
     plan: Plan
     compile_reason: str  # why the plan compiles the networks, or does not
     warnings: tuple[str, ...]
+    command: str = ""  # that goes on with the job in a shell, without secrets; "" where there is none
 
     @property
     def expected_bytes(self) -> int:
@@ -137,6 +138,7 @@ def _count(
 ) -> tuple[Counts, tuple[str, ...]]:
     """Return the counts of a manifest, and what the plan warns of."""
     found = Warnings()
+    found.add(*metrics_warnings(job))
     found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
     if reason := why_unreachable(job.workers.address):
         found.add(f"workers.address: a run will be refused ({reason})")

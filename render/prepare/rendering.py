@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from render.core import RunError, Unit, plain_reason
 from render.prepare.job_plan import Prepared
@@ -82,7 +82,7 @@ def render_units(
     first = next(units, None)
     if first is None:
         return 0.0
-    from render.cluster import Cluster, Setup
+    from render.cluster import Cluster, RayMetrics, Setup
 
     job, force = prepared.job, prepared.workforce
     setup = Setup(
@@ -99,11 +99,18 @@ def render_units(
         blank=job.store.blank,
     )
     with (
-        EventLog(ledger.folder, report) as log,
+        EventLog(ledger.folder, report, _facts(prepared)) as log,
         Cluster(setup, force, job.workers.address, job.workers.deadline_s) as cluster,
     ):
-        for receipt in cluster.render(chain([first], units), log):
+        listener = RayMetrics(log, ledger.folder.out.name) if job.workers.metrics else log
+        for receipt in cluster.render(chain([first], units), listener):
             check_lock()
-            log.committed(receipt)
+            listener.committed(receipt)
         now = time.monotonic()
         return now - (cluster.ready_s or now)
+
+
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    """Return what the log says of a run when it begins."""
+    facts: dict[str, Any] = {"planned": prepared.counts.frames}
+    return facts | {"command": prepared.command} if prepared.command else facts

@@ -10,7 +10,7 @@ from render.manifest import Manifest
 from render.models import Model
 from render.plan import legs, motion_of, steps_of
 
-__all__ = ["Warnings", "hive_warnings", "text_warnings", "watched"]
+__all__ = ["Warnings", "hive_warnings", "metrics_warnings", "text_warnings", "watched"]
 
 WARNINGS_MAX = 20
 TEXT_MAX = 120  # signs of a text in a warning
@@ -42,6 +42,12 @@ def hive_warnings(job: JobConfig) -> Iterator[str]:
         name, equals, value = part.partition("=")
         if name and equals:
             yield f"output: DuckDB and others read the folder {part!r} as a column {name!r} that is {value!r} in every row"
+
+
+def metrics_warnings(job: JobConfig) -> Iterator[str]:
+    """Yield the warning that nobody can ask for the metrics of a Ray that the run starts for itself."""
+    if job.workers.metrics and job.workers.address is None:
+        yield "workers.metrics: a Ray that the run starts has no metrics port; workers.address names one that may have"
 
 
 def watched(manifest: Manifest, found: Warnings) -> Iterator[tuple[Walk, int]]:

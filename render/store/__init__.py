@@ -13,8 +13,10 @@ from render.store.access import check_access, reach_output
 from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
 from render.store.compaction import COMPACT_BYTES, Compaction, write_compact
 from render.store.encode import Rendered, rendered
-from render.store.event_log import EventLog, read_events
+from render.store.event_log import EventLog
+from render.store.event_reader import LogTail, read_events
 from render.store.folder import OutputFolder
+from render.store.holder import Holder, find_holder
 from render.store.ledger import Ledger
 from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
@@ -29,6 +31,7 @@ from render.store.records import (
     slots_of,
     unit_of,
 )
+from render.store.run_state import RunState, SeenWorker
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
 from render.store.sweep import delete_partial_records, own_shards
 
@@ -40,16 +43,21 @@ __all__ = [
     "EventLog",
     "Failure",
     "Frames",
+    "Holder",
     "ImageStore",
     "Ledger",
+    "LogTail",
     "Origin",
     "OutputFolder",
     "RecordFault",
     "Rendered",
+    "RunState",
+    "SeenWorker",
     "StoredFrame",
     "as_recorded",
     "check_access",
     "delete_partial_records",
+    "find_holder",
     "is_accounted",
     "is_damage",
     "is_own_shard",

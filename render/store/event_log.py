@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import os
 import platform
-import time
-from collections.abc import Iterator
+import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from threading import Event, Lock, Thread
+from types import MappingProxyType
 from typing import Any, Protocol, TextIO
 from uuid import uuid4
 
-from render.core import ObjectPath, Receipt, why_unreadable, without_secrets
+from render.core import ObjectPath, Receipt, without_secrets
 from render.store.folder import OutputFolder
+from render.store.run_state import RunState
 
-__all__ = ["EventLog", "read_events"]
+__all__ = ["EventLog"]
 
+BEAT_S = 30.0  # between two signs of life
 PUT_S = 60.0  # between two puts of a bucket's log
+STATE_BYTES = 2**18  # of a log, after which the run's state is told again; with many workers after more
+STATE_SHARE = 4  # times its own length
+REASON_MAX = 500  # characters
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Listener(Protocol):
@@ -33,22 +40,28 @@ class Listener(Protocol):
 
 
 class EventLog:
-    """Writer of the log, a context manager, and a listener that passes on what it hears.
+    """Writer of the log, a context manager, and a listener that passes on what it hears of frames, stages and losses.
 
-    Every event has `time` (UTC) and `event`: `begin` (host, process), `commit` (unit, frames, quarantined, blank, seconds,
-    host, process), `lost` (reason), `warning` (text), and `end` or `stopped` (reason). An event is one write: a kill leaves
-    at most the last line torn. Of an output in a bucket, the log is continued in a local copy. That is put whole at the
-    begin, every minute and in the end: a kill loses a minute of it. The log is no part of the truth: a run goes on where it
-    can't be written.
+    Every event has `time` (UTC) and `event`. A run is told from `begin` to `end` or `stopped`; in between come `worker`,
+    `given` and `gone`, `commit`, `lost`, every BEAT_S a `beat`, a sign of life with what is done so far, and now and then
+    `state`, all of that at once, so that the end of a long log is enough. docs/store.md has their values.
+
+    An event is one write: a kill leaves at most the last line torn. Of an output in a bucket, the log is continued in a
+    local copy. That is put whole at the begin, every minute and in the end: a kill loses a minute of it. The log is no part
+    of the truth: a run goes on where it can't be written.
     """
 
-    def __init__(self, folder: OutputFolder, listener: Listener) -> None:
-        self._log, self._listener = folder.log, listener
+    def __init__(self, folder: OutputFolder, listener: Listener, run: Mapping[str, Any] = NOTHING) -> None:
+        """`run` is what is known of the run: the `planned` frames, and the `command` that goes on with it."""
+        self._log, self._listener, self._run = folder.log, listener, run
         self._path = self._log
         if isinstance(self._log, ObjectPath):
             self._path = folder.scratch / f"log-{uuid4().hex[:8]}.jsonl"
         self._file: TextIO | None = None
-        self._put_s = time.monotonic()
+        self._state = RunState()
+        self._told_bytes = self._state_bytes = 0  # written since the state was told; of the state
+        self._lock, self._ended = Lock(), Event()
+        self._beats = Thread(target=self._beat, name="log", daemon=True)
 
     def __enter__(self) -> EventLog:
         try:
@@ -58,21 +71,31 @@ class EventLog:
             self._file = self._path.open("a", encoding="utf-8", buffering=1)
         except OSError:
             return self
-        self._add("begin", host=platform.node(), process=os.getpid())
+        self._add("begin", host=platform.node(), process=os.getpid(), **self._run)
         self._put()
+        self._beats.start()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._ended.set()
+        is_reachable = not isinstance(error, OSError)  # a bucket that does not answer is not asked again
+        if self._beats.is_alive() and is_reachable:
+            self._beats.join()  # it may be putting the log
         if error is None:
-            self._add("end")
+            self._add("end", **self._done())
         else:
-            self._add("stopped", reason=without_secrets(f"{type(error).__name__}: {error}".splitlines()[0]))
-        if self._file is not None:
-            self._file.close()
-        if not isinstance(error, OSError):  # a bucket that does not answer is not asked again
+            reason = f"{type(error).__name__}: {without_secrets(str(error))}".splitlines()[0].removesuffix(": ")
+            self._add("stopped", reason=reason[:REASON_MAX], **self._done())
+        if is_reachable:
             self._put()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
         if self._path != self._log:
             self._path.unlink(missing_ok=True)
+
+    # What the driver tells.
 
     def committed(self, receipt: Receipt) -> None:
         """Note a unit that is committed now."""
@@ -83,19 +106,25 @@ class EventLog:
             quarantined=len(receipt.quarantined),
             blank=len(receipt.blank),
             seconds=round(receipt.seconds, 3),
+            rows=receipt.rows,
+            padding=receipt.padding,
+            bytes=receipt.size_bytes,
+            done=self._state.frames,
             host=receipt.host,
             process=receipt.process,
         )
-        if time.monotonic() - self._put_s > PUT_S:
-            self._put()
 
     def frames(self, count: int) -> None:
+        self._count(frames=count)
         self._listener.frames(count)
 
     def batches(self, rows: int, padding: int) -> None:
+        self._count(rows=rows, padding=padding)
         self._listener.batches(rows, padding)
 
     def stage(self, text: str) -> None:
+        with self._lock:
+            self._state.stage = text
         self._listener.stage(text)
 
     def lost(self, reason: str) -> None:
@@ -109,25 +138,75 @@ class EventLog:
         self._add("warning", text=text)
         self._listener.warn(text)
 
-    def worker_up(self, name: str, host: str, card: str) -> None: ...
-    def unit_given(self, unit: str, name: str) -> None: ...
-    def worker_gone(self, name: str, reason: str) -> None: ...
+    def worker_up(self, name: str, host: str, card: str) -> None:
+        """Note that a worker is ready: its process runs and its model is loaded."""
+        self._add("worker", worker=name, host=host, card=card)
+
+    def unit_given(self, unit: str, name: str) -> None:
+        """Note that a worker has a unit now. Another one may have it, too."""
+        self._add("given", unit=unit, worker=name)
+
+    def worker_gone(self, name: str, reason: str) -> None:
+        """Note that a worker is there no more, and holds nothing; an empty reason: it was let go."""
+        self._add("gone", worker=name, reason=without_secrets(reason)[:REASON_MAX])
+
+    def _count(self, frames: int = 0, rows: int = 0, padding: int = 0) -> None:
+        with self._lock:
+            is_first = frames > 0 and not self._state.frames
+            self._state.add(frames, rows, padding)
+        if is_first:
+            self._add("beat", **self._done())
+
+    def _done(self) -> dict[str, Any]:
+        state = self._state
+        return {"frames": state.frames, "rows": state.rows, "padding": state.padding, "stage": state.stage}
+
+    # Writing.
+
+    def _beat(self) -> None:
+        """Give a sign of life every BEAT_S, and put a bucket's log every PUT_S."""
+        unput_s = 0.0
+        while not self._ended.wait(BEAT_S):
+            self._add("beat", **self._done())
+            unput_s += BEAT_S
+            if unput_s >= PUT_S:
+                unput_s = 0.0
+                self._put()
 
     def _put(self) -> None:
-        """Put the local copy into the bucket, if there is one."""
-        if isinstance(self._log, ObjectPath) and self._file is not None:
-            with suppress(OSError):
-                self._log.upload(self._path)
-            self._put_s = time.monotonic()
+        """Put a copy of the log as it is now into the bucket, if it belongs into one."""
+        if not isinstance(self._log, ObjectPath) or self._file is None:
+            return
+        whole = self._path.with_suffix(".put")  # a file that grows while it is sent would not have the length announced
+        with suppress(OSError):
+            with self._lock:
+                shutil.copyfile(self._path, whole)
+            self._log.upload(whole)
+        whole.unlink(missing_ok=True)
 
     def _add(self, event: str, **values: Any) -> None:
+        with self._lock:
+            if self._file is None:
+                return
+            now = datetime.now(UTC)
+            time = now.isoformat(timespec="milliseconds")
+            self._state = self._state.take({"at": now, "event": event, **values})
+            self._write({"time": time, "event": event, **values})
+            if self._told_bytes > max(STATE_BYTES, STATE_SHARE * self._state_bytes):
+                self._state_bytes = self._write({"time": time, "event": "state", **self._state.snapshot()})
+                self._told_bytes = 0
+
+    def _write(self, fields: Mapping[str, Any]) -> int:
+        """Write a line. Returns its length; where it can't be written, no more is."""
+        line = json.dumps(fields)
         if self._file is None:
-            return
-        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values})
+            return 0
         try:
-            self._file.write(("" if event != "begin" else self._line_end()) + line + "\n")
+            self._file.write(("" if fields["event"] != "begin" else self._line_end()) + line + "\n")
         except OSError:  # the disk is full: the commits tell the same
             self._file = None
+        self._told_bytes += len(line) + 1
+        return len(line) + 1
 
     def _line_end(self) -> str:
         """Return the line end that a killed run did not write; "" where none is missing."""
@@ -136,22 +215,3 @@ class EventLog:
                 return ""
             file.seek(-1, os.SEEK_END)
             return "" if file.read(1) == b"\n" else "\n"
-
-
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log that have a time; torn and foreign lines are left out."""
-    if not isinstance(path, ObjectPath) and why_unreadable(path):  # no run has written one; or it is none of ours
-        return
-    try:
-        file = path.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
-            try:
-                event = json.loads(line)
-                event["at"] = datetime.fromisoformat(event["time"])
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
-            if isinstance(event.get("event"), str) and event["at"].tzinfo is not None:
-                yield event

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from render.core import StoreError, why_unreadable
+from render.store.processes import holder_text, own_record
 
-__all__ = ["file_lock", "holder_of"]
+__all__ = ["file_lock"]
 
 
 @contextmanager
@@ -32,37 +30,20 @@ def file_lock(path: Path) -> Iterator[None]:
         except OSError as error:
             required = "required that no other run writes there, got one that does"
             raise StoreError(f"{path.parent.parent}: {required}: {_holder(file)}") from error
-        since = datetime.now(UTC).isoformat(timespec="seconds")
         file.truncate(0)
-        file.write(json.dumps({"host": platform.node(), "process": os.getpid(), "since": since}))
+        file.write(json.dumps(own_record()))
         file.flush()
         try:
             yield
         finally:
-            file.truncate(0)
+            file.truncate(0)  # also after an error: the process may live on
 
 
 def _holder(file: TextIO) -> str:
     """Return who holds the lock, by the file that the holder wrote."""
     file.seek(0)
-    try:
-        return _told(json.loads(file.read()))
-    except (ValueError, KeyError, TypeError):
-        return "a process that is just starting"
-
-
-def _told(holder: dict[str, object]) -> str:
-    return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
-
-
-def holder_of(path: Path) -> str:
-    """Return who holds a lock, by what its file says; "" for nobody, as for a dead process of this host.
-
-    The lock is not tried: a run that begins at that moment would find it taken.
-    """
-    try:
-        holder = json.loads(path.read_bytes()) if not why_unreadable(path) else {}
-        lives = holder["host"] != platform.node() or Path(f"/proc/{int(holder['process'])}").exists()
-        return _told(holder) if lives else ""
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(file.read())
+        if isinstance(found, dict) and found:
+            return holder_text(found)
+    return "a process that is just starting"

@@ -7,20 +7,17 @@ store's own clock. No request of a living run is tried for as long, so a driver 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 from render.core import ObjectPath, RunError, StoreError
+from render.store.processes import holder_text, lives, machine, own_record
 
-__all__ = ["lease", "lease_holder"]
+__all__ = ["is_stale", "lease"]
 
 RENEW_S = 20.0
 STALE_S = 300.0
@@ -78,20 +75,11 @@ class _Keeper:
             self._lost_to = "nobody: it was deleted"
             return
         if found.get("token") != self._record["token"]:
-            self._lost_to = _holder(found)
+            self._lost_to = holder_text(found)
             return
         self._record["renewals"] += 1  # other bytes, another ETag
         self._path.replace_if(_encoded(self._record), etag)
         self._renewed_s = _now_s()
-
-
-def lease_holder(path: ObjectPath) -> str:
-    """Return who holds a lock; "" for nobody, and for a stale one."""
-    try:
-        facts, found = path.facts(), _read(path)
-    except FileNotFoundError:
-        return ""
-    return "" if not found or _is_stale(found, facts.age_s) else _holder(found)
 
 
 def _take(path: ObjectPath, record: dict[str, Any]) -> None:
@@ -105,42 +93,24 @@ def _take(path: ObjectPath, record: dict[str, Any]) -> None:
     if facts is None:
         taken = path.create(_encoded(record))
     else:
-        taken = _is_stale(found, facts.age_s) and path.replace_if(_encoded(record), facts.etag)
+        taken = is_stale(found, facts.age_s) and path.replace_if(_encoded(record), facts.etag)
     if not taken or _read(path).get("token") != record["token"]:
         age_s = facts.age_s if facts else 0.0
         raise StoreError(
-            f"{path.parent.parent}: required that no other run writes there, got one that does: {_holder(found)}, last "
+            f"{path.parent.parent}: required that no other run writes there, got one that does: {holder_text(found)}, last "
             f"heard of {age_s:.0f} s ago. If it is dead, the same command takes its place {STALE_S:.0f} s after that"
         )
 
 
-def _is_stale(found: dict[str, Any], age_s: float) -> bool:
-    return age_s > STALE_S or (found.get("machine") == _machine() and not _lives(found.get("process")))
-
-
-def _lives(process: object) -> bool:
-    return isinstance(process, int) and Path(f"/proc/{process}").exists()
+def is_stale(found: dict[str, Any], age_s: float) -> bool:
+    """Return True for a record that nobody holds any more; `age_s` is the time since it was renewed."""
+    return age_s > STALE_S or (
+        found.get("machine") == machine() and not lives(found.get("process"), found.get("started"))
+    )
 
 
 def _new_record() -> dict[str, Any]:
-    return {
-        "host": platform.node(),
-        "process": os.getpid(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
-        "token": uuid4().hex,
-        "renewals": 0,
-    }
-
-
-def _machine() -> str:
-    """Name this boot of this machine, and the space in which its process ids count: containers have their own."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-
-
-def _holder(found: dict[str, Any]) -> str:
-    return f"process {found.get('process')} on {found.get('host')}, since {found.get('since')}"
+    return {**own_record(), "token": uuid4().hex, "renewals": 0}
 
 
 def _encoded(record: dict[str, Any]) -> bytes:

@@ -27,9 +27,10 @@ from render.core import (
 )
 from render.store.access import make_folder
 from render.store.compaction import Compaction, parse_compaction
-from render.store.file_lock import file_lock, holder_of
+from render.store.file_lock import file_lock
 from render.store.folder import OutputFolder
-from render.store.lease import lease, lease_holder
+from render.store.holder import find_holder
+from render.store.lease import lease
 from render.store.records import SPLIT, RecordFault, is_accounted, parse_record, second_records, slots_of, without_shard
 from render.store.sweep import own_shards, unfinished_files
 
@@ -70,9 +71,12 @@ class Ledger:
             yield lambda: None
 
     def going_on(self) -> str:
-        """Return the process, host and start of the run that holds the output folder; "" for none."""
-        path = self.folder.lock
-        return lease_holder(path) if isinstance(path, ObjectPath) else holder_of(path)
+        """Return the process, host and start of the run that holds the output folder; "" for none.
+
+        A process of another machine counts as living where nothing tells.
+        """
+        holder = find_holder(self.folder.lock)
+        return "" if holder is None or holder.lives is False else str(holder)
 
     def commit(self, receipt: Receipt) -> bool:
         """Claim the unit's slot. Returns False when it was taken: the caller's shard is then superfluous.

@@ -92,7 +92,7 @@ def _checks(receipt: Receipt) -> Iterable[tuple[str, bool]]:
     yield "file", file is None or (isinstance(file, str) and file.strip(".") != "" and not set(file) & set("/\\\0"))
     yield "sha256", isinstance(receipt.sha256, str)
     yield "exact", isinstance(receipt.exact, bool)
-    for name in ("seconds", "waiting_s"):
+    for name in ("seconds", "waiting_s", "decode_s", "write_s"):
         yield name, isinstance(getattr(receipt, name), int | float)
     for name in ("blank", "quarantined", "seed_shifts", "lost"):
         places: Any = getattr(receipt, name)

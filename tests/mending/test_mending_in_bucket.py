@@ -176,7 +176,7 @@ def test_a_compaction_may_be_stopped_anywhere(night: ObjectPath, server: Server,
         compact_store(night)
     server.begin()
     assert open_store(night).dataset().to_table().to_pylist() == rows
-    with patch("render.store.lease._lives", return_value=False):
+    with patch("render.store.lease.lives", return_value=False):
         compact_store(night)
     assert len(shards(night)) == 1
     assert verify_store(night, deep=True).frames == FRAMES

@@ -16,6 +16,7 @@ from render.core import PROBE, ObjectPath, RunError, StoreError, write_atomicall
 from render.store import lease as leases
 from render.store import sweep
 from render.store.ledger import Ledger
+from render.store.processes import machine
 
 pytest_plugins = ["buckets"]
 
@@ -45,7 +46,7 @@ def test_the_lock_has_one_holder_and_goes(ledger: Ledger, bucket: ObjectPath) ->
 
 def dead(**fields: object) -> bytes:
     """The record of a run that was killed."""
-    known = {"host": "h", "process": 2**22 + 1, "since": "t", "machine": leases._machine(), "token": "x", "renewals": 3}
+    known = {"host": "h", "process": 2**22 + 1, "since": "t", "machine": machine(), "token": "x", "renewals": 3}
     return json.dumps(known | fields).encode()
 
 
