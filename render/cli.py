@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from render.cli_cluster import CLUSTER, add_cluster
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
 from render.core import InputError, JobError, RunError, input_path
 from render.facts import plan_facts, plan_table
@@ -29,16 +30,20 @@ TARGET = (
     "rendered with defaults"
 )
 INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares pictures instead"
-EXAMPLES = MENDING | {
-    "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
-    "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
-    "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
-    "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
-    "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
-    "expand": "render expand templates.txt -o manifest.parquet --count 20 --seed 1\n  "
-    "render expand templates.csv -o manifest.csv --mode combinatorial --wildcards wildcards",
-    "reproduce": "render reproduce out/first 3f9a",
-}
+EXAMPLES = (
+    CLUSTER
+    | MENDING
+    | {
+        "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
+        "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
+        "plan": "render plan jobs/stills.yaml --check-model\n  render plan manifests/first.csv sampling.steps=30 --json",
+        "animate": "render animate out/first\n  render animate out/first animation.fps=24 animation.loop=none",
+        "sheets": "render sheets out/first sheets.kinds=[still] sheets.cell=128",
+        "expand": "render expand templates.txt -o manifest.parquet --count 20 --seed 1\n  "
+        "render expand templates.csv -o manifest.csv --mode combinatorial --wildcards wildcards",
+        "reproduce": "render reproduce out/first 3f9a",
+    }
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     add_mending(partial(_command, commands))
+    add_cluster(partial(_command, commands), _target, TARGET)
     return parser
 
 

@@ -21,7 +21,7 @@ from render.prepare import (
     Prepared,
     Report,
     Silent,
-    check_address,
+    check_lasting,
     plain_end,
     prepare,
     record_or_resume,
@@ -77,7 +77,6 @@ def run_job(
     report = report or Silent()
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
     checked = _prepare(target, overrides, weights=True, writes=True)
-    check_address(checked.job.workers.address)
     prepared = record_or_resume(checked, asked)
     job, ledger = prepared.job, Ledger(prepared.job.output)
     ledger.create()
@@ -194,6 +193,7 @@ def _prepare(
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     if writes:
+        check_lasting(job.output)
         check_access(job.output, writes)
     return prepare(job, weights, check_files, table, rows_before)
 

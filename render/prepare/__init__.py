@@ -7,7 +7,6 @@ Nothing here loads torch or Ray before the first unit is handed out.
 
 from __future__ import annotations
 
-from render.prepare.address import check_address
 from render.prepare.again import prepare_again
 from render.prepare.extend import Asked
 from render.prepare.job_plan import Prepared, prepare, resolve_models
@@ -21,6 +20,7 @@ from render.prepare.resume import (
     stored_job,
     stored_manifest,
 )
+from render.prepare.site import check_lasting
 
 __all__ = [
     "Asked",
@@ -28,7 +28,7 @@ __all__ = [
     "Report",
     "Silent",
     "begun_ledger",
-    "check_address",
+    "check_lasting",
     "load_plan",
     "plain_end",
     "planned_manifest",
