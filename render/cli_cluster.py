@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from render.cli_mending import BAD_INPUT, DONE, FAILED, QUARANTINED, AddCommand, short
-from render.core import RunError, without_secrets
+from render.core import without_secrets
 
 if TYPE_CHECKING:
     from render.submit import Dashboard, JobFacts, Submitted
@@ -151,7 +151,8 @@ def _stop(options: Any) -> int:
 
     job, was_going = stop_job(options.id, options.address)
     if not was_going:
-        raise RunError(f"{job.id}: required a job that goes on, got one that is {job.status.lower()}")
+        _say(f"render: {job.id}: required a job that goes on, got one that ended: {job.status.lower()}")
+        return FAILED
     print(f"{job.id} is stopped. What is committed stays; the same `render submit` goes on")
     return DONE
 

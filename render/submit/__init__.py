@@ -1,7 +1,7 @@
 """From here to a Ray cluster: submit a job by Ray's Jobs API, list, follow and stop what was submitted.
 
 Five parts. `client` is Ray's own client of the dashboard, with an end to each wait. `look` asks the cluster what it has
-and, by a small job that runs `probe`, what is installed there and which folders its nodes share. `paths` and `versions`
+and, by a small job that runs `probe`, what is installed there and which folders its nodes share. `reach` and `versions`
 judge the answers, `package` packs what travels, `submission` does all of it in order. `jobs` is for afterwards.
 
 Promises: nothing is submitted on bad input, or where the nodes could not run the job or write its output. Two jobs never

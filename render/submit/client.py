@@ -51,7 +51,7 @@ def connect(address: str) -> Dashboard:
         raise JobError(MISSING) from error
 
     for name in TALKATIVE:
-        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
+        logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
 
     class Client(JobSubmissionClient):
         """Ray's client, with an end to each wait."""
@@ -78,6 +78,7 @@ def connect(address: str) -> Dashboard:
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise JobError(f"{where}, got {_reason(error)}") from error
     client.patience_s = ANSWER_S
+    client._ssl_context = True  # type: ignore[assignment]  # aiohttp wants this for certificates that are checked, no longer None
     return Dashboard(client, address)
 
 

@@ -15,14 +15,15 @@ from uuid import uuid4
 
 from render.core import RunError, shorten
 from render.job import Site
-from render.submit import probe
 from render.submit.client import Dashboard
+from render.submit.probe import MARK, SCRIPT, leave_mark
 
 __all__ = ["Look", "Paths", "look_inside", "site_of"]
 
 PROBE_ID = "render-probe"
 PROBE_S = 180.0  # for a job that takes 3 s on an idle head
 POLL_S = 0.2
+KEPT_S = 10.0
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -60,7 +61,7 @@ def look_inside(
 ) -> Look:
     """Return what a small job finds on the cluster. Raises RunError where it can't run. `folder` is for its script."""
     script = folder / "probe.py"
-    script.write_bytes(Path(probe.__file__).read_bytes())
+    script.write_bytes(SCRIPT.read_bytes())
     first = sorted(nodes, key=lambda node: not node["is_head_node"])
     with _marks(paths.writes) as marks:
         question = {
@@ -85,30 +86,39 @@ def look_inside(
 
 
 def _ask(dashboard: Dashboard, question: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Run the probe as a job, and take it out of the list of jobs."""
+    """Run the probe as a job, and take those of earlier submissions out of the list of jobs."""
+    _sweep(dashboard)
     name = f"{PROBE_ID}-{uuid4().hex[:6]}"
     entrypoint = f"python probe.py {shlex.quote(json.dumps(question))}"
     dashboard.submit(name, entrypoint, {"working_dir": str(folder)}, {"job_name": PROBE_ID})
     end_s = time.monotonic() + PROBE_S
-    try:
-        while (found := dashboard.job(name) or {}).get("status") not in ENDED:
-            if time.monotonic() > end_s:
-                dashboard.stop(name)
-                raise RunError(
-                    f"{dashboard.address}: required a look at the cluster in {PROBE_S:g} s, got none: {found}"
-                )
-            time.sleep(POLL_S)
-        log = dashboard.log(name)
-    finally:
-        with suppress(RunError):
-            dashboard.delete(name)
+    while (found := dashboard.job(name) or {}).get("status") not in ENDED:
+        if time.monotonic() > end_s:
+            dashboard.stop(name)
+            got = f"{found.get('status')}: {shorten(found.get('message'))}"
+            raise RunError(f"{dashboard.address}: required a look at the cluster in {PROBE_S:g} s, got none ({got})")
+        time.sleep(POLL_S)
+    log = dashboard.log(name)
     for line in reversed(log.splitlines()):
-        if line.startswith(probe.MARK):
-            answer: dict[str, Any] = json.loads(line.removeprefix(probe.MARK))
+        if line.startswith(MARK):
+            answer: dict[str, Any] = json.loads(line.removeprefix(MARK))
             return answer
     last = (log.strip().splitlines() or [str(found.get("message", ""))])[-1]
     hint = " (`python` of the head's PATH has to be the one that Ray runs in)"
     raise RunError(f"{dashboard.address}: required a look at the cluster by a small job, got {shorten(last)}{hint}")
+
+
+def _sweep(dashboard: Dashboard) -> None:
+    """Delete looks that have ended a while ago. Ray puts one that is deleted within a second back, as a failed one."""
+    for job in dashboard.jobs():
+        ended_s = (job.get("end_time") or 0) / 1000
+        if (
+            job["submission_id"].startswith(f"{PROBE_ID}-")
+            and job["status"] in ENDED
+            and time.time() - ended_s > KEPT_S
+        ):
+            with suppress(RunError):  # another submission does the same
+                dashboard.delete(job["submission_id"])
 
 
 @contextmanager
@@ -117,7 +127,7 @@ def _marks(folders: Sequence[str]) -> Iterator[list[str]]:
     with ExitStack() as stack:
         marks = []
         for folder in folders:
-            mark = probe.leave_mark(folder)
+            mark = leave_mark(folder)
             marks.append(str(mark) if mark else os.devnull + "/none")
             if mark:
                 stack.callback(mark.unlink, missing_ok=True)

@@ -102,13 +102,9 @@ def _groups(job: JobConfig, manifest: Manifest) -> Iterator[Group]:
 
 
 def _media(root: Path, manifest: Manifest) -> Group:
-    """Return the start images and sounds that the manifest names. Raises JobError for one outside of the folder of media."""
+    """Return the start images and sounds that the manifest names, which lie inside the folder of media."""
     cells = {cell for name in ("image", "audio") for cell in manifest.select(name)[name].unique().to_pylist() if cell}
     own = sorted(cell for cell in cells if not is_url(cell))
-    outside = [cell for cell in own if Path(cell).is_absolute() or ".." in Path(cell).parts]
-    if outside:
-        required = "required files inside the folder of media, which travel with the job"
-        raise JobError(f"media: {required}; got {outside[0]} (of {len(outside)}); `media` may be a folder above them")
     files = tuple((root / cell, f"{INPUTS}/media/{Path(cell).as_posix()}") for cell in own)
     return Group("media", str(root), files, f"{INPUTS}/media")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "render-probe:"
+SCRIPT = Path(__file__)
 NODES_S = 60.0  # for the tasks of all nodes
 
 

@@ -22,7 +22,7 @@ from render.submit.client import Dashboard
 from render.submit.jobs import ENTRY, running_on
 from render.submit.look import Look, Paths, look_inside, site_of
 from render.submit.package import Package, pack, package_modules, why_too_large, write_package
-from render.submit.paths import check_output, local_models, unreachable, why_no_output
+from render.submit.reach import check_output, local_models, unreachable, why_no_output
 from render.submit.versions import differing, is_same_package, missing, requirements
 
 __all__ = ["Submitted", "submit_job"]

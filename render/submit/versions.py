@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 
 from render.core import ObjectPath
 from render.job import JobConfig
-from render.submit import probe
 from render.submit.look import Look
+from render.submit.probe import modules_hash
 
 __all__ = ["differing", "is_same_package", "missing", "requirements"]
 
@@ -50,4 +50,4 @@ def differing(ray_python: tuple[str, str], needed: list[Requirement], look: Look
 
 def is_same_package(look: Look) -> bool:
     """Return True if the modules of the package that is installed on the head are those of here."""
-    return look.package == probe.modules_hash(Path(__file__).parents[1])
+    return look.package == modules_hash(Path(__file__).parents[1])

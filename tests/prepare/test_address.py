@@ -71,7 +71,7 @@ def test_what_is_no_address(address: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_a_run_is_refused_within_seconds_and_a_plan_warns(server: socket.socket, tmp_path: Path) -> None:
+def test_run_and_plan_are_refused_within_seconds(server: socket.socket, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("prompt\na cat\n")
     address = f"127.0.0.1:{server.getsockname()[1]}"  # bound, and nobody listens
     job = (f"output={tmp_path / 'out'}", f"workers.address={address}", "workers.count=1", "workers.cpus=1")
@@ -80,7 +80,8 @@ def test_a_run_is_refused_within_seconds_and_a_plan_warns(server: socket.socket,
         run_job(tmp_path / "m.csv", *job)
     assert time.monotonic() - begin < 30
     assert not (tmp_path / "out").exists()
-    assert any("nothing answers there" in warning for warning in plan_job(tmp_path / "m.csv", *job).warnings)
+    with pytest.raises(JobError, match="nothing answers there: connection refused"):
+        plan_job(tmp_path / "m.csv", *job)
 
 
 def test_a_host_that_says_nothing_is_waited_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
