@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CLUSTER", "add_cluster"]
 
 CLUSTER = {  # command: examples
-    "submit": "render submit jobs/walks.yaml --address http://HEAD:8265 output=s3://bucket/walks\n"
-    "  render submit manifests/first.csv --address http://HEAD:8265 output=/shared/first --wait",
+    "submit": "render submit jobs/walks.yaml output=s3://bucket/walks --address http://HEAD:8265\n"
+    "  render submit manifests/first.csv output=/shared/first --address http://HEAD:8265 --wait",
     "jobs": "render jobs --address http://HEAD:8265\n  render jobs --json",
     "logs": "render logs walks-3f9a2c\n  render logs walks-3f9a2c --follow",
     "stop": "render stop walks-3f9a2c --address http://HEAD:8265",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -30,13 +30,10 @@ def answer(server: socket.socket, says: bytes) -> int:
     server.listen()
 
     def serve() -> None:
-        with suppress(OSError):
+        with suppress(OSError), ExitStack() as links:  # they stay open as long as the server does
             while True:
-                link, _ = server.accept()
-                link.sendall(says)
-                links.append(link)  # it stays open
+                links.enter_context(server.accept()[0]).sendall(says)
 
-    links = list[socket.socket]()
     Thread(target=serve, daemon=True).start()
     port: int = server.getsockname()[1]
     return port

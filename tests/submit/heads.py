@@ -19,7 +19,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from stores import wait_until
 
 from render.cluster.guardian import MARK, end_processes
@@ -107,10 +107,19 @@ def answers(address: str) -> bool:
 
 @contextmanager
 def token(value: str, home: Path | None = None) -> Iterator[None]:
-    """Have Ray's client find this token and no other; with "" none, if there is none in `home` either."""
+    """Have Ray's client find this token and no other; with "" none, if there is none in `home` either.
+
+    The mode is what a new process has, whatever Ray was started in this one.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
     own = ({"RAY_AUTH_TOKEN": value} if value else {}) | ({"HOME": str(home)} if home else {})
     with patch.dict(os.environ, kept | own, clear=True):
-        AuthenticationTokenLoader.instance().reset_cache()
+        _read_environment()
         yield
+    _read_environment()
+
+
+def _read_environment() -> None:
+    """Have Ray's library look again at what it has read when it was loaded."""
+    Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
