@@ -40,6 +40,7 @@ class Look:
     """The answer of the job that looks at a cluster from inside."""
 
     python: str  # the interpreter of the head
+    uid: int  # number of the user as whom Ray runs there
     versions: dict[str, str]  # of libraries; "" for one that is not installed
     package: str  # hash of the installed package's modules, "" for none
     mounts: dict[str, str]  # the type of the file system of each path on the head
@@ -77,6 +78,7 @@ def look_inside(
     seen = dict(zip(paths.writes, head.get("here", []), strict=False))
     return Look(
         python=str(found["python"]),
+        uid=int(found["uid"]),
         versions=found["versions"],
         package=str(found["package"]),
         mounts=found["mounts"],

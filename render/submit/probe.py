@@ -33,6 +33,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
                 mark.unlink()
     return {
         "python": sys.executable,
+        "uid": os.getuid(),
         "versions": {name: installed(name) for name in question["libraries"]},
         "package": package_hash(question["package"]),
         "mounts": {path: mount_type(path) for path in (*question["reads"], *question["writes"])},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import re
 import shlex
@@ -107,6 +108,8 @@ def _why_not_begun(job: JobConfig, look: Look, weights: bool) -> str:
     if not weights:
         return "the weights of its models are not on this machine"
     if not isinstance(job.output, ObjectPath):
+        if look.uid not in (0, os.getuid()):
+            return f"the cluster's user {look.uid} could not write to a folder that user {os.getuid()} has made"
         return "" if look.is_shared.get(str(job.output)) else "its folder is not on this machine"
     try:
         check_access(job.output, writes=True)

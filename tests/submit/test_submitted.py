@@ -107,7 +107,7 @@ def test_exit_codes(status: str, exit_code: int | None, code: int, capsys: pytes
 
 
 def look(**versions: str) -> Look:
-    return Look("/bin/python", versions, "", {}, {}, {})
+    return Look("/bin/python", 0, versions, "", {}, {}, {})
 
 
 def test_versions_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
