@@ -210,9 +210,9 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
         yield f"{where}: key 'workers.batch_rows': required a power of two on a CPU; got {rows}"
     animation = config.animation
     if "gif" in animation.formats and animation.fps > GIF_FPS_MAX:
-        where, required = (
-            sources.get("animation.fps", "job"),
+        required, where = (
             f"at most {GIF_FPS_MAX} for GIF (browsers slow faster ones)",
+            sources.get("animation.fps", "job"),
         )
         yield f"{where}: key 'animation.fps': required {required}; got {animation.fps}"
 
