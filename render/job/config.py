@@ -201,20 +201,15 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
             got = shorten(without_secrets(repr(value)))
             yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {got}{hint}"
-    rows = config.workers.batch_rows
+    rows = config.workers.batch_rows  # which the threads of a CPU share in equal parts
     site = this_machine() if config.workers.address is None else CLUSTER
-    if (
-        rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config), site)
-    ):  # threads' parts are equal
+    if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config), site):
         where = sources.get("workers.batch_rows", "job")
         yield f"{where}: key 'workers.batch_rows': required a power of two on a CPU; got {rows}"
     animation = config.animation
     if "gif" in animation.formats and animation.fps > GIF_FPS_MAX:
-        required, where = (
-            f"at most {GIF_FPS_MAX} for GIF (browsers slow faster ones)",
-            sources.get("animation.fps", "job"),
-        )
-        yield f"{where}: key 'animation.fps': required {required}; got {animation.fps}"
+        required = f"at most {GIF_FPS_MAX} for GIF (browsers slow faster ones)"
+        yield f"{sources.get('animation.fps', 'job')}: key 'animation.fps': required {required}; got {animation.fps}"
 
 
 def _url_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:

@@ -93,10 +93,8 @@ def prepare(
         model.check_networks()
     targets = _targets(job, models, weights)
     counts, warnings = _count(job, manifest, models, targets)
-    site = site or look_at(job.workers.address)
-    _check_rows(job, site)
-    fingerprint = _fingerprint(job, manifest, targets)
-    plan = plan_counts(job, counts, targets, fingerprint, largest_bytes(models), site)
+    site = _site(job, site)
+    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models), site)
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
     workforce = choose_workforce(job, largest_bytes(models), plan.units, site)
     decision = decide_compile(job, models, counts, workforce)
@@ -114,11 +112,12 @@ def prepare(
     )
 
 
-def _check_rows(job: JobConfig, site: Site) -> None:
-    """Raise JobError for a batch size that workers on CPUs can't share out, which only the look at a cluster tells."""
-    rows = job.workers.batch_rows
+def _site(job: JobConfig, known: Site | None) -> Site:
+    """Return where the workers run. Raises JobError for a cluster whose workers, on CPUs, can't share out the batch size."""
+    site, rows = known or look_at(job.workers.address), job.workers.batch_rows
     if rows is not None and rows & (rows - 1) and not uses_gpu(job, site):
         raise JobError(f"key 'workers.batch_rows': required a power of two on a CPU; got {rows}")
+    return site
 
 
 def _no_gpus(job: JobConfig, site: Site) -> str:
