@@ -123,9 +123,12 @@ class Dashboard:
         self._client, self.address = client, address
 
     def versions(self) -> tuple[str, str]:
-        """Return the versions of Ray and of Python on the head."""
-        found = self._read("/api/v0/cluster_metadata")
-        return str(found.get("rayVersion", "")), str(found.get("pythonVersion", ""))
+        """Return the versions of Ray and of Python on the head; "" for what an old Ray does not tell."""
+        try:
+            python = str(self._read("/api/v0/cluster_metadata").get("pythonVersion", ""))
+        except RunError:
+            python = ""
+        return str(self._client._server_ray_version or ""), python
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return the living nodes, as Ray's state API has them."""
@@ -175,8 +178,15 @@ class Dashboard:
 
     async def follow(self, submission_id: str) -> AsyncIterator[str]:
         """Yield what a job has written and what it writes, until it ends or the connection does."""
-        async for text in self._client.tail_job_logs(submission_id):
-            yield text
+        from aiohttp import ClientError
+
+        try:
+            async for text in self._client.tail_job_logs(submission_id):
+                yield text
+        except (ClientError, OSError, RuntimeError) as error:
+            raise RunError(
+                f"{without_secrets(self.address)}: required the log of a job, got {_reason(error)}"
+            ) from error
 
     def _read(self, path: str) -> dict[str, Any]:
         with self._faults():

@@ -104,7 +104,7 @@ def follow(dashboard: Dashboard, name: str, show: Callable[[str], object]) -> Jo
                 shown.end()
                 return job
             away_since_s = 0.0
-        except (RunError, OSError, RuntimeError) as error:
+        except RunError as error:
             away_since_s = away_since_s or time.monotonic()
             if time.monotonic() - away_since_s > AWAY_S:
                 raise RunError(f"{name}: required an answer of the head, got none for {AWAY_S:g} s: {error}") from error

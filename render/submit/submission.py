@@ -52,11 +52,7 @@ def submit_job(
     Raises InputError, and RunError when the dashboard does not answer any more.
     """
     job = _load(target, overrides)
-    if other := running_on(dashboard, str(job.output)):
-        since = f"{other.began:%Y-%m-%d %H:%M} UTC" if other.began else "just now"
-        required = "required that no other job renders there, got one that does"
-        hint = f"`render logs {other.id} --follow` shows it, `render stop {other.id}` stops it"
-        raise StoreError(f"{job.output}: {required}: {other.id}, since {since}, by {other.submitted_by}; {hint}")
+    _refuse_second(dashboard, job.output)
     nodes = dashboard.nodes()
     weights = all(not is_url(model.id) and _is_here(model.id) for model in job.all_models.values())
     prepared = prepare(job, weights, site=site_of(nodes))
@@ -71,6 +67,7 @@ def submit_job(
         for text in (*prepared.warnings, *differing(dashboard.versions(), needed, look)):
             warn(text)
         begun = _why_not_begun(job, look, weights)
+        _refuse_second(dashboard, job.output)  # after seconds; what comes between is refused by the lock of the output
         if not begun:
             prepared = record_or_resume(prepared)
         return _hand_over(dashboard, prepared, package, look, (folder, str(target), begun))
@@ -85,6 +82,15 @@ def _load(target: str | Path, overrides: Sequence[str]) -> JobConfig:
     if reason := why_no_output(output_given(target, overrides), job.output):
         raise JobError(reason)
     return replace(job, workers=replace(job.workers, address="auto"))
+
+
+def _refuse_second(dashboard: Dashboard, output: Path) -> None:
+    """Raise StoreError while another job renders into the output, with its name."""
+    if other := running_on(dashboard, str(output)):
+        since = f"{other.began:%Y-%m-%d %H:%M} UTC" if other.began else "just now"
+        required = "required that no other job renders there, got one that does"
+        hint = f"`render logs {other.id} --follow` shows it, `render stop {other.id}` stops it"
+        raise StoreError(f"{output}: {required}: {other.id}, since {since}, by {other.submitted_by}; {hint}")
 
 
 def _is_here(model: str) -> bool:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from render.cli import main
-from render.core import JobError
-from render.submit import address_of, connect
+from render.core import JobError, RunError
+from render.submit import address_of, connect, follow, jobs
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +53,14 @@ def test_what_is_no_address(given: str | None, said: str, monkeypatch: pytest.Mo
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """A web page at every address."""
+    """The same answer at every address."""
+
+    says = b"<html>hello</html>"
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"<html>hello</html>")
+        self.wfile.write(self.says)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -78,6 +80,16 @@ def test_something_else_answers(page: str, capsys: pytest.CaptureFixture[str]) -
     assert said.startswith(
         f"render: --address {page}: required the dashboard of a Ray cluster, got something that answers"
     )
+
+
+def test_a_head_that_goes_while_a_job_is_followed(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Page, "says", b'{"ray_version": "2.60.0"}')
+    monkeypatch.setattr(jobs, "AWAY_S", 0.01)
+    monkeypatch.setattr(jobs, "POLL_S", 0.02)
+    dashboard = connect(page)
+    assert dashboard.versions() == ("2.60.0", "")
+    with pytest.raises(RunError, match=f"night: required an answer of the head, got none for 0.01 s: {page}"):
+        follow(dashboard, "night", print)
 
 
 def test_nobody_answers_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

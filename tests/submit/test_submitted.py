@@ -14,7 +14,7 @@ from heads import ROOT
 from packaging.requirements import Requirement
 
 from render import cli_cluster
-from render.core import JobError
+from render.core import JobError, RunError
 from render.job import load_job
 from render.submit import jobs
 from render.submit.jobs import facts_of, follow, running_on
@@ -50,7 +50,7 @@ class Stand:
             await asyncio.sleep(0)
             yield LOG[start : min(start + 10, until)]
         if until < len(LOG):
-            raise RuntimeError("WebSocket connection closed unexpectedly")
+            raise RunError("closed unexpectedly")
         self._found[name] |= {"status": "FAILED", "driver_exit_code": 3}
 
 
