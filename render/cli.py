@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from render.cli_cluster import CLUSTER, add_cluster
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
 from render.cli_status import STATUS, add_status
 from render.core import InputError, JobError, RunError, counted, input_path, plain_reason, without_secrets
@@ -31,7 +32,8 @@ TARGET = (
 )
 INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares pictures instead"
 EXAMPLES = (
-    MENDING
+    CLUSTER
+    | MENDING
     | STATUS
     | {
         "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
@@ -135,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     add_mending(partial(_command, commands))
     add_status(partial(_command, commands))
+    add_cluster(partial(_command, commands), _target, TARGET)
     return parser
 
 

@@ -23,7 +23,7 @@ from render.prepare import (
     Prepared,
     Report,
     Silent,
-    check_address,
+    check_lasting,
     plain_end,
     prepare,
     record_or_resume,
@@ -82,7 +82,6 @@ def run_job(
     report = report or Silent()
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
     checked = _prepare(target, overrides, weights=True, writes=True)
-    check_address(checked.job.workers.address)
     prepared = replace(record_or_resume(checked, asked), command=_command(target, overrides))
     with Notices(prepared, report) as notices:
         summary = _rendered(prepared, notices)
@@ -227,6 +226,7 @@ def _prepare(
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     check_notices(job)
     if writes:
+        check_lasting(job.output)
         check_access(job.output, writes)
     return prepare(job, weights, check_files, table, rows_before)
 

@@ -14,7 +14,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "render"
 ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms it uses. An arrow never points up
-    "": {"core", "engine", "job", "manifest", "mending", "output", "plan", "prepare", "store", "templates"},
+    "": {"core", "engine", "job", "manifest", "mending", "output", "plan", "prepare", "store", "submit", "templates"},
+    "submit": {"core", "job", "manifest", "prepare", "store"},
     "mending": {"core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
     "templates": {"core", "manifest"},
@@ -46,9 +47,12 @@ HOMES = {  # library → the modules that may import it
         "cluster.crew",
         "cluster.driver",
         "cluster.local_ray",
+        "cluster.look",
         "cluster.metrics",
         "cluster.ray_link",
         "cluster.reports",
+        "submit.client",
+        "submit.probe",
     },
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},

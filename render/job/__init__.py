@@ -11,12 +11,12 @@ the same job, but for the URLs of notices, which are secret. Nothing here loads 
 from __future__ import annotations
 
 from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS, CRF_MAX
-from render.job.config import load_job
+from render.job.config import load_job, output_given
 from render.job.keys import AnimationConfig, JobConfig, ModelConfig, as_written, to_yaml
 from render.job.settings import check_section, public
 from render.job.sweep import UNSWEPT, Axis, Sweep, Value
 from render.job.toolchain import missing_for_compiling
-from render.job.workforce import Workforce, choose_workforce, uses_gpu
+from render.job.workforce import Site, Workforce, choose_workforce, expected_workers, this_machine, uses_gpu
 
 __all__ = [
     "ANIMATION_FORMATS",
@@ -27,15 +27,19 @@ __all__ = [
     "Axis",
     "JobConfig",
     "ModelConfig",
+    "Site",
     "Sweep",
     "Value",
     "Workforce",
     "as_written",
     "check_section",
     "choose_workforce",
+    "expected_workers",
     "load_job",
     "missing_for_compiling",
+    "output_given",
     "public",
+    "this_machine",
     "to_yaml",
     "uses_gpu",
 ]

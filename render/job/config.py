@@ -41,9 +41,9 @@ from render.job.columns import is_of_columns, parse_columns
 from render.job.keys import JobConfig, LoraConfig, ModelConfig
 from render.job.settings import hide_signs, is_secret, leaves, override, read_yaml, show_signs, shown
 from render.job.sweep import UNSWEPT, parse_sweep
-from render.job.workforce import uses_gpu
+from render.job.workforce import Site, this_machine, uses_gpu
 
-__all__ = ["load_job"]
+__all__ = ["load_job", "output_given"]
 
 SWITCHES = {"workers.compile"}  # whose values `on` and `off` YAML reads as true and false
 LISTS = {
@@ -56,6 +56,7 @@ LISTS = {
     "loras": "[{path: a.safetensors}]",
 }  # key: example
 KEYS_MAX = 1000  # of a job file
+CLUSTER = Site(cores=1, gpus=1.0, memory_bytes=0, is_cluster=True)  # that may have GPUs: it is looked at later
 MODELS_KEY = re.compile(r"models\.([^.]*)")
 MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -94,6 +95,12 @@ def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool 
     assert isinstance(job, JobConfig)
     output = any_path(job.output if "output" in sources else Path("out") / table_name(target))
     return _resolve_paths(replace(job, output=output, sweep=sweep, columns=columns), loras, target)
+
+
+def output_given(target: str | Path, overrides: Sequence[str]) -> Path | None:
+    """Return `output` as job file or overrides write it, None for neither. Raises JobError."""
+    given = [value for _, key, value in _settings(_target(target), overrides, in_memory=False) if key == "output"]
+    return expand_home(any_path(str(given[-1]))) if given else None
 
 
 def _target(target: str | Path) -> Path:
@@ -199,17 +206,15 @@ def _range_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:
             hint = f" (nearest: {near[0]})" if near and required.startswith("one of ") else ""
             got = shorten(without_secrets(repr(value)))
             yield f"{sources.get(key, 'job')}: key {key!r}: required {required}; got {got}{hint}"
-    rows = config.workers.batch_rows
-    if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config)):  # the threads' parts are equal
+    rows = config.workers.batch_rows  # which the threads of a CPU share in equal parts
+    site = this_machine() if config.workers.address is None else CLUSTER
+    if rows is not None and rows & (rows - 1) and not uses_gpu(cast(JobConfig, config), site):
         where = sources.get("workers.batch_rows", "job")
         yield f"{where}: key 'workers.batch_rows': required a power of two on a CPU; got {rows}"
     animation = config.animation
     if "gif" in animation.formats and animation.fps > GIF_FPS_MAX:
-        where, required = (
-            sources.get("animation.fps", "job"),
-            f"at most {GIF_FPS_MAX} for GIF (browsers slow faster ones)",
-        )
-        yield f"{where}: key 'animation.fps': required {required}; got {animation.fps}"
+        required = f"at most {GIF_FPS_MAX} for GIF (browsers slow faster ones)"
+        yield f"{sources.get('animation.fps', 'job')}: key 'animation.fps': required {required}; got {animation.fps}"
 
 
 def _url_errors(config: DictConfig, sources: dict[str, str]) -> Iterator[str]:

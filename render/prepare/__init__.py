@@ -7,7 +7,6 @@ Nothing here loads torch or Ray before the first unit is handed out.
 
 from __future__ import annotations
 
-from render.prepare.address import check_address
 from render.prepare.again import prepare_again
 from render.prepare.extend import Asked
 from render.prepare.job_plan import Prepared, prepare, resolve_models
@@ -23,6 +22,7 @@ from render.prepare.resume import (
     stored_manifest,
     write_manifest_anew,
 )
+from render.prepare.site import check_lasting
 
 __all__ = [
     "Asked",
@@ -30,7 +30,7 @@ __all__ = [
     "Report",
     "Silent",
     "begun_ledger",
-    "check_address",
+    "check_lasting",
     "load_plan",
     "plain_end",
     "planned_manifest",

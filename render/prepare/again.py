@@ -9,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from render.core import InputError, ManifestError, scratch_folder
-from render.job import UNSWEPT, JobConfig
+from render.job import UNSWEPT, JobConfig, this_machine
 from render.manifest import Manifest, append_rows
 from render.plan import Plan
-from render.prepare.address import check_address
 from render.prepare.extend import Record, tables_of
 from render.prepare.job_plan import Prepared, prepare
 from render.prepare.resume import load_plan, planned_manifest, resume_record, stored_job
@@ -33,7 +32,6 @@ def prepare_again(out: Path) -> Prepared:
         manifest = planned_manifest(out)
     except ManifestError:
         manifest = _read_anew(job, plan)
-    check_address(job.workers.address)
     with _written(manifest, out) as file:
         prepared = prepare(replace(job, manifest=file, media=job.media_root, sweep=UNSWEPT))
     return resume_record(replace(prepared, job=job), Record(out, job, plan, manifest))
@@ -61,7 +59,8 @@ def _read_anew(job: JobConfig, plan: Plan) -> Manifest:
     whole: Manifest | None = None
     try:
         for table in tables_of(job, plan):
-            own = prepare(replace(job, manifest=table.path), weights=False, rows_before=table.before).manifest
+            read = replace(job, manifest=table.path)
+            own = prepare(read, weights=False, rows_before=table.before, site=this_machine()).manifest
             part = own.part(0, table.stop - table.start)
             whole = part if whole is None else append_rows(whole, part)
     except (InputError, ValueError) as error:

@@ -152,7 +152,7 @@ def whole_job(prepared: Prepared, record: Record) -> Prepared:
     )
     models = resolve_models(job, record.plan.targets, weights=True)
     job = replace(job, workers=replace(job.workers, cpus=record.plan.threads))
-    workforce = choose_workforce(job, largest_bytes(models), record.plan.all_units)
+    workforce = choose_workforce(job, largest_bytes(models), record.plan.all_units, prepared.site)
     if record.plan.compile:
         check_toolchain(job, workforce)
     return replace(
@@ -177,7 +177,7 @@ def extended(record: Record, addition: Addition) -> Record:
     names = {f"model {name}" for name in new} | {"model"}
     fingerprint = {n: v for n, v in addition.prepared.plan.fingerprint.items() if n in names}
     weights = largest_bytes(addition.prepared.models)
-    part = plan_counts(job, count_alike(more.alike(), new), new, {}, weights)
+    part = plan_counts(job, count_alike(more.alike(), new), new, {}, weights, addition.prepared.site)
     # Never smaller batches than those before: the few frames of an extension get the pixels that they had among many.
     rows = {group: max(rows, _batch_rows(record.plan, group)) for group, rows in part.batch_rows.items()}
     extension = Extension(

@@ -16,7 +16,7 @@ from render.core import (
     Target,
     plain_url,
 )
-from render.job import JobConfig, ModelConfig, Workforce, choose_workforce, uses_gpu
+from render.job import JobConfig, ModelConfig, Site, Workforce, choose_workforce, expected_workers, uses_gpu
 from render.manifest import (
     Defaults,
     Manifest,
@@ -38,8 +38,8 @@ from render.plan import (
     evaluations_with_cuts,
     make_plan,
 )
-from render.prepare.address import why_unreachable
 from render.prepare.compiling import decide_compile
+from render.prepare.site import look_at
 from render.prepare.surprises import Warnings, hive_warnings, metrics_warnings, text_warnings, watched
 
 __all__ = ["Prepared", "largest_bytes", "plan_counts", "prepare", "resolve_models"]
@@ -53,6 +53,7 @@ class Prepared:
     models: dict[str, Model]  # that the manifest uses, by their names in the job, in the order of their first rows
     manifest: Manifest
     counts: Counts
+    site: Site  # where the workers run
     workforce: Workforce
     plan: Plan
     compile_reason: str  # why the plan compiles the networks, or does not
@@ -71,13 +72,15 @@ def prepare(
     check_files: bool = False,
     table: TableLike | None = None,
     rows_before: int = 0,
+    site: Site | None = None,
 ) -> Prepared:
     """Check everything that can be checked without rendering, and plan.
 
     `weights` asks for the weights of the models in use to be there, and fingerprints them; with `check_files` every byte of
     them is read, else known digests are used, and the networks are built without weights and compared with the files.
     `table` is the manifest if that is in memory, and no file. Its rows are numbered as if `rows_before` others stood before
-    them. Raises JobError, ModelError or ManifestError.
+    them. `site` is where the workers run, if that is known; otherwise this machine, or the cluster at the job's address, is
+    looked at. Raises JobError, ModelError or ManifestError.
     """
     known = resolve_models(job, job.all_models, weights=False)
     rules = {name: _rules(job, model) for name, model in known.items()}
@@ -91,9 +94,10 @@ def prepare(
         model.check_networks()
     targets = _targets(job, models, weights)
     counts, warnings = _count(job, manifest, models, targets)
-    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models))
+    site = _site(job, site)
+    plan = plan_counts(job, counts, targets, _fingerprint(job, manifest, targets), largest_bytes(models), site)
     counts = replace(counts, evaluations=evaluations_with_cuts(counts, plan))
-    workforce = choose_workforce(job, largest_bytes(models), plan.units)
+    workforce = choose_workforce(job, largest_bytes(models), plan.units, site)
     decision = decide_compile(job, models, counts, workforce)
     plan = replace(plan, threads=workforce.threads, compile=decision.on, rows=manifest.row_count)
     return Prepared(
@@ -101,11 +105,27 @@ def prepare(
         models=models,
         manifest=manifest,
         counts=counts,
+        site=site,
         workforce=workforce,
         plan=plan,
         compile_reason=decision.reason,
-        warnings=(*filter(None, [decision.warning]), *warnings),
+        warnings=(*filter(None, [decision.warning, _no_gpus(job, site)]), *warnings),
     )
+
+
+def _site(job: JobConfig, known: Site | None) -> Site:
+    """Return where the workers run. Raises JobError for a cluster whose workers, on CPUs, can't share out the batch size."""
+    site, rows = known or look_at(job.workers.address), job.workers.batch_rows
+    if rows is not None and rows & (rows - 1) and not uses_gpu(job, site):
+        raise JobError(f"key 'workers.batch_rows': required a power of two on a CPU; got {rows}")
+    return site
+
+
+def _no_gpus(job: JobConfig, site: Site) -> str:
+    """Return the warning that a cluster has no GPU and none was asked for; "" otherwise."""
+    if not site.is_cluster or site.gpus or job.workers.device != "auto" or job.workers.gpus is not None:
+        return ""
+    return "workers: the cluster has no GPU now, so workers run on CPUs; workers.gpus=1 has them wait for one"
 
 
 def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[str, Target]:
@@ -122,14 +142,19 @@ def _targets(job: JobConfig, models: dict[str, Model], weights: bool) -> dict[st
 
 
 def plan_counts(
-    job: JobConfig, counts: Counts, targets: dict[str, Target], fingerprint: dict[str, str], weights_bytes: int
+    job: JobConfig,
+    counts: Counts,
+    targets: dict[str, Target],
+    fingerprint: dict[str, str],
+    weights_bytes: int,
+    site: Site,
 ) -> Plan:
-    """Fix batch sizes and units for counted walks, within the limits that the job and this machine set.
+    """Fix batch sizes and units for counted walks, within the limits that the job and the site of its workers set.
 
     `weights_bytes` is the size of the largest model's weights.
     """
-    workers = choose_workforce(job, weights_bytes, counts.frames).count or 1
-    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job), job.store.format, workers)
+    workers = expected_workers(choose_workforce(job, weights_bytes, counts.frames, site), site)
+    limits = Limits(job.workers.batch_rows, job.store.unit_frames, uses_gpu(job, site), job.store.format, workers)
     return make_plan(counts, limits, fingerprint, targets)
 
 
@@ -140,8 +165,6 @@ def _count(
     found = Warnings()
     found.add(*metrics_warnings(job))
     found.add(*manifest.warnings, *hive_warnings(job), *literal_signs(manifest, job.sampling.prompt_syntax))
-    if reason := why_unreachable(job.workers.address):
-        found.add(f"workers.address: a run will be refused ({reason})")
     counts = count_alike(watched(manifest, found), targets)
     if job.sampling.prompt_syntax != "weighted":  # weighted prompts are read in several windows
         found.add(*text_warnings(models, manifest))

@@ -94,7 +94,7 @@ def _begun_plan(prepared: Prepared, record: Record) -> Plan:
     """Return what a job would plan for the rows that an output began with."""
     begun = record.manifest.part(0, record.plan.rows)
     counts, weights = count_alike(begun.alike(), record.plan.targets), largest_bytes(prepared.models)
-    first = plan_counts(prepared.job, counts, record.plan.targets, {}, weights)
+    first = plan_counts(prepared.job, counts, record.plan.targets, {}, weights, prepared.site)
     return replace(first, threads=prepared.plan.threads)
 
 
@@ -102,7 +102,7 @@ def _resumed(prepared: Prepared, recorded: Plan) -> Prepared:
     """Return the job with the plan that its output records."""
     job = prepared.job
     like_then = replace(job, workers=replace(job.workers, cpus=recorded.threads))
-    workforce = choose_workforce(like_then, largest_bytes(prepared.models), recorded.units)
+    workforce = choose_workforce(like_then, largest_bytes(prepared.models), recorded.units, prepared.site)
     if recorded.compile:
         check_toolchain(job, workforce)
     return replace(prepared, plan=recorded, workforce=workforce)

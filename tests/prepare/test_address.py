@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -30,13 +30,10 @@ def answer(server: socket.socket, says: bytes) -> int:
     server.listen()
 
     def serve() -> None:
-        with suppress(OSError):
+        with suppress(OSError), ExitStack() as links:  # they stay open as long as the server does
             while True:
-                link, _ = server.accept()
-                link.sendall(says)
-                links.append(link)  # it stays open
+                links.enter_context(server.accept()[0]).sendall(says)
 
-    links = list[socket.socket]()
     Thread(target=serve, daemon=True).start()
     port: int = server.getsockname()[1]
     return port
@@ -71,7 +68,7 @@ def test_what_is_no_address(address: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_a_run_is_refused_within_seconds_and_a_plan_warns(server: socket.socket, tmp_path: Path) -> None:
+def test_run_and_plan_are_refused_within_seconds(server: socket.socket, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("prompt\na cat\n")
     address = f"127.0.0.1:{server.getsockname()[1]}"  # bound, and nobody listens
     job = (f"output={tmp_path / 'out'}", f"workers.address={address}", "workers.count=1", "workers.cpus=1")
@@ -80,7 +77,8 @@ def test_a_run_is_refused_within_seconds_and_a_plan_warns(server: socket.socket,
         run_job(tmp_path / "m.csv", *job)
     assert time.monotonic() - begin < 30
     assert not (tmp_path / "out").exists()
-    assert any("nothing answers there" in warning for warning in plan_job(tmp_path / "m.csv", *job).warnings)
+    with pytest.raises(JobError, match="nothing answers there: connection refused"):
+        plan_job(tmp_path / "m.csv", *job)
 
 
 def test_a_host_that_says_nothing_is_waited_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,92 @@
+"""What a submission decides by itself: what it refuses, whether it begins the output, which names it gives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from render.core import JobError, ObjectPath, StoreError
+from render.job import JobConfig, load_job
+from render.prepare import prepare
+from render.submit import submission
+from render.submit.look import Look
+from render.submit.package import pack
+from render.submit.submission import _check, _load, _shown, _why_not_begun
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "a.csv").write_text("prompt\na cat\n")
+    return tmp_path / "a.csv"
+
+
+def seen(output: object, uid: int = os.getuid(), shared: bool = True, **reads: bool) -> Look:
+    node: dict[str, Any] = {"reads": reads, "writes": {str(output): ""}, "marks": [True], "here": [shared]}
+    return Look("/bin/python", uid, {}, "", {str(output): "ext4"}, {"1": node}, {str(output): shared})
+
+
+def job(table: Path, *overrides: str) -> JobConfig:
+    return _load(table, [f"output={table.parent / 'out'}", *overrides])
+
+
+def test_the_job_joins_the_cluster_that_it_runs_in(table: Path) -> None:
+    assert job(table).workers.address == "auto"
+    assert job(table, "workers.address=auto").workers.address == "auto"
+    with pytest.raises(JobError, match=r"key 'workers\.address': required no address"):
+        job(table, "workers.address=head:6379")
+
+
+@pytest.mark.parametrize("given", [[], ["output=out/night"]])
+def test_a_relative_output_is_refused_with_what_to_use(
+    table: Path, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    with pytest.raises(JobError, match=r"key 'output': required a place that lasts, s3://BUCKET/PREFIX") as caught:
+        _load(table, given)
+    assert f"output={load_job(table, given).output}" in str(caught.value)
+
+
+def test_the_output_of_a_job_file_counts(table: Path) -> None:
+    (table.parent / "job.yaml").write_text(f"manifest: a.csv\noutput: {table.parent / 'night'}\n")
+    assert _load(table.parent / "job.yaml", []).output == table.parent / "night"
+
+
+def test_who_begins_the_output(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = job(table)
+    assert _why_not_begun(own, seen(own.output), weights=True) == ""
+    assert "weights" in _why_not_begun(own, seen(own.output), weights=False)
+    assert "not on this machine" in _why_not_begun(own, seen(own.output, shared=False), weights=True)
+    assert _why_not_begun(own, seen(own.output, uid=0), weights=True) == ""
+    assert "user 4711 could not write" in _why_not_begun(own, seen(own.output, uid=4711), weights=True)
+
+    in_bucket = job(table, "output=s3://bucket/out")
+    assert in_bucket.output == ObjectPath.parse("s3://bucket/out")
+    monkeypatch.setattr(submission, "check_access", lambda *_, **__: None)
+    assert _why_not_begun(in_bucket, seen("", uid=4711), weights=True) == ""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreError("s3://bucket/out: no credentials")
+
+    monkeypatch.setattr(submission, "check_access", refuse)
+    assert "can't be reached from here (s3://bucket/out: no credentials)" in _why_not_begun(in_bucket, seen(""), True)
+
+
+def test_everything_that_is_wrong_is_told_at_once(table: Path, tmp_path: Path) -> None:
+    own = job(table, f"model.id={table.parent}")
+    package = pack(own, prepare(load_job(table)).manifest, limit_bytes=1)
+    assert [group.what for group in package.left] == ["manifest"]
+    look = seen(own.output, **{str(table.parent): False, str(table): False})
+    with pytest.raises(JobError) as caught:
+        _check(own, package, look, "required the libraries of nightrender on the nodes, got none of av")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines[1:]] == ["model.id", "manifest"]
+    assert "got none of av" in lines[0]
+    assert f"got {table.parent} (not to be read on the head)" in lines[1]
+
+
+def test_a_signature_is_not_in_the_metadata() -> None:
+    assert _shown("https://host/a.csv?X-Amz-Signature=SECRET") == "https://host/a.csv"
+    assert _shown("jobs/walks.yaml") == "jobs/walks.yaml"

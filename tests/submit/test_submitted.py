@@ -1,0 +1,149 @@
+"""What is shown of jobs: a log that is followed over a broken connection, the facts of a job, exit codes, versions."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from heads import ROOT
+from packaging.requirements import Requirement
+
+from render import cli_cluster
+from render.core import JobError, RunError
+from render.job import load_job
+from render.submit import jobs
+from render.submit.jobs import facts_of, follow, running_on
+from render.submit.look import Look, site_of
+from render.submit.versions import differing, missing, requirements
+
+LOG = "2026 INFO job_manager.py:581 -- Runtime env is setting up.\nRunning entrypoint for job a-1: render\none\ntwo\nthree"
+
+
+def job(name: str = "a-1", status: str = "RUNNING", **facts: Any) -> dict[str, Any]:
+    own = {"nightrender": "0.1.0", "output": "/out", "frames": "7", "submitted_by": "me@here", "target": "a.yaml"}
+    times = {"start_time": 1795734521101, "end_time": None}
+    return {"submission_id": name, "status": status, "metadata": own, **times, **facts}
+
+
+class Stand:
+    """A dashboard whose connections break."""
+
+    address = "http://head:8265"
+
+    def __init__(self, *found: dict[str, Any], breaks: tuple[int, ...] = ()) -> None:
+        self._found, self._breaks = {one["submission_id"]: one for one in found}, list(breaks)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return [*self._found.values()]
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        return self._found.get(name)
+
+    async def follow(self, name: str) -> AsyncIterator[str]:
+        until = self._breaks.pop(0) if self._breaks else len(LOG)
+        for start in range(0, until, 10):
+            await asyncio.sleep(0)
+            yield LOG[start : min(start + 10, until)]
+        if until < len(LOG):
+            raise RunError("closed unexpectedly")
+        self._found[name] |= {"status": "FAILED", "driver_exit_code": 3}
+
+
+@pytest.mark.parametrize("breaks", [(), (5,), (len(LOG) - 12, 20, len(LOG) - 1), (0, 0)])
+def test_every_line_is_shown_once(breaks: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "POLL_S", 0.0)
+    shown: list[str] = []
+    found = follow(Stand(job(), breaks=breaks), "a-1", shown.append)  # type: ignore[arg-type]
+    assert shown == ["one", "two", "three"]
+    assert (found.status, found.exit_code) == ("FAILED", 3)
+
+
+def test_a_job_is_found_by_its_first_signs() -> None:
+    stand: Any = Stand(
+        job("night-1a"), job("night-2b"), job("other"), {"submission_id": "nobody's", "status": "RUNNING"}
+    )
+    assert jobs._found(stand, "night-2").id == "night-2b"
+    assert jobs._found(stand, "nobody's").output == ""
+    with pytest.raises(JobError, match="got night-1a, night-2b"):
+        jobs._found(stand, "night")
+    with pytest.raises(JobError, match="got 'nothing'"):
+        jobs._found(stand, "nothing")
+
+
+def test_who_renders_into_an_output() -> None:
+    stand: Any = Stand(job("a", "FAILED"), job("b", "PENDING"), job("c", metadata={"nightrender": "0", "output": "/o"}))
+    found = running_on(stand, "/out")
+    assert found is not None
+    assert found.id == "b"
+    assert running_on(stand, "/elsewhere") is None
+
+
+def test_facts_as_json() -> None:
+    found = facts_of(job(driver_exit_code=None)).as_json()
+    assert found["began"] == "2026-11-26T23:08:41+00:00"
+    assert (found["id"], found["frames"], found["ended"]) == ("a-1", 7, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "code"),
+    [
+        ("SUCCEEDED", 0, 0),
+        ("FAILED", 3, 3),
+        ("FAILED", 2, 2),
+        ("FAILED", 1, 1),
+        ("FAILED", 137, 1),
+        ("FAILED", None, 1),
+        ("STOPPED", None, 1),
+    ],
+)
+def test_exit_codes(status: str, exit_code: int | None, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_cluster._code(replace(facts_of(job()), status=status, exit_code=exit_code, message="Killed.\nx")) == code
+    assert ("the same `render submit` goes on" in capsys.readouterr().err) == (exit_code in (137, None))
+
+
+def look(**versions: str) -> Look:
+    return Look("/bin/python", 0, versions, "", {}, {}, {})
+
+
+def test_versions_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render.submit.versions.version", lambda _: "2.60.0")
+    monkeypatch.setattr("platform.python_version", lambda: "3.12.1")
+    needed = [Requirement("torch>=2.10,<2.14"), Requirement("av>=17")]
+    assert [*differing(("2.60.0", "3.12.1"), needed, look(torch="2.13.0+cu130", av="17"))] == []
+    assert [*differing(("2.59.0", "3.11.4"), needed, look(torch="2.9.1", av="17"))] == [
+        "Ray is 2.59.0 on the cluster and 2.60.0 here",
+        "Python is 3.11.4 on the cluster and 3.12.1 here",
+        "torch is 2.9.1 on the cluster; tested are <2.14,>=2.10",
+    ]
+
+
+def test_what_is_not_installed_there_is_refused() -> None:
+    needed = [Requirement("torch>=2"), Requirement("av>=17")]
+    assert missing(needed, look(torch="2.13.0", av="17")) == ""
+    assert "got none of av (pip install nightrender there" in missing(needed, look(torch="2.13.0", av=""))
+
+
+def test_an_output_in_a_bucket_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [(name, line) for name, lines in project["optional-dependencies"].items() for line in lines]
+    declared = [*project["dependencies"], *(f'{line}; extra == "{name}"' for name, line in extras)]
+    monkeypatch.setattr("render.submit.versions.requires", lambda _: declared)
+    (tmp_path / "a.csv").write_text("prompt\n3d dog\n")
+
+    def names(output: str) -> set[str]:
+        return {one.name for one in requirements(load_job(tmp_path / "a.csv", [f"output={output}"]))}
+
+    assert names("s3://bucket/out") - names("/out") == {"boto3"}
+    assert {"torch", "ray", "diffusers"} <= names("/out")
+    assert not {"pytest", "moto"} & names("/out")
+
+
+def test_what_a_cluster_has_is_the_sum_of_its_nodes() -> None:
+    nodes = [{"resources_total": {"CPU": 16.0, "GPU": 8.0, "memory": 1e9}}, {"resources_total": {"CPU": 4.0}}]
+    site = site_of(nodes)
+    assert (site.cores, site.gpus, site.memory_bytes, site.is_cluster) == (20, 8.0, 10**9, True)
