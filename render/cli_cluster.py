@@ -17,7 +17,7 @@ from render.core import without_secrets
 if TYPE_CHECKING:
     from render.submit import Dashboard, JobFacts, Submitted
 
-__all__ = ["CLUSTER", "add_cluster"]
+__all__ = ["CLUSTER", "add_address", "add_cluster"]
 
 CLUSTER = {  # command: examples
     "submit": "render submit jobs/walks.yaml output=s3://bucket/walks --address http://HEAD:8265\n"
@@ -48,10 +48,11 @@ def add_cluster(add: AddCommand, target: Callable[[str], Path], target_help: str
     for command in (logs, stop):
         command.add_argument("id", metavar="ID", help="of a job, or the first signs of it")
     for command in (submit, jobs, logs, stop):
-        _add_address(command)
+        add_address(command)
 
 
-def _add_address(command: argparse.ArgumentParser) -> None:
+def add_address(command: argparse.ArgumentParser) -> None:
+    """Add the option that names a cluster's dashboard."""
     command.add_argument("--address", metavar="URL", help=ADDRESS)
 
 

@@ -76,7 +76,7 @@ class Cluster:
         again.
         """
         is_begun = is_done = False
-        with Pulse(listener, lambda: self._link.trouble or occupation(self._crew.workers)) as told:
+        with Pulse(listener, self._occupation) as told:
             try:
                 while not is_done:
                     try:
@@ -92,10 +92,22 @@ class Cluster:
                 for worker in self._crew.workers:
                     told.worker_gone(worker.name, "")
 
+    def _occupation(self) -> str:
+        """Say what the run waits for."""
+        lack = f"machines to join ({self._scale.lack})" if self._scale.lack else ""
+        return self._link.trouble or lack or occupation(self._crew.workers)
+
+    def _check_room(self) -> None:
+        """Raise RunError when no worker is up, and none has fitted on any machine until the deadline."""
+        lack_s, is_up = self._scale.lack_s, any(worker.started for worker in self._crew.workers)
+        if lack_s > self._deadline_s and not is_up:
+            raise RunError(f"workers: {self._scale.lack}; waited {lack_s:.0f} s for machines to join")
+
     def _turn(self, listener: Listener) -> Generator[Receipt, None, bool]:
         """Give out units, and take what comes meanwhile. Returns True when all is done."""
         self._link.check()
         self._follow_scale(listener)
+        self._check_room()
         self._assign(listener)
         if self._reclaim_from_unstarted(listener):
             self._assign(listener)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from render.job import Workforce
 
-__all__ = ["Node", "bundle_of", "fitting_workers", "shared_memory"]
+__all__ = ["Node", "bundle_of", "fitting_workers", "lack_of", "shared_memory"]
 
 ROUNDING = 1e-6  # of a sum of fractions
 
@@ -48,6 +48,25 @@ def bundle_of(force: Workforce, memory_bytes: int) -> dict[str, float]:
     """Return what a worker takes of a node, by the names that Ray has for it."""
     asked = {"CPU": force.threads, "GPU": force.gpus, "memory": memory_bytes}
     return {name: amount for name, amount in asked.items() if amount}
+
+
+def lack_of(nodes: Collection[Node], force: Workforce) -> str:
+    """Return what a worker takes of one machine, and what the machines have that stay.
+
+    >>> lack_of([Node("a", cpus=3, gpus=8), Node("b", cpus=2)], Workforce(None, 4, 1.0, "cuda"))
+    'required a machine with 4 CPUs and 1 GPU, got 2 machines with 5 CPUs and 8 GPUs in all'
+    """
+    staying = [node for node in nodes if node.ends_s is None]
+    cpus, gpus = sum(node.cpus for node in staying), sum(node.gpus for node in staying)
+    required = f"{_amount(force.threads, 'CPU')} and {_amount(force.gpus, 'GPU')}"
+    return (
+        f"required a machine with {required}, got {_amount(len(staying), 'machine')} with {_amount(cpus, 'CPU')}"
+        f" and {_amount(gpus, 'GPU')} in all"
+    )
+
+
+def _amount(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def _fitting(node: Node, force: Workforce) -> int:

@@ -15,8 +15,7 @@ from functools import partial
 
 from render.cluster.ray_calls import CallThread
 from render.cluster.ray_link import RayLink
-from render.cluster.room import Node, bundle_of, fitting_workers, shared_memory
-from render.core import RunError
+from render.cluster.room import Node, bundle_of, fitting_workers, lack_of, shared_memory
 from render.job import Workforce
 
 __all__ = ["Scale"]
@@ -39,20 +38,20 @@ class Scale:
         self.workers = 0  # that the run may have
         self.memory_bytes = 0  # that a worker is to ask for
         self.ends: dict[str, float] = {}  # Ray's id of a node → Unix time at which it ends
+        self.lack = ""  # what a worker takes and what there is, while no worker fits on any machine
+        self._fitted_s = time.monotonic()  # when one did last, or the run began
+
+    @property
+    def lack_s(self) -> float:
+        """Seconds for which no worker has fitted on any machine."""
+        return time.monotonic() - self._fitted_s if self.lack else 0.0
 
     def start(self) -> None:
-        """Take the first look. Raises RunError if not even one worker fits, and the job does not say how many it wants."""
+        """Take the first look."""
         if self._link.restarts:
             self.workers = self._force.count or 1
             return
-        nodes = self._link.call(self._link.nodes)
-        self._take(nodes)
-        if self._force.count is None and not fitting_workers(nodes, self._force):
-            has = {"CPU": sum(node.cpus for node in nodes), "GPU": sum(node.gpus for node in nodes)}
-            hint = "on one machine; workers.count lets a run wait for machines to join"
-            raise RunError(
-                f"workers: required {self._force.threads} CPUs and {self._force.gpus:g} GPUs, got {has} in all ({hint})"
-            )
+        self._take(self._link.call(self._link.nodes))
 
     def look(self) -> bool:
         """Take what a look at the cluster found, and begin another when it is time. Returns True after one."""
@@ -94,7 +93,11 @@ class Scale:
         self._thread.close()
 
     def _take(self, nodes: list[Node]) -> None:
-        fitting = max(1, fitting_workers(nodes, self._force))
+        fitting = fitting_workers(nodes, self._force)
+        self.lack = "" if fitting else lack_of(nodes, self._force)
+        if fitting:
+            self._fitted_s = time.monotonic()
+        fitting = max(1, fitting)  # one looks for room
         self.workers = min(fitting, self._force.count or fitting)
         self.memory_bytes = shared_memory(nodes, self._force)
         self.ends = {node.id: node.ends_s for node in nodes if node.ends_s is not None}

@@ -45,6 +45,12 @@ class JobFacts:
     def goes_on(self) -> bool:
         return self.status in GOING
 
+    @property
+    def word(self) -> str:
+        """Ray's word: pending, running, succeeded, failed or stopped, and why it failed."""
+        reason = next(iter(self.message.strip().splitlines()), "") if self.status == "FAILED" else ""
+        return ": ".join(filter(None, [self.status.lower(), reason]))
+
     def as_json(self) -> dict[str, Any]:
         """Return the facts as JSON has them."""
         times = {"began": self.began, "ended": self.ended}

@@ -8,7 +8,7 @@ import platform
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from render.core import JobError, ObjectPath, StoreError, is_url, plain_url, without_secrets
-from render.job import JobConfig, load_job, output_given
+from render.job import JobConfig, load_job, output_given, public
 from render.prepare import Prepared, prepare, record_or_resume
 from render.store import Ledger, check_access
 from render.submit.client import Dashboard
@@ -64,13 +64,23 @@ def submit_job(
         paths = Paths((*local_models(job), *(group.root for group in package.left)), writes)
         look = look_inside(dashboard, nodes, paths, [one.name for one in needed], folder / "probe")
         _check(job, package, look, missing(needed, look))
-        for text in (*prepared.warnings, *differing(dashboard.versions(), needed, look)):
+        for text in (*prepared.warnings, *_left_behind(job), *differing(dashboard.versions(), needed, look)):
             warn(text)
         begun = _why_not_begun(job, look, weights)
         _refuse_second(dashboard, job.output)  # after seconds; what comes between is refused by the lock of the output
         if not begun:
             prepared = record_or_resume(prepared)
-        return _hand_over(dashboard, prepared, package, look, (folder, str(target), begun))
+        again = shlex.join(
+            [
+                "render",
+                "submit",
+                _shown(str(target)),
+                *public(overrides),
+                "--address",
+                without_secrets(dashboard.address),
+            ]
+        )
+        return _hand_over(dashboard, prepared, package, look, (folder, str(target), begun, again))
 
 
 def _load(target: str | Path, overrides: Sequence[str]) -> JobConfig:
@@ -91,6 +101,12 @@ def _refuse_second(dashboard: Dashboard, output: Path) -> None:
         required = "required that no other job renders there, got one that does"
         hint = f"`render logs {other.id} --follow` shows it, `render stop {other.id}` stops it"
         raise StoreError(f"{output}: {required}: {other.id}, since {since}, by {other.submitted_by}; {hint}")
+
+
+def _left_behind(job: JobConfig) -> Iterator[str]:
+    """Yield the warning that URLs of notices, which hold tokens, do not travel."""
+    if job.notify:
+        yield "notify: its URLs do not travel; RENDER_NOTIFY in the environment of the head's `ray start` does the same"
 
 
 def _is_here(model: str) -> bool:
@@ -125,15 +141,17 @@ def _why_not_begun(job: JobConfig, look: Look, weights: bool) -> str:
 
 
 def _hand_over(
-    dashboard: Dashboard, prepared: Prepared, package: Package, look: Look, rest: tuple[Path, str, str]
+    dashboard: Dashboard, prepared: Prepared, package: Package, look: Look, rest: tuple[Path, str, str, str]
 ) -> Submitted:
-    """Upload the package and submit the command. `rest`: a folder for files, the target, why the output is not begun."""
-    (folder, target, begun), job = rest, prepared.job
+    """Upload the package and submit the command. `rest`: a folder for files, the target, why the output is not begun,
+    the command that goes on with the job.
+    """
+    (folder, target, begun, again), job = rest, prepared.job
     archive, brings = folder / "job.zip", not is_same_package(look)
     write_package(package, archive)
     runtime_env = {
         "working_dir": str(archive),
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "RENDER_COMMAND": again},
         **({"py_modules": package_modules(folder), "excludes": ["__pycache__"]} if brings else {}),
     }
     name = f"{re.sub(r'[^A-Za-z0-9]+', '-', job.output.name).strip('-')[:NAME_MAX] or 'night'}-{uuid4().hex[:6]}"

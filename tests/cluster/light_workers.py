@@ -205,6 +205,7 @@ class Watch:
 
     losses: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)  # words about what the run waits for
     counted: int = 0  # frames
     up: list[str] = field(default_factory=list)  # names of workers, in the order in which they were up
     given: list[tuple[str, str]] = field(default_factory=list)  # (unit, worker)
@@ -215,7 +216,9 @@ class Watch:
 
     def batches(self, rows: int, padding: int) -> None: ...
     def stage(self, text: str) -> None: ...
-    def waiting(self, text: str) -> None: ...
+    def waiting(self, text: str) -> None:
+        self.waits.append(text)
+
     def lost(self, reason: str) -> None:
         self.losses.append(reason)
 

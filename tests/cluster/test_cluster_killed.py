@@ -58,7 +58,13 @@ def run(machines: Machines, tmp_path: Path, short_tmp: Path) -> Iterator[subproc
 
 def start_run(machines: Machines, tmp_path: Path, short_tmp: Path) -> subprocess.Popen[str]:
     job = ("workers.device=cpu", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2")
-    arguments = (tmp_path / "m.csv", *job, "animation.formats=[]", f"workers.address={machines.address}", f"output={tmp_path / 'out'}")
+    arguments = (
+        tmp_path / "m.csv",
+        *job,
+        "animation.formats=[]",
+        f"workers.address={machines.address}",
+        f"output={tmp_path / 'out'}",
+    )
     with (tmp_path / "said").open("w") as said:
         return subprocess.Popen(
             command("run", *arguments), env=environment(short_tmp), stdout=said, stderr=said, text=True

@@ -220,9 +220,12 @@ def test_a_full_disk_ends_the_run(render: Callable[..., Iterator[Receipt]], tmp_
     assert stored(tmp_path) == list(range(6))
 
 
-def test_more_than_the_cluster_has_is_refused(render: Callable[..., Iterator[Receipt]]) -> None:
-    with pytest.raises(RunError, match="workers: required 64 CPUs"):
-        list(render(make_units(1, 1), Workforce(None, 64, 0.0, "cpu")))
+def test_more_than_the_cluster_has_ends_the_run_at_the_deadline(render: Callable[..., Iterator[Receipt]]) -> None:
+    told = (
+        r"workers: required a machine with 64 CPUs and 0 GPUs, got 1 machine with 2 CPUs and 0 GPUs in all; waited 1 s"
+    )
+    with pytest.raises(RunError, match=told):
+        list(render(make_units(1, 1), Workforce(None, 64, 0.0, "cpu"), deadline_s=1.0))
 
 
 @pytest.mark.parametrize(

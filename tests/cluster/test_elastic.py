@@ -120,6 +120,26 @@ def test_a_machine_that_joins_gets_workers(machines: Machinery, tmp_path: Path) 
     assert stored(tmp_path) == list(range(24))
 
 
+def test_a_cluster_without_a_gpu_is_waited_for(
+    machines: Machinery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An autoscaler is asked, the user told what for, and the run goes on with the machine that joins."""
+    monkeypatch.setattr("render.cluster.pulse.QUIET_S", 0.5)
+    request_resources(bundles=[])
+    watch, asked = Watch(), list[dict[str, float]]()
+
+    def join() -> None:
+        asked.extend(requested())
+        machines.add()
+
+    meanwhile(lambda: watch.waits and requested(), "a word and a request", join)
+    assert len(list(paint(tmp_path, make_units(4, 2), watch))) == 4
+    assert asked == [{"CPU": 1, "GPU": 1.0}]
+    assert "waiting for machines to join (required a machine with 1 CPU and 1 GPU, got " in watch.waits[0]
+    assert stored(tmp_path) == list(range(8))
+    assert not watch.losses
+
+
 def _order(watch: Watch) -> Callable[[int], int]:
     """Key to sort workers' numbers by the order in which they were up."""
     return lambda number: watch.up.index(next(name for name in watch.up if name.endswith(f"-{number}")))

@@ -17,7 +17,6 @@ import render.cluster.scale
 from render.cluster.ray_link import _node
 from render.cluster.room import Node, bundle_of, fitting_workers, shared_memory
 from render.cluster.scale import Scale
-from render.core.errors import RunError
 from render.job.workforce import Workforce
 
 GPU = Workforce(count=None, threads=4, gpus=1.0, device="cuda")
@@ -161,12 +160,19 @@ def test_a_count_is_the_most(count: int | None, workers: int) -> None:
     assert make_scale(Link(H100), Workforce(count, 4, 1.0, "cuda")).workers == workers
 
 
-def test_a_cluster_without_room() -> None:
-    """With a count, machines may be to come."""
-    small = Link(Node("a", cpus=3, gpus=8))
-    with pytest.raises(RunError, match=r"workers: required 4 CPUs and 1 GPUs, got .*'CPU': 3, 'GPU': 8.*workers.count"):
-        make_scale(small)
-    assert make_scale(small, Workforce(2, 4, 1.0, "cuda")).workers == 1
+@pytest.mark.parametrize("count", [None, 2])
+def test_a_cluster_without_room(count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker looks for room: machines may be to come."""
+    monkeypatch.setattr(render.cluster.scale, "LOOK_S", 0.0)
+    link = Link(Node("a", cpus=3, gpus=8))
+    scale = make_scale(link, Workforce(count, 4, 1.0, "cuda"))
+    assert scale.workers == 1
+    assert scale.lack == "required a machine with 4 CPUs and 1 GPU, got 1 machine with 3 CPUs and 8 GPUs in all"
+    assert scale.lack_s > 0
+    link.now = [H100]
+    follow(scale)
+    assert (scale.workers, scale.lack, scale.lack_s) == (count or 8, "", 0.0)
+    scale.end()
 
 
 def test_a_ray_of_ones_own_has_what_it_was_started_for() -> None:

@@ -70,6 +70,13 @@ def test_a_job_is_submitted_and_waited_for(
     assert "frames are done" in lines
     assert not [line for line in lines if "Running entrypoint" in line or "Runtime env" in line]
     assert (job.status, job.exit_code, job.frames, job.target) == ("SUCCEEDED", 0, 5, str(table))
+    assert main(["status", job.id]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"job         {job.id}: succeeded\noutput      {out}\nstate       done")
+    shutil.move(out, tmp_path / "moved")
+    assert main(["status", job.id, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["job"]["status"] == "SUCCEEDED"
+    shutil.move(tmp_path / "moved", out)
     assert main(["verify", str(out)]) == 0
     run_here(table, *SMALL, *ONE, f"output={tmp_path / 'here'}")
     assert pixels(out) == pixels(tmp_path / "here")
@@ -98,6 +105,8 @@ def test_the_output_is_begun_before_the_job_runs(
     ((entrypoint, environment, metadata),) = given
     assert environment["names"] == ["inputs/manifest/night.csv", "inputs/media/start.png", "job.yaml"]
     assert entrypoint.endswith(" -m render run job.yaml")
+    again = shlex.split(environment["env_vars"]["RENDER_COMMAND"])
+    assert again == ["render", "submit", str(table), *SMALL, f"output={tmp_path / 'out'}", "--address", at.address]
     assert metadata["output"] == str(tmp_path / "out")
     assert (done.frames_done, done.begun, done.brings_package) == (0, "", True)
     package, record = environment["py_modules"]
