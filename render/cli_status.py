@@ -34,7 +34,7 @@ def add_status(add: AddCommand) -> None:
     """Add the command to the parser of `render`."""
     status = add("status", _status, HELP)
     help_text = "the output folder of a run, s3://BUCKET/PREFIX, or the id of a submitted job"
-    status.add_argument("out", metavar="OUT|ID", type=_target, help=help_text)
+    status.add_argument("out", metavar="OUT", type=_target, help=help_text)
     status.add_argument(
         "--watch", action="store_true", help="look again and again, until the run ends; wait for it to begin"
     )

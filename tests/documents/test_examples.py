@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pages import PAGES, ROOT, Snippet, code_words, command_lines, snippets
 
 import render
 from render import cli
-from render.job import load_job
+from render.job import load_job, this_machine
 from render.plan import plan_units
 from render.prepare import prepare
 from render.prepare.resume import record_or_resume
@@ -105,7 +106,8 @@ def check_command(arguments: list[str]) -> None:
     if command in {"run", "plan"} and not options.overrides and options.target.parent == Path("jobs"):
         assert options.target.exists()  # tests/test_jobs.py plans all of them
     elif command in {"run", "plan"}:
-        assert render.plan_job(options.target, *options.overrides).counts.frames > 0
+        with patch("render.prepare.job_plan.look_at", lambda _: this_machine()):  # no cluster is here
+            assert render.plan_job(options.target, *options.overrides).counts.frames > 0
     elif command in STORE_SECTIONS:
         assert all(text.startswith(f"{STORE_SECTIONS[command]}.") for text in options.overrides)
         load_job(Path("manifests/first.csv"), options.overrides)
