@@ -282,14 +282,9 @@ class Worker:
             receipt = write_shard(self._ledger, flight.unit, results, origin, self._schema, seconds)
             rows, padding, waiting_s = self._meter.take()
             decoded_s, self._decoded_s = self._decoded_s, self._finisher.decode_s
-            receipt = replace(
-                receipt,
-                rows=rows,
-                padding=padding,
-                waiting_s=waiting_s,
-                decode_s=self._decoded_s - decoded_s,
-                write_s=time.monotonic() - began_s,
-            )
+            decode_s, write_s = self._decoded_s - decoded_s, time.monotonic() - began_s
+            receipt = replace(receipt, rows=rows, padding=padding, waiting_s=waiting_s)
+            receipt = replace(receipt, decode_s=decode_s, write_s=write_s)
             if not self._ledger.commit(receipt):  # another worker committed the unit first
                 if receipt.file:
                     (self._ledger.folder.data / receipt.file).unlink(missing_ok=True)

@@ -70,7 +70,7 @@ def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool 
     target = Path(target) if in_memory else _target(target)
     settings = _settings(target, overrides, in_memory)
     config: DictConfig = OmegaConf.structured(JobConfig)
-    errors = []
+    errors, sweep = [], UNSWEPT
     for where, key, value in settings:
         try:
             config = _merge(config, key, value)
@@ -83,7 +83,6 @@ def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool 
     columns = parse_columns((setting for setting in settings if is_of_columns(setting[1])), errors)
     loras = _parse_loras(config, sources, errors)
     limit = config.sweep_limit if 1 <= config.sweep_limit <= POINTS_MAX else POINTS_MAX
-    sweep = UNSWEPT
     try:
         sweep = parse_sweep({key: value for _, key, value in settings}.get("sweep"), limit)
     except JobError as error:
