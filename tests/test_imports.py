@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
     "models": {"core", "starter"},
     "job": {"core"},
     "starter": set(),
-    "media": set(),
+    "media": {"core"},
     "core": set(),
 }
 HOMES = {  # library → the modules that may import it
@@ -37,8 +37,8 @@ HOMES = {  # library → the modules that may import it
     "botocore": {"core.s3"},
     "google": {"core.gs"},
     "azure": {"core.az"},
-    "requests": {"core.gs", "core.web"},
-    "urllib3": {"core.web"},
+    "requests": {"core.gs", "core.web_request"},
+    "urllib3": {"core.web_request"},
     "ray": {
         "cluster.actor",
         "cluster.cluster_watch",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 from uuid import uuid4
 
-from render.core import ObjectPath, Receipt, why_unreadable
+from render.core import ObjectPath, Receipt, why_unreadable, without_secrets
 from render.store.folder import OutputFolder
 
 __all__ = ["EventLog", "read_events"]
@@ -66,7 +66,7 @@ class EventLog:
         if error is None:
             self._add("end")
         else:
-            self._add("stopped", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+            self._add("stopped", reason=without_secrets(f"{type(error).__name__}: {error}".splitlines()[0]))
         if self._file is not None:
             self._file.close()
         if not isinstance(error, OSError):  # a bucket that does not answer is not asked again
@@ -99,7 +99,7 @@ class EventLog:
         self._listener.stage(text)
 
     def lost(self, reason: str) -> None:
-        self._add("lost", reason=reason)
+        self._add("lost", reason=without_secrets(reason))
         self._listener.lost(reason)
 
     def waiting(self, text: str) -> None:

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from render.core import ObjectPath, RunError, StoreError
 
-__all__ = ["lease"]
+__all__ = ["lease", "lease_holder"]
 
 RENEW_S = 20.0
 STALE_S = 300.0
@@ -83,6 +83,15 @@ class _Keeper:
         self._record["renewals"] += 1  # other bytes, another ETag
         self._path.replace_if(_encoded(self._record), etag)
         self._renewed_s = _now_s()
+
+
+def lease_holder(path: ObjectPath) -> str:
+    """Return who holds a lock; "" for nobody, and for a stale one."""
+    try:
+        facts, found = path.facts(), _read(path)
+    except FileNotFoundError:
+        return ""
+    return "" if not found or _is_stale(found, facts.age_s) else _holder(found)
 
 
 def _take(path: ObjectPath, record: dict[str, Any]) -> None:
