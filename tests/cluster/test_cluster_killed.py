@@ -41,9 +41,9 @@ def run(machines: Machines, tmp_path: Path, short_tmp: Path) -> Iterator[subproc
     """A run on them that has committed something; what it says goes to a file."""
     table = f"walk,prompt,seed,frames,steps\na,3d dog,7,{FRAMES},8\na,3d cat,8,,8\n"
     (tmp_path / "m.csv").write_text(table)
-    job = ("workers.device=cpu", "workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2")
-    job = (*job, "animation.formats=[]")
-    arguments = (tmp_path / "m.csv", *job, f"workers.address={machines.address}", f"output={tmp_path / 'out'}")
+    job = ("workers.count=1", "workers.cpus=1", "workers.batch_rows=4", "store.unit_frames=2", "animation.formats=[]")
+    place = ("workers.device=cpu", f"workers.address={machines.address}", f"output={tmp_path / 'out'}")
+    arguments = (tmp_path / "m.csv", *job, *place)
     with (tmp_path / "said").open("w") as said:
         run = subprocess.Popen(
             command("run", *arguments), env=environment(short_tmp), stdout=said, stderr=said, text=True
