@@ -103,7 +103,7 @@ def run_job(
         check_lock()
         ledger.delete_orphans()
         delete_partial_records(ledger.folder)
-        store = open_store(job.output)
+        store = ImageStore(job.output, ledger)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)
     receipts = ledger.receipts()
