@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
 from render.cli_status import STATUS, add_status
-from render.core import InputError, JobError, RunError, input_path
+from render.core import InputError, JobError, RunError, counted, input_path, plain_reason, without_secrets
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
 from render.progress import make_report
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader of the output is gone
         return FAILED
     except OSError as error:  # a bucket that does not answer, or a disk
-        print(f"render: {error}", file=sys.stderr)
+        print(f"render: {without_secrets(plain_reason(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
@@ -81,8 +81,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show no password of a URL that was given."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_secrets(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="render",
         description="Render a table of prompts into a Parquet image store and latent-walk animations.",
         epilog=EXIT_CODES,
@@ -175,19 +182,19 @@ def _ending(summary: Summary) -> str:
     lines = [f"animation  {short(path)}" for path in summary.animations]
     lines += [f"sheet      {short(path)}" for path in summary.sheets]
     lines += [
-        f"dataset    {short(OutputFolder(summary.out).data)}  ({summary.frames} images)",
+        f"dataset    {short(OutputFolder(summary.out).data)}  ({counted(summary.frames, 'image')})",
         f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
     ]
     if summary.seconds:
         lines.append(f"batches    {summary.fill:.1%} full, {summary.waiting_s:,.0f} s without a frame to render")
     if summary.inexact:
-        lines.append(f"bits       of {summary.inexact} images depend on their place in a batch: {INEXACT}")
+        lines.append(f"bits       of {counted(summary.inexact, 'image')} depend on their place in a batch: {INEXACT}")
     if summary.blank:
-        lines.append(f"blank      {summary.blank} images are of a single colour")
+        lines.append(f"blank      {counted(summary.blank, 'image is', 'images are')} of a single colour")
     if summary.quarantined:
         where = short(OutputFolder(summary.out).quarantine)
         lines.append(
-            f"failed     {summary.quarantined} frames; tracebacks are in {where}. The same command tries them again"
+            f"failed     {counted(summary.quarantined, 'frame')}; tracebacks are in {where}. The same command tries again"
         )
     return "\n".join(lines)
 
@@ -244,7 +251,7 @@ def _expand(options: Any) -> int:
 
     how = Expansion(options.mode, options.count, options.seed, options.limit, options.wildcards, options.styles)
     count = expand_templates(options.templates, options.output, how, partial(print, "warning:", file=sys.stderr))
-    print(f"{count:,} prompts in {short(options.output)}")
+    print(f"{counted(count, 'prompt')} in {short(options.output)}")
     return DONE
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render.core import JobError, ObjectPath, any_path, write_atomically
+from render.core import JobError, ObjectPath, any_path, counted, write_atomically
 from render.progress import make_report
 
 __all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "AddCommand", "add_mending", "output", "short"]
@@ -66,7 +66,10 @@ def _verify(options: Any) -> int:
 
     out = short(options.out)
     verdict = verify_store(options.out, options.deep, lambda finding: print(finding.line(out), flush=True))
-    print(f"{verdict.frames:,} frames are committed and right, {len(verdict.findings)} problems")
+    if verdict.going_on:
+        print(f"a run goes on there, {verdict.going_on}: what it has not committed yet is missing")
+    right = f"{counted(verdict.frames, 'frame is', 'frames are')} committed and right"
+    print(f"{right}, {counted(len(verdict.findings), 'problem')}")
     return FAILED if verdict.findings else DONE
 
 
@@ -78,7 +81,10 @@ def _repair(options: Any) -> int:
         done = repair_store(options.out, options.deep, report, lambda finding: print(finding, flush=True))
     finally:
         report.close()
-    print(f"{len(done.findings)} problems; {done.rendered:,} frames rendered again, {done.failed} more in quarantine")
+    taken = f"{counted(done.taken_back, 'frame')} taken back, " if done.taken_back else ""
+    aside = f"; {counted(len(done.aside), 'file')} moved to .run/damaged/" if done.aside else ""
+    rendered = f"{counted(done.rendered, 'frame')} rendered again, {done.failed:,} more in quarantine"
+    print(f"{counted(len(done.findings), 'problem')}; {taken}{rendered}{aside}")
     return QUARANTINED if done.failed else DONE
 
 
@@ -104,7 +110,7 @@ def _retry(options: Any) -> int:
         done = retry_store(options.out, options.seed_shift, options.batch_rows, report)
     finally:
         report.close()
-    print(f"{done.tried:,} frames tried again, {done.failed:,} of them are in quarantine still")
+    print(f"{counted(done.tried, 'frame')} tried again, {done.failed:,} in quarantine still")
     return QUARANTINED if done.failed else DONE
 
 
@@ -112,5 +118,5 @@ def _compact(options: Any) -> int:
     from render.mending import compact_store
 
     done = compact_store(options.out)
-    print(f"{done.merged:,} shards merged; the dataset has {done.files:,} files now")
+    print(f"{counted(done.merged, 'shard')} merged; the dataset has {counted(done.files, 'file')} now")
     return DONE

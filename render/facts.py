@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from render.core import counted
 from render.manifest import show
 from render.plan import show_group
 from render.prepare import Prepared
@@ -53,9 +54,9 @@ def plan_table(prepared: Prepared, short: Callable[[Path], str]) -> str:
         f"manifest   {short(prepared.job.manifest)}{_separated(facts['separated_by'])}",
         f"output     {short(prepared.job.output)}",
         f"models     {', '.join(_model(**model) for model in facts['models'])}",
-        f"walks      {facts['walks']:,} and {facts['stills']:,} stills",
+        f"walks      {facts['walks']:,} and {counted(facts['stills'], 'still')}",
         *([f"sweep      {facts['sweep']:,} points of every row"] if facts["sweep"] > 1 else []),
-        f"frames     {facts['frames']:,} in {facts['units']:,} units: {sizes}",
+        f"frames     {facts['frames']:,} in {counted(facts['units'], 'unit')}: {sizes}",
         f"work       {facts['network_evaluations']:,} network evaluations, {facts['pixels'] / 1e6:,.1f} megapixels",
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",

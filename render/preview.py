@@ -9,7 +9,18 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 
-from render.core import Frame, Group, JobError, Receipt, StoreError, Unit, Walk, delete_folder, write_atomically
+from render.core import (
+    Frame,
+    Group,
+    JobError,
+    Receipt,
+    StoreError,
+    Unit,
+    Walk,
+    counted,
+    delete_folder,
+    write_atomically,
+)
 from render.plan import count_alike, evaluations_of, frame_count, frames_of
 from render.prepare import Prepared
 from render.store import Ledger, OutputFolder
@@ -172,18 +183,18 @@ def _calls(unit: Unit, batch_rows: int) -> int:
 
 def preview_ending(preview: Preview, short: Callable[[Path], str]) -> str:
     """Return the lines that end a preview: where its frames are, and what the whole job would take; `short` shows a path."""
-    workers = f"{preview.workers} worker{'s' if preview.workers > 1 else ''}"
+    workers = f"{counted(preview.workers, 'worker')}"
     lines = [f"sheet      {short(path)}" for path in preview.sheet]
-    lines.append(f"preview    {short(preview.out)}  ({preview.frames:,} of {preview.of:,} frames)")
+    lines.append(f"preview    {short(preview.out)}  ({preview.frames:,} of {counted(preview.of, 'frame')})")
     if preview.frames:
         full_s, whole = f"{preview.frame_full_s:.3g} s", _duration(preview.job_s)
         lines += [
             f"time       {preview.frame_s:.3g} s a frame here; of the whole job about {full_s} a frame and worker",
-            f"whole job  about {whole} for {preview.of:,} frames on {workers}",
+            f"whole job  about {whole} for {counted(preview.of, 'frame')} on {workers}",
         ]
     if preview.quarantined:
         where = short(OutputFolder(preview.out).quarantine)
-        lines.append(f"failed     {preview.quarantined} frames; tracebacks are in {where}")
+        lines.append(f"failed     {counted(preview.quarantined, 'frame')}; tracebacks are in {where}")
     return "\n".join(lines)
 
 

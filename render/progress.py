@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from render.core import counted
 from render.prepare import Prepared
 
 __all__ = ["make_report"]
@@ -45,7 +46,7 @@ class _Lines:
             print(f"warning: {text}", file=sys.stderr)
         self._total, self._done = prepared.counts.frames, frames_done
         resumed = f", {frames_done:,} of them done before" if frames_done else ""
-        print(f"{self._total:,} frames{resumed}; starting workers", file=sys.stderr, flush=True)
+        print(f"{counted(self._total, 'frame')}{resumed}; starting workers", file=sys.stderr, flush=True)
 
     def frames(self, count: int) -> None:
         now = time.monotonic()
@@ -76,7 +77,7 @@ class _Lines:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def animating(self, total: int) -> None:
-        following = f"; {total:,} animations to write" if total else ""
+        following = f"; {counted(total, 'animation')} to write" if total else ""
         print(f"frames are done{following}", file=sys.stderr, flush=True)
 
     def animation(self, path: Path) -> None: ...

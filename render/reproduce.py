@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from render.core import Recipe, StoreError
+from render.core import Recipe, StoreError, counted
 from render.job import uses_gpu
 from render.prepare import load_plan, resolve_models, stored_job
 from render.store import open_store, reach_output
@@ -122,7 +122,7 @@ def _row(out: Path, key: str) -> dict[str, Any]:
     columns += ["compiled", "decode_rows", "exact"]
     found = store.dataset().to_table(columns=columns, filter=pc.starts_with(pc.field("key"), key)).to_pylist()
     if len({row["key"] for row in found}) != 1:
-        got = f"{len(found)} frames that begin so" if found else "none of that key"
+        got = f"{counted(len(found), 'frame')} that begin so" if found else "none of that key"
         raise StoreError(f"{out}: required the key of one stored frame, got {key!r}: {got}")
     row: dict[str, Any] = found[0]
     return row

@@ -14,7 +14,7 @@ from render.card import write_card
 from render.core import JobError, Receipt, RunError, StoreError, Unit, without_secrets
 from render.job import JobConfig, load_job, public
 from render.manifest import Manifest, TableLike, memory_name
-from render.mending import check_files, check_store, reseed_blank
+from render.mending import check_files, check_store, reseed_blank, take_back
 from render.notices import Notices, check_notices
 from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
@@ -28,12 +28,13 @@ from render.prepare import (
     prepare,
     record_or_resume,
     render_units,
+    restore_job,
     restore_manifest,
     stored_job,
     stored_manifest,
 )
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
-from render.store import ImageStore, Ledger, check_access, open_store, reach_output
+from render.store import ImageStore, Ledger, check_access, delete_partial_records, open_store, reach_output
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
@@ -97,8 +98,13 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         if restore_manifest(prepared):
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
             prepared = replace(prepared, warnings=(*prepared.warnings, text))
+        if restore_job(prepared):
+            text = f"{ledger.folder.job}: could not be read; written anew"
+            prepared = replace(prepared, warnings=(*prepared.warnings, text))
         left = check_store(ledger, _units(prepared))
         check_lock()
+        if told := take_back(ledger, lambda: _units(prepared)).told:
+            prepared = replace(prepared, warnings=(*prepared.warnings, told))
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
@@ -108,6 +114,7 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
             reseed_blank(prepared, ledger, report, check_lock)
         check_lock()
         ledger.delete_orphans()
+        delete_partial_records(ledger.folder)
         store = open_store(job.output)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)

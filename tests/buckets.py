@@ -38,6 +38,7 @@ VARIABLES = {
 REFUSALS = {
     "throttle": ("503 Slow Down", "SlowDown"),
     "deny": ("403 Forbidden", "AccessDenied"),
+    "range": ("416 Requested Range Not Satisfiable", "InvalidRange"),
     "conflict": ("409 Conflict", "ConditionalRequestConflict"),
 }
 
@@ -96,7 +97,7 @@ class Server:
         if fault in REFUSALS:
             status, code = REFUSALS[fault]
             start(status, [("Content-Type", "application/xml"), ("Connection", "close")])
-            return [f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>".encode()]
+            return [_refusal(code)]
         if self.ignores_conditions:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         with self._lock:  # moto looks and writes in two steps; S3 does it in one
@@ -104,6 +105,10 @@ class Server:
             body = b"".join(self._app(environ, lambda *head: answer.extend(head)))
         if fault == "lose":
             _cut(environ)
+        if found.range and not body and answer[0].startswith("20"):  # moto gives of an empty object what S3 refuses
+            status, code = REFUSALS["range"]
+            start(status, [("Content-Type", "application/xml")])
+            return [_refusal(code)]
         start(*answer)
         return self._broken(body, environ, fault) if fault else [body]
 
@@ -112,6 +117,10 @@ class Server:
         if fault == "stall":
             self.ended.wait(30)
         _cut(environ)
+
+
+def _refusal(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
 
 
 def _cut(environ: dict[str, Any]) -> NoReturn:

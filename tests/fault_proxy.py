@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 Fault = Callable[
     [Asked], str
 ]  # "", or: a status such as 503, cut (nothing is done), lose (done, but the answer is lost),
-# half (half of the answer's body, then nothing)
+# half (half of the answer's body, then nothing), flip (another byte in the answer's body)
 
 
 @dataclass
@@ -105,6 +105,7 @@ def _handler(proxy: Proxy, port: int) -> type[BaseHTTPRequestHandler]:
                 self._answer(status, pairs, data, fault)
 
         def _answer(self, status: int, pairs: list[tuple[str, str]], data: bytes, fault: str = "") -> None:
+            data = data[:-1] + bytes([data[-1] ^ 1]) if fault == "flip" and data else data
             self.send_response_only(status)
             stated = next((value for name, value in pairs if name.lower() == "content-length"), str(len(data)))
             for name, value in pairs:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,27 @@ def proxy(request: Any) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def other_bucket(proxy: Proxy, request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectPath]:
+def other_bucket(proxy: Proxy, request: Any) -> Iterator[ObjectPath]:
     """The path `gs://BUCKET/out` or `az://CONTAINER/out` of a new and empty bucket."""
-    name, scheme = f"night-{uuid4().hex[:12]}", request.node.callspec.params["proxy"]
+    with fresh_bucket(request.node.callspec.params["proxy"], proxy) as found:
+        yield found
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def any_bucket(request: Any) -> Iterator[ObjectPath]:
+    """The path of a new and empty bucket in each kind of store, without faults. Wants the plugin `buckets`, too."""
+    if request.param == "s3":
+        yield request.getfixturevalue("bucket")
+        return
+    proxy: Proxy = request.getfixturevalue({"gs": "google", "az": "azurite"}[request.param])
+    with fresh_bucket(request.param, proxy) as found:
+        yield found
+    proxy.begin()
+
+
+@contextmanager
+def fresh_bucket(scheme: str, proxy: Proxy) -> Iterator[ObjectPath]:
+    name = f"night-{uuid4().hex[:12]}"
     if scheme == "gs":
         from google.cloud import storage
 
@@ -118,12 +136,10 @@ def other_bucket(proxy: Proxy, request: Any, monkeypatch: pytest.MonkeyPatch) ->
         with ContainerClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"], name) as client:
             client.create_container()
     module = import_module(f"render.core.{scheme}")
-    if scheme == "az":
-        monkeypatch.setattr(module, "BACKOFF_S", 0.0)
-        monkeypatch.setattr(module, "GROWTH", 0)
-        monkeypatch.setattr(module, "JITTER_S", 0)
+    quick: dict[str, Any] = {"BACKOFF_S": 0.0, "GROWTH": 0, "JITTER_S": 0} if scheme == "az" else {"PAUSE_S": 0.0}
     proxy.begin()
-    yield ObjectPath.parse(f"{scheme}://{name}/out")
+    with patch.multiple(module, **quick):
+        yield ObjectPath.parse(f"{scheme}://{name}/out")
     for is_first in (False, True):
         module.open_bucket(name, is_first)._client.close()
     module.open_bucket.cache_clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -192,6 +193,22 @@ def command(*arguments: object) -> list[str]:
 
 def environment(tmp: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(tmp), "HF_HUB_OFFLINE": "1"}
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Start processes that are interrupted and hung up on as usual, however this one was started.
+
+    A shell starts `pytest &` with SIGINT ignored, nohup with SIGHUP. What is ignored is inherited; what is handled is not.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_command(tmp: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -109,7 +109,7 @@ def test_the_ending_says_what_failed_and_where(
     assert "/o/sheets/a.png" in said
     assert "(4 images)" in said
     assert "load_dataset('/o', split='train')" in said
-    assert "1 images are of a single colour" in said
+    assert "1 image is of a single colour" in said
     assert "2 frames; tracebacks are in /o/.run/quarantine" in said
     assert "bits  " not in said
 

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
     "models": {"core", "starter"},
     "job": {"core"},
     "starter": set(),
-    "media": set(),
+    "media": {"core"},
     "core": set(),
 }
 HOMES = {  # library → the modules that may import it
@@ -37,9 +37,9 @@ HOMES = {  # library → the modules that may import it
     "botocore": {"core.s3"},
     "google": {"core.gs"},
     "azure": {"core.az"},
-    "requests": {"core.gs", "core.web"},
+    "requests": {"core.gs", "core.web_request"},
     "apprise": {"notices"},
-    "urllib3": {"core.web"},
+    "urllib3": {"core.web_request"},
     "ray": {"cluster.cluster_watch", "cluster.driver", "cluster.local_ray", "cluster.metrics", "cluster.ray_link"},
     "diffusers": {"models.families.meta", "models.families.parts", "models.families.schedulers"},
     "transformers": {"models.families.meta"},

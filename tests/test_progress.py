@@ -42,7 +42,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[:2] == ["warning: row 2: [odd]", "10 frames; starting workers"]
     assert "warning: a worker is replaced, what it had is rendered again: it [died]" in lines
     assert any(line.startswith("10/10 frames, ") for line in lines)
-    assert "1 animations" in lines[-1]
+    assert "1 animation to write" in lines[-1]
     assert not re.search(r"[\r\x1b]", said.err)
 
 

@@ -272,6 +272,15 @@ def test_a_model_that_cannot_be_had(bucket: ObjectPath, server: Server, site: We
     assert SECRET not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize("data", [b"<!DOCTYPE html><html>Sign in</html>", b""])
+def test_a_model_with_a_page_or_nothing_in_it(name: str, data: bytes, bucket: ObjectPath, site: Web) -> None:
+    put_folder(bucket, PIPELINE)
+    put(bucket, {name: data})
+    with pytest.raises(ModelError, match=name):
+        resolve_model(str(bucket), None, Path.cwd())
+
+
 # A table is not to be trusted.
 
 

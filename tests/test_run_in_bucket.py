@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -323,6 +324,20 @@ def test_the_dataset_is_read_in_ranges(small: Path, bucket: ObjectPath, server: 
         ("still-000003", 1, 0),
     ]
     assert all(request.range for request in server.requests if "/data/" in request.path and request.method == "GET")
+
+
+def test_an_open_dataset_holds_no_file(small: Path, bucket: ObjectPath, server: Server) -> None:
+    def files() -> int:
+        gc.collect()
+        return sum(type(one).__name__ == "_ObjectFile" for one in gc.get_objects())
+
+    paint(small, bucket)
+    store, before = open_store(bucket), files()
+    server.begin()
+    dataset = store.dataset()
+    assert len({request.path for request in server.requests}) == 1, "one shard tells the schema"
+    assert dataset.to_table(columns=["walk", "frame"]).num_rows == 5
+    wait_until(lambda: files() <= before, "the files are closed")
 
 
 def test_the_card_names_the_bucket(small: Path, bucket: ObjectPath) -> None:

@@ -26,6 +26,7 @@ from stores import (
     Finished,
     command,
     environment,
+    heeded,
     pixels,
     processes_of,
     rendering_here,
@@ -68,12 +69,8 @@ def small_units(finished: Finished, tmp_path: Path) -> tuple[object, ...]:
 
 
 def start(tmp: Path, arguments: tuple[object, ...]) -> subprocess.Popen[str]:
-    """A run that does not end by itself, as the leader of its own process group.
-
-    A shell starts `pytest &` with SIGINT ignored, and what is ignored is inherited; what is handled is not.
-    """
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    """A run that does not end by itself, as the leader of its own process group."""
+    with heeded():
         return subprocess.Popen(
             [sys.executable, str(HELD), *map(str, arguments)],
             env=environment(tmp),
@@ -82,8 +79,6 @@ def start(tmp: Path, arguments: tuple[object, ...]) -> subprocess.Popen[str]:
             stderr=subprocess.PIPE,
             text=True,
         )
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def commits(out: Path) -> set[str]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stores import command, environment, processes_of, wait_until
+from stores import command, environment, heeded, processes_of, wait_until
 
 pytest_plugins = ["stores"]
 
@@ -43,8 +43,7 @@ def start(folder: Path, tmp: Path, module: str) -> subprocess.Popen[str]:
     (folder / "m.csv").write_text("prompt\na cat\n")
     script = SLOW_IMPORT.format(module=module, there=str(folder / "there"), go=str(folder / "go"))
     arguments = ("run", str(folder / "m.csv"), f"output={folder / 'out'}", "workers.count=1", "workers.cpus=1")
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored would be inherited
-    try:
+    with heeded():
         run = subprocess.Popen(
             [sys.executable, "-c", script, *arguments],
             env=environment(tmp),
@@ -53,8 +52,6 @@ def start(folder: Path, tmp: Path, module: str) -> subprocess.Popen[str]:
             stderr=subprocess.PIPE,
             text=True,
         )
-    finally:
-        signal.signal(signal.SIGINT, handler)
     wait_until((folder / "there").exists, "the import")
     return run
 
@@ -118,7 +115,8 @@ print("goes on")
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     """What is written then goes nowhere, and is no error: the command cleans up to its end."""
     ended, up = tmp_path / "ended", tmp_path / "up"
-    process, terminal = pty.fork()
+    with heeded():
+        process, terminal = pty.fork()
     if not process:
         script = f"""
 import sys, time

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from render.cluster.dispatch import Hand
-from render.core import Unit
+from render.core import Unit, counted
 
 __all__ = ["WorkerState", "occupation"]
 
@@ -29,8 +29,8 @@ def occupation(workers: Sequence[WorkerState]) -> str:
     """Say what a run with these workers waits for."""
     starting = sum(not worker.started for worker in workers)
     if starting == len(workers):
-        return f"{starting} workers to start" if starting else "Ray to start"
+        return f"{counted(starting, 'worker')} to start" if starting else "Ray to start"
     quiet = [time.monotonic() - worker.progress_s for worker in workers if worker.refs and worker.started]
     if not quiet:
         return "the last results"
-    return f"{len(quiet)} workers at work, the last sign of life {max(0.0, min(quiet)):.0f} s ago"
+    return f"{counted(len(quiet), 'worker')} at work, the last sign of life {max(0.0, min(quiet)):.0f} s ago"

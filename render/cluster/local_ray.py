@@ -73,6 +73,10 @@ class LocalRay:
         """Give a sign of life while Ray starts: its library may hang in a way that stops all of Python here."""
         self._guardian.sign()
 
+    def hush(self) -> None:
+        """Let the guardian say nothing from now on: whoever ends Ray has the last word, or a second signal has."""
+        self._guardian.hush()
+
     def relax(self) -> None:
         """Note that it has started."""
         self._guardian.relax()

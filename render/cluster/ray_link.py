@@ -111,6 +111,10 @@ class RayLink:
         is_free = True
         if self._cluster:
             self._cluster.stop()
+        if self._local is None:
+            self._calls.is_free(END_S)  # it may be about to be there
+        if self._local:
+            self._local.hush()
         if self._owns:
             is_free = self._shut_down()
         if self._local:
@@ -118,7 +122,9 @@ class RayLink:
         self._calls.close()
 
     def _start_local(self, keep_handler: Callable[[], None]) -> None:
-        self._local = local = self._local or LocalRay()
+        self._calls.call(self._prepare_local, keep_handler)
+        local = self._local
+        assert local is not None
 
         def look() -> None:
             local.sign()
@@ -139,6 +145,10 @@ class RayLink:
             if isinstance(error, RayLostError):
                 raise
             raise RayLostError(f"Ray did not start: {_first_line(error)}") from error
+
+    def _prepare_local(self) -> None:
+        """Make the folder and the guardian: in the thread for calls, where no signal interrupts it half-way."""
+        self._local = self._local or LocalRay()
 
     def _connect(self, keep_handler: Callable[[], None]) -> None:
         where = f"workers.address: required a Ray cluster at {self._address}, "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from render.core import without_secrets
+
 __all__ = ["MACHINE", "last_line", "reason_of"]
 
 MACHINE = "its machine"  # begins the reason where that is lost, with all its workers
@@ -33,4 +35,4 @@ def last_line(error: object) -> str:
     """Return the line that names the error, without Ray's remote traceback and list of common causes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))
-    return last.partition(" Some common causes include")[0]
+    return without_secrets(last.partition(" Some common causes include")[0])

@@ -217,7 +217,8 @@ class Worker:
             self._finisher.drain()  # decoding beside it would take its time and memory
         choose = partial(self._book.choose, self._renderer, unit.group, fixed=fixed)
         sizes = _where_memory_lasts(choose, unit.batch_rows, unit)
-        batches = self._batches(sizes.rows, unit)  # on a card with less memory than that of the worker that chose
+        rows = unit.batch_rows if unit.rows_are_fixed else sizes.rows
+        batches = self._batches(rows, unit)  # on a card with less memory than that of the worker that chose
         flight.unit = replace(unit, batch_rows=batches.network.rows, decode_rows=sizes.decode_rows, exact=batches.exact)
         flight.has_sizes = True
 

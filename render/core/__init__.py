@@ -21,6 +21,7 @@ from render.core.atomic import (
     write_atomically,
 )
 from render.core.blend import INTERPOLATIONS, Blend, Circle, Image, Leaf, Mix, Offset, Prompt, Seed, leaves, mix
+from render.core.bucket import BehindEndError
 from render.core.columns import COLUMNS, CellType, Choice, Flag, Integer, Number, column_names
 from render.core.cpu import cpu_has, cpu_info
 from render.core.digests import file_name_key, file_sha256
@@ -69,6 +70,7 @@ from render.core.vocabulary import (
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
+from render.core.wording import counted, plain_reason, to_go_on
 
 __all__ = [
     "BLANK_POLICIES",
@@ -94,6 +96,7 @@ __all__ = [
     "SYNTAXES",
     "TABLE_ENDINGS",
     "WEIGHTS_BYTES",
+    "BehindEndError",
     "Blend",
     "CellType",
     "Choice",
@@ -131,6 +134,7 @@ __all__ = [
     "column_meant",
     "column_names",
     "column_nearly",
+    "counted",
     "cpu_has",
     "cpu_info",
     "create_exclusively",
@@ -154,6 +158,7 @@ __all__ = [
     "noise_schedule",
     "parse_weights",
     "partial",
+    "plain_reason",
     "plain_url",
     "publish",
     "read_many",
@@ -169,6 +174,7 @@ __all__ = [
     "sync",
     "table_ending",
     "table_name",
+    "to_go_on",
     "user_cache",
     "why_no_table",
     "why_unreadable",

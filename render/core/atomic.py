@@ -49,9 +49,10 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file that is there whole or not at all; `mode` has its rights, less those that the umask takes."""
     with replacing(path) as temporary:
+        temporary.touch(mode)
         temporary.write_bytes(data)
 
 

@@ -25,7 +25,7 @@ from azure.core.exceptions import (
 )
 from azure.storage.blob import ContainerClient, ExponentialRetry
 
-from render.core.bucket import FaultError, TakenError, create_once
+from render.core.bucket import BehindEndError, FaultError, TakenError, create_once
 from render.core.scratch import scratch_folder
 
 __all__ = ["AzureBucket", "open_bucket"]
@@ -193,9 +193,12 @@ def _plain_errors(where: str) -> Iterator[None]:
 
 
 def _refusal(where: str, error: HttpResponseError) -> Exception:
-    code = str(getattr(error, "error_code", None) or error.status_code or "no code")
+    found: Any = getattr(error, "error_code", None) or error.status_code or "no code"
+    code = str(getattr(found, "value", found))  # it may be a member of an Enum
     if error.status_code == 412:
         return TakenError()
+    if error.status_code == 416:
+        return BehindEndError(where)
     if code == "ContainerNotFound":
         return FaultError(f"{where}: required a container, got {code} (there is no such container)")
     if isinstance(error, ResourceNotFoundError):

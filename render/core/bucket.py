@@ -12,9 +12,19 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-__all__ = ["Bucket", "EndedError", "FaultError", "TakenError", "create_once", "creates_exclusively"]
+__all__ = [
+    "CORRUPT",
+    "BehindEndError",
+    "Bucket",
+    "EndedError",
+    "FaultError",
+    "TakenError",
+    "create_once",
+    "creates_exclusively",
+]
 
 PAUSE_MAX_S = 10.0
+CORRUPT = "required the bytes that the store has, got others, each time (checksums differ: a proxy that changes them?)"
 
 
 class Bucket(Protocol):
@@ -36,7 +46,8 @@ class Bucket(Protocol):
     def read(self, key: str, start: int = 0, end: int | None = None) -> tuple[bytes, int]:
         """Return (bytes from `start` to before `end`, the object's size); a negative `start` counts from its end.
 
-        Without an `end` the size is known, else it may be that of what was read.
+        Without an `end` the size is known, else it may be that of what was read. Raises BehindEndError for a `start` behind
+        the object's end. An empty object, and its last bytes, can be read.
         """
 
     def download(self, key: str, target: Path) -> None:
@@ -71,6 +82,13 @@ class TakenError(Exception):
 
 class FaultError(OSError):
     """The store can't do what it is asked for. Whoever reads a file in it does not take that for damage of the file."""
+
+
+class BehindEndError(OSError):
+    """An object has none of the bytes that were asked for. It is damaged; the store is in order."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where}: required an object with the bytes that were asked for, got a shorter one")
 
 
 class EndedError(OSError):

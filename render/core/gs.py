@@ -6,11 +6,11 @@ An object's generation, which every write changes, takes the place of its ETag; 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,17 @@ from google.api_core.exceptions import (
 )
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import storage
-from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from render.core.bucket import FaultError, TakenError, create_once
+from render.core.bucket import CORRUPT, BehindEndError, FaultError, TakenError, create_once
 
 __all__ = ["GoogleBucket", "open_bucket"]
 
 TRY_S, FIRST_TRY_S = 90.0, 6.0  # for which a request is tried again; one of the first of a command
 CONNECT_S, READ_S, FIRST_READ_S = 5.0, 30.0, 10.0  # longest wait for a connection, and for the next bytes of an answer
 TRIES, PAUSE_S = 9, 0.5  # of an exclusive creation that finds others at work
+CORRUPT_TRIES = 3  # of an answer whose bytes are not those that the store has
 PART_BYTES = 16 * 2**20  # of an upload, which takes several requests if the file is larger than 8 MB
 
 
@@ -58,7 +59,7 @@ class GoogleBucket:
         }
         self._ahead_s = 0.0  # by which the store's clock is ahead of ours
         with _plain_errors(f"gs://{name}"):
-            self._client: Any = storage.Client()
+            self._client: Any = storage.Client(project=None)  # which only making buckets needs
             self._client._http.hooks["response"].append(self._read_clock)
             self._bucket: Any = self._client.bucket(name)
 
@@ -95,12 +96,12 @@ class GoogleBucket:
             ranged = {"start": max(0, size + start) if start < 0 else start} if start else {}
             if end is not None:
                 ranged = {"start": start, "end": end - 1}
-            data = blob.download_as_bytes(raw_download=True, **ranged, **self._within)
+            data: bytes = _again(partial(blob.download_as_bytes, raw_download=True, **ranged, **self._within))
             return data, size or start + len(data)
 
     def download(self, key: str, target: Path) -> None:
         with self._errors(key):
-            self._bucket.blob(key).download_to_filename(str(target), raw_download=True, **self._within)
+            _again(partial(self._bucket.blob(key).download_to_filename, str(target), raw_download=True, **self._within))
 
     def upload(self, source: Path, key: str) -> None:
         """Put a file. What is sent in several requests is there with the last one, and forgotten after a week without it."""
@@ -150,6 +151,15 @@ class GoogleBucket:
         return _plain_errors(f"gs://{self.name}/{key}")
 
 
+def _again(download: Callable[[], Any]) -> Any:
+    """Return what a download returns, asked for anew if it is not what the store has: the library raises that at once."""
+    for number in range(CORRUPT_TRIES - 1):
+        with suppress(DataCorruption):
+            return download()
+        time.sleep(PAUSE_S * 2**number)
+    return download()
+
+
 @contextmanager
 def _plain_errors(where: str) -> Iterator[None]:
     """Raise Google's errors as OSError of the kind that fits, with the reason and nothing else of the answer."""
@@ -159,11 +169,13 @@ def _plain_errors(where: str) -> Iterator[None]:
         raised: Exception = TakenError()
     except (GoogleAPICallError, RetryError, InvalidResponse) as error:
         raised = _refusal(where, error)
+    except DataCorruption:
+        raised = ConnectionError(f"{where}: {CORRUPT}")
     except TransportError as error:
         raised = ConnectionError(f"{where}: required an answer of Google's sign-in, got {type(error).__name__}")
     except DefaultCredentialsError:
         hint = "GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login"
-        raised = PermissionError(f"{where}: required credentials ({hint}), got none")
+        raised = PermissionError(f"{where}: required credentials ({hint}), got none that can be used")
     except GoogleAuthError as error:
         raised = PermissionError(f"{where}: required credentials that are accepted, got {type(error).__name__}")
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
@@ -180,6 +192,8 @@ def _refusal(where: str, error: Exception) -> Exception:
     code = int(found)
     if code == 412:
         return TakenError()
+    if code == 416:
+        return BehindEndError(where)
     if isinstance(error, NotFound) or code == 404:
         return FileNotFoundError(f"{where}: required an object, got none of this name, or there is no such bucket")
     if isinstance(error, Forbidden | Unauthorized) or code in (401, 403):

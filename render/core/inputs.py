@@ -1,12 +1,14 @@
 """Local copies of inputs behind URLs, kept in the user's cache folder by their content.
 
 Before a copy is used again, the server is asked whether the file is still the same (ETag, time, size). A caller that knows
-the SHA-256 asks nobody. Deleting the folder costs downloads, nothing else:
+the SHA-256 asks nobody. The folder and its files are for this user alone: inputs may be private. Deleting it costs
+downloads, nothing else:
 
     blobs/SHA256                the files
     named/SHA256/NAME           links to them, by the names in their URLs
     folders/HASH/…              links to the files of a folder in a bucket
-    index/HASH.json             for each URL without its query: what its file was, when it was asked for last
+    index/HASH.json             for each URL: what its file was, when it was asked for last; one more for those of
+                                one address with queries, of the last of them
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -31,7 +34,7 @@ from render.core.many import READERS
 from render.core.objects import ObjectPath, ObjectStat
 from render.core.scratch import scratch_folder
 from render.core.urls import WebPath, is_url
-from render.core.user_cache import cache_lock, user_cache
+from render.core.user_cache import cache_lock, make_private, user_cache
 
 if TYPE_CHECKING:
     from render.core.web import Version
@@ -44,6 +47,7 @@ WEIGHTS_BYTES = 200 * 2**30
 FILES_MAX = 10_000  # of a folder
 CHANGES_MAX = 3  # tries to get an object that changes while it is downloaded
 ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes
 HIDDEN_QUERY = "…"  # as `str` of a WebPath shows it
 
 
@@ -52,7 +56,6 @@ class _Kept:
     """What the cache knows of the file behind a URL."""
 
     url: str  # as it is shown, without a query
-    query_sha256: str  # "" without a query
     etag: str
     modified: str
     size: int  # bytes
@@ -111,10 +114,11 @@ def local_folder(path: ObjectPath, wanted: Callable[[str], bool], most: int) -> 
 
 
 def _root() -> Path:
-    """Return the folder of the cache, or a local one of this process if it can't be written."""
+    """Return the folder of the cache, or a local one of this process if it can't be written, or not be kept private."""
     try:
         root = user_cache("inputs")
-        (root / "blobs").mkdir(parents=True, exist_ok=True)
+        make_private(root)  # what was fetched with credentials is nobody else's
+        (root / "blobs").mkdir(PRIVATE_FOLDER, exist_ok=True)
         if os.access(root / "blobs", os.W_OK):
             return root
     except (OSError, RuntimeError):  # the latter without a home
@@ -140,7 +144,9 @@ def _cache_faults(path: Path) -> Iterator[None]:
 
 def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None) -> str:
     """Return the SHA-256 of the file behind a URL, fetched unless the cache has this very version."""
-    entry = root / "index" / f"{hashlib.sha256(str(path).encode()).hexdigest()}.json"
+    entry = latest = _entry(root, str(path))
+    if isinstance(path, WebPath) and path.query not in ("", HIDDEN_QUERY):
+        entry = _entry(root, f"{path} {hashlib.sha256(path.query.encode()).hexdigest()}")
     with cache_lock(entry):
         kept = _kept(root, entry)
         if isinstance(path, ObjectPath):
@@ -148,10 +154,15 @@ def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None)
         else:
             assert isinstance(path, WebPath)
             now = _web_file(root, path, most, kept)
-        if now != kept:
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(entry, json.dumps(asdict(now)).encode())
+        for file in {entry, latest}:
+            if now != kept or now != _kept(root, file):
+                file.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+                write_atomically(file, json.dumps(asdict(now)).encode(), PRIVATE_FILE)
         return now.sha256
+
+
+def _entry(root: Path, address: str) -> Path:
+    return root / "index" / f"{hashlib.sha256(address.encode()).hexdigest()}.json"
 
 
 def _object(root: Path, path: ObjectPath, most: int, kept: _Kept | None, facts: ObjectStat | None) -> _Kept:
@@ -161,12 +172,17 @@ def _object(root: Path, path: ObjectPath, most: int, kept: _Kept | None, facts: 
             return kept
         if facts.size > most:
             raise OSError(f"{path}: required at most {most:,} bytes, got {facts.size:,}")
-        sha256, size = _stored(root, path.download)
+        sha256, size = _stored(root, partial(_download, path))
         after = path.facts()
         if (after.etag, after.size, size) == (facts.etag, facts.size, facts.size):
-            return _Kept(str(path), "", facts.etag, "", size, sha256)
+            return _Kept(str(path), facts.etag, "", size, sha256)
         facts = after
     raise OSError(f"{path}: required an object that stays as it is, got one that changes while it is read")
+
+
+def _download(path: ObjectPath, target: Path) -> bool:
+    path.download(target)
+    return True
 
 
 def _web_file(root: Path, path: WebPath, most: int, kept: _Kept | None) -> _Kept:
@@ -177,30 +193,34 @@ def _web_file(root: Path, path: WebPath, most: int, kept: _Kept | None) -> _Kept
         raise FileNotFoundError(f"{path}: required what follows the question mark, got nothing ({hint})")
     from render.core.web import Version, download
 
-    query = hashlib.sha256(path.query.encode()).hexdigest() if path.query else ""
-    known = Version(kept.etag, kept.modified) if kept and kept.query_sha256 == query else None
-    got: list[Version | None] = []
-    sha256, size = _stored(root, lambda target: got.append(download(path, target, most, known)))
-    version = got[0]
-    if version is None:
+    known = Version(kept.etag, kept.modified) if kept else None
+    got: list[Version] = []
+
+    def write(target: Path) -> bool:
+        got.extend(filter(None, [download(path, target, most, known)]))
+        return bool(got)
+
+    sha256, size = _stored(root, write)
+    if not got:
         assert kept
         return kept
-    return _Kept(str(path), query, version.etag, version.modified, size, sha256)
+    return _Kept(str(path), got[0].etag, got[0].modified, size, sha256)
 
 
-def _stored(root: Path, write: Callable[[Path], object]) -> tuple[str, int]:
-    """Return (SHA-256, bytes) of a new file of the cache, which `write` fills; ("", 0) if it writes none."""
+def _stored(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
+    """Return (SHA-256, bytes) of a new file of the cache, which `write` fills; ("", 0) if that returns False."""
     folder = root / "partial"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
     for old in folder.iterdir():
         with suppress(OSError):
             if time.time() - old.stat().st_mtime > ABANDONED_S:
                 old.unlink()
     temporary = folder / uuid4().hex
     try:
-        write(temporary)
-        if not temporary.exists():
+        temporary.touch(PRIVATE_FILE)
+        if not write(temporary):
             return "", 0
+        temporary.chmod(PRIVATE_FILE)  # a store's library may have put a file of its own there
         sha256, size = file_sha256(temporary), temporary.stat().st_size
         sync(temporary)
         publish(temporary, _blob(root, sha256))

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from render.core.bucket import creates_exclusively
+from render.core.bucket import BehindEndError, creates_exclusively
 from render.core.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -252,6 +252,8 @@ class _ObjectFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         wanted = max(0, min(len(view), self._size - self._position))
         data = self._bytes(self._position, self._position + wanted) if wanted else b""
+        if len(data) < wanted:  # it was replaced meanwhile
+            raise BehindEndError(self._key)
         view[:wanted] = data
         self._position += wanted
         return wanted

@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -31,13 +32,16 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as ConnectionFault
 
-from render.core.bucket import EndedError, FaultError, TakenError, create_once
+from render.core.bucket import CORRUPT, BehindEndError, EndedError, FaultError, TakenError, create_once
 
 __all__ = ["Bucket", "open_bucket"]
 
 TRIES, FIRST_TRIES = 9, 2  # of a request; of the first ones of a command, whose answer somebody waits for
 CONNECT_S, READ_S, FIRST_READ_S = 5.0, 30.0, 10.0  # longest wait for a connection, and for the next bytes of an answer
-BODY_TRIES, PAUSE_S = 5, 0.5  # of an answer that broke off; pause before the next try, twice as long each time
+BODY_TRIES, PAUSE_S = (
+    5,
+    0.5,
+)  # of an answer that broke off or is not what was sent; pause before the next try, twice as long each time
 PART_BYTES, PARTS = 16 * 2**20, 4  # of an upload in parts, and those that are on their way at once
 ONE_REQUEST_BYTES = 64 * 2**20  # files up to this size take one request
 ENDED_S = 600.0  # age of an object that an upload which is gone may have made
@@ -53,8 +57,9 @@ REASONS = {
     "404": "there is no such bucket",
 }
 TAKEN = {"PreconditionFailed", "412"}
+BEHIND_END = {"InvalidRange", "416"}
 BUSY = {"ConditionalRequestConflict", "409"}
-BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+BROKEN_OFF = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 
 
@@ -114,6 +119,14 @@ class Bucket:
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> tuple[bytes, int]:
         """Return (bytes from `start` to before `end`, the object's size); a negative `start` counts from its end."""
+        try:
+            return self._read(key, start, end)
+        except BehindEndError:
+            if start < 0:  # only the empty object has no last bytes
+                return b"", 0
+            raise
+
+    def _read(self, key: str, start: int, end: int | None) -> tuple[bytes, int]:
         span = f"bytes={start}" if start < 0 else f"bytes={start}-{'' if end is None else end - 1}"
         ranged = {"Range": span} if start or end is not None else {}
         with self._errors(key):
@@ -201,6 +214,8 @@ def _plain_errors(where: str) -> Iterator[None]:
         raised = kind(
             f"{where}: required an answer of the store, got {name} (is AWS_ENDPOINT_URL right, the network up?)"
         )
+    except FlexibleChecksumError:
+        raised = ConnectionError(f"{where}: {CORRUPT}")
     except (BotoCoreError, ValueError) as error:  # the latter for an endpoint that is no URL
         raised = FaultError(
             f"{where}: required an object store, got {type(error).__name__} (see ~/.aws and AWS_… variables)"
@@ -217,6 +232,8 @@ def _refusal(where: str, error: ClientError) -> Exception:
         return TakenError(code in BUSY)
     if code in {"NoSuchKey", "404"} and error.operation_name in {"HeadObject", "GetObject", "PutObject", "CopyObject"}:
         return FileNotFoundError(f"{where}: required an object, got none of this name")
+    if code in BEHIND_END:
+        return BehindEndError(where)
     reason = REASONS.get(code, "")
     text = f"{where}: required that the store does {error.operation_name}, got {code}" + f" ({reason})" * bool(reason)
     if code == "NoSuchUpload":

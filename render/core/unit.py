@@ -32,8 +32,8 @@ Group: TypeAlias = tuple[str, int, int]  # (model, width, height): frames of one
 class Unit:
     """A fixed list of frames of one model and size: the grain of scheduling, retry, file and commit.
 
-    `id` is the unit's slot in the commit ledger: its number, then `-0`/`-1` for each bisection and `-r` for each retry
-    of quarantined frames.
+    `id` is the unit's slot in the commit ledger: its number, then `-0`/`-1` for each bisection, `-r` for each retry of
+    quarantined frames, and `-a` for frames that are rendered again since their shard was damaged.
     """
 
     id: str
@@ -43,6 +43,7 @@ class Unit:
     model: str = MAIN  # name of the model in the job
     decode_rows: int = 1  # batch size of the decoder, in images; a worker sets it
     exact: bool = True  # a frame's bits do not depend on its place in a batch; a worker sets it
+    rows_are_fixed: bool = False  # `batch_rows` is a retry's or a record's choice: a worker that measures keeps to it
 
     @property
     def group(self) -> Group:
@@ -112,6 +113,7 @@ class Receipt:
     host: str = ""  # of the worker
     process: int = 0  # of the worker, its id on that host
     seed_shifts: tuple[int, ...] = ()  # of each frame of the unit, where a retry has changed seeds
+    lost: tuple[int, ...] = ()  # positions of frames whose shard was damaged, while a retry's frames below are right
     decode_s: float = 0.0  # seconds in which the worker decoded latents, from its last receipt to this one
     write_s: float = 0.0  # seconds that writing and publishing the shard took
 

@@ -20,6 +20,8 @@ WEB = re.compile(r"https?:/", re.IGNORECASE)
 ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 SEGMENT = re.compile(r"[^\x00-\x20\x7f\\#?]*")
+DECODINGS = 3  # of a part of an address that are tried; what is packed more often is refused
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SAFE = "/%!$&'()*+,;=:@~"  # signs of a cell that stand in an address as they are; a blank becomes %20
 SLASH = "\x1f"  # stands for a slash in a query, which is one part of the path
 
@@ -49,7 +51,7 @@ class WebPath(PosixPath):
         if port is not None:
             name = host.rpartition(":")[0]
         parts = [segment for segment in segments if segment]
-        bad = any(not SEGMENT.fullmatch(part) or unquote(part) in {".", ".."} for part in parts)
+        bad = any(not SEGMENT.fullmatch(part) or _leads_elsewhere(part) for part in parts)
         bad = bad or (mark and not parts) or not SEGMENT.fullmatch(query.replace("?", ""))
         if not WEB.match(text) or not HOST.fullmatch(name) or bad:
             raise ValueError(required)
@@ -94,6 +96,20 @@ class WebPath(PosixPath):
 
     def is_dir(self, **_: Any) -> bool:
         return False
+
+
+def _leads_elsewhere(segment: str) -> bool:
+    """Return True for a part of an address that a server may take for a step up or for none, however it is packed.
+
+    >>> [_leads_elsewhere(part) for part in ("a%20b", "%2e%2e", "a%2f..%2fb", "%252e%252e", "..;x", "a..b", "100%")]
+    [False, True, True, True, True, False, False]
+    """
+    decoded = segment
+    for _ in range(DECODINGS):  # a proxy may decode it once, and the server behind it once more
+        decoded = unquote(decoded)
+    steps = (step.partition(";")[0].strip() for step in re.split(r"[/\\]", decoded))
+    bad = CONTROL.search(decoded) is not None or decoded != unquote(decoded)
+    return bad or any(step in {".", ".."} for step in steps)
 
 
 def is_url(text: str | Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from render.core import StoreError
+from render.core import StoreError, counted
 from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable, is_text
 from render.manifest.sweeping import SWEPT
@@ -153,8 +153,9 @@ def _warn(raw: RawTable, recipes: list[dict[str, Any]], kept: Any, problems: Pro
     if lost := len(recipes) - len(kept):
         others = np.setdiff1d(np.arange(len(recipes)), kept)
         walks = list(dict.fromkeys(raw.columns["walk"].take(pa.array(others)).to_pylist()))
+        are = "is" if lost == 1 else "are"
         names = ", ".join(show(walk) for walk in walks[:SHOWN]) + (" …" if len(walks) > SHOWN else "")
         problems.warn(
-            f"{lost} frames between the keyframes of walks ({names}) are left out: one row can't say them. The manifest of "
-            "their output folder, .run/manifest.parquet, has the walks; their other frames become stills"
+            f"{counted(lost, 'frame')} between the keyframes of walks ({names}) {are} left out: one row can't say them. The "
+            "manifest of their output folder, .run/manifest.parquet, has the walks; their other frames become stills"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from render.core import cache_lock, user_cache
 from render.media.sound import read_samples
 
 __all__ = ["Track", "can_listen"]
@@ -24,10 +27,24 @@ MARGIN = 32  # spectra on both sides of a chunk that its median filters also nee
 def can_listen() -> bool:
     """Return whether librosa is installed, as the extra `nightrender[audio]` does."""
     try:
-        import librosa  # noqa: F401
+        with _alone():
+            import librosa  # noqa: F401
     except ImportError:
         return False
     return True
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other process listen meanwhile, and keep the functions that numba compiles for librosa in our own cache.
+
+    When two processes compile a function at once, numba may cache a mixture, which crashes then and later (its issue
+    10128).
+    """
+    cache = user_cache("numba")
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))  # numba reads it when librosa imports it
+    with cache_lock(cache / "librosa"):
+        yield
 
 
 class Track:
@@ -47,13 +64,14 @@ class Track:
     @cached_property
     def beats(self) -> npt.NDArray[np.float64]:
         """Times of the beats in seconds, by librosa's dynamic programming (Ellis 2007)."""
-        from librosa import power_to_db
-        from librosa.beat import beat_track
-        from librosa.onset import onset_strength
+        with _alone():
+            from librosa import power_to_db
+            from librosa.beat import beat_track
+            from librosa.onset import onset_strength
 
-        bands = np.concatenate([_mel_bands(chunk) for chunk in self._chunks()], axis=1)
-        onsets = onset_strength(S=power_to_db(bands), sr=RATE, hop_length=HOP, aggregate=np.median)
-        times = beat_track(onset_envelope=onsets, sr=RATE, hop_length=HOP, units="time")[1]
+            bands = np.concatenate([_mel_bands(chunk) for chunk in self._chunks()], axis=1)
+            onsets = onset_strength(S=power_to_db(bands), sr=RATE, hop_length=HOP, aggregate=np.median)
+            times = beat_track(onset_envelope=onsets, sr=RATE, hop_length=HOP, units="time")[1]
         return np.asarray(times, np.float64)
 
     def progress(self, times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -71,7 +89,9 @@ class Track:
     @cached_property
     def _energy(self) -> npt.NDArray[np.float64]:
         """Percussive energy of every HOP samples, [N]."""
-        return np.concatenate([_percussive_mel_bands(chunk).max(axis=0) for chunk in self._chunks()]).astype(np.float64)
+        with _alone():
+            loudest = [_percussive_mel_bands(chunk).max(axis=0) for chunk in self._chunks()]
+        return np.concatenate(loudest).astype(np.float64)
 
     def _chunks(self) -> Iterator[_Chunk]:
         """Yield the sound's spectra in chunks: all at once would take eight times the memory of the samples."""

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from render.mending.compact import Compacted, compact_store
 from render.mending.inspect import Finding, check_files, check_store
+from render.mending.pace import Pace
 from render.mending.repair import Repair, repair_store
-from render.mending.report import Failed, NightReport, Pace, report_store
+from render.mending.report import Failed, NightReport, report_store
 from render.mending.report_page import page_of, text_of
 from render.mending.retry import Retry, reseed_blank, retry_store
 from render.mending.status import Status, UnitInHand, Watch, status_store
 from render.mending.status_page import facts_of, line_of, lines_of
-from render.mending.steps import next_steps
+from render.mending.steps import Left, next_steps
+from render.mending.take_back import take_back
 from render.mending.verify import Verdict, verify_store
 
 __all__ = [
     "Compacted",
     "Failed",
     "Finding",
+    "Left",
     "NightReport",
     "Pace",
     "Repair",
@@ -43,6 +46,7 @@ __all__ = [
     "reseed_blank",
     "retry_store",
     "status_store",
+    "take_back",
     "text_of",
     "verify_store",
 ]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from render.core import Receipt, StoreError
+from render.core import Receipt, StoreError, counted, to_go_on
 from render.mending.inspect import check_store
+from render.mending.take_back import take_back
 from render.plan import plan_units
 from render.prepare import begun_ledger, load_plan, plain_end, planned_manifest
 from render.store import COMPACT_BYTES, Ledger, is_own_shard, reach_output, write_compact
@@ -39,6 +40,7 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
         check_store(ledger, plan_units(manifest.walks, plan))
         _check_records(ledger)
         check_lock()
+        take_back(ledger, lambda: plan_units(manifest.walks, plan))
         ledger.delete_orphans()
         slots = ledger.slots(plan_units(manifest.walks, plan))
         small = [one for _, one in slots if one is not None and one.file and not ledger.compaction_of(one.unit)]
@@ -54,11 +56,11 @@ def compact_store(out: str | Path, size_bytes: int = COMPACT_BYTES) -> Compacted
 
 
 def _check_records(ledger: Ledger) -> None:
-    """Raise StoreError for shards without a single commit record: they would be taken for what dead workers left."""
+    """Raise StoreError for shards without a single commit record: that is damage, and no matter of merging."""
     out = ledger.folder.out
     if not ledger.files() and (shards := sum(is_own_shard(path.name) for path in ledger.folder.data.iterdir())):
-        mend = f"`render repair {out}` renders all frames again, and then deletes these shards"
-        raise StoreError(f"{out}: required commit records, got none for {shards:,} shards in data/; {mend}")
+        mend = f"{to_go_on('repair', out)} takes back those that are whole"
+        raise StoreError(f"{out}: required commit records, got none for {counted(shards, 'shard')} in data/; {mend}")
 
 
 def _groups(receipts: Iterator[Receipt], size_bytes: int) -> Iterator[list[Receipt]]:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from render.core import Frame, ManifestError, Receipt, StoreError, Unit, file_sizes
+from render.core import (
+    Frame,
+    JobError,
+    Keyframe,
+    ManifestError,
+    Receipt,
+    StoreError,
+    Unit,
+    counted,
+    file_sizes,
+    to_go_on,
+)
 from render.mending.look import Looker, quick_look
-from render.store import Ledger, RecordFault, is_own_shard, misfit, slots_of
+from render.prepare import stored_job
+from render.store import (
+    Ledger,
+    RecordFault,
+    is_accounted,
+    is_own_shard,
+    is_retry,
+    misfit,
+    slots_above,
+    slots_of,
+    unit_of,
+)
 
 __all__ = [
     "MANIFEST",
@@ -17,6 +39,7 @@ __all__ = [
     "check_files",
     "check_store",
     "file_findings",
+    "job_findings",
     "manifest_finding",
     "show_frames",
 ]
@@ -30,7 +53,7 @@ STRETCHES_MAX = 5  # stretches of frames that a line names
 class Finding:
     """One thing that is wrong with a store."""
 
-    kind: str  # missing, quarantined, corrupt, twice, extra, orphan or foreign
+    kind: str  # missing, quarantined, corrupt, twice, extra, orphan, unrecorded, foreign or job
     where: str  # a file below OUT, or the unit
     problem: str
     frames: str = ""  # those concerned, by walk: `ball 4-7`
@@ -41,15 +64,16 @@ class Finding:
 
     def mend(self, out: str) -> str:
         """Return what to do about it."""
-        if self.kind == "foreign":
-            return "it is not ours: move it away"
-        if self.kind == "orphan":
-            return "the next run deletes it"
-        if self.kind == "quarantined":
-            return f"`render retry {out}` tries them again"
-        if self.kind == "missing":
-            return f"`render repair {out}`, or the command of the run, renders them"
-        return f"`render repair {out}` mends it"
+        repair = to_go_on("repair", out)
+        ways = {
+            "job": "the command of the run writes it anew",
+            "foreign": "it is not ours: move it away",
+            "orphan": "the next run deletes it",
+            "quarantined": f"{to_go_on('retry', out)} tries again",
+            "unrecorded": f"{repair}, or the command of the run, takes its frames back if it is whole",
+            "missing": f"{repair}, or the command of the run, renders them",
+        }
+        return ways.get(self.kind, f"{repair} mends it")
 
     def line(self, out: str) -> str:
         """Return the problem, the frames concerned and what to do, in one line."""
@@ -66,29 +90,32 @@ class Inspection:
     looker: Looker
     frames: int = 0  # that are committed and right
     uncommitted: int = 0  # frames without a commit, those in quarantine included
-    in_quarantine: set[tuple[str, int]] = field(default_factory=set)  # (walk, frame)
+    in_quarantine: dict[tuple[str, int], Keyframe] = field(default_factory=dict)  # (walk, frame) → its keyframe
+    incomplete: bool = False  # a unit has no commit, or a file of one is damaged
 
     def __iter__(self) -> Iterator[Finding]:
         records, faults = self.ledger.read_records()
         damaged = {fault.slot: fault for fault in faults}
-        reached: set[str] = set()
+        hurt, reached = {*damaged}, set[str]()
         for planned in self.units:
             for unit, receipt in slots_of(planned, records):
-                reached.add(unit.id)
+                reached |= {*slots_above(unit.id)}
                 if fault := damaged.pop(unit.id, None):
+                    self.incomplete = True
                     yield _of_record(fault, show_frames(unit.frames))
                 elif receipt is None:
                     self.uncommitted += len(unit.frames)
-                    if unit.id.endswith("-r"):
-                        self.in_quarantine |= {(frame.walk, frame.index) for frame in unit.frames}
+                    self.incomplete |= not is_retry(unit.id)
+                    if is_retry(unit.id):
+                        self.in_quarantine |= {(one.walk, one.index): one.keyframe for one in unit.frames}
                     yield _without_receipt(unit, unit.id in records)
                 else:
                     yield from self._committed(unit, receipt)
         yield from map(_of_record, damaged.values())
-        for slot, receipt in records.items():
-            if slot not in reached and receipt is not None:
-                yield Finding("extra", f".run/commits/{slot}.json", "no unit of the plan has this record", slot=slot)
-        yield from self._strangers({self.ledger.file_of(record) for record in records.values() if record is not None})
+        for slot in records:
+            if slot not in reached and not hurt & {*slots_above(slot)}:
+                yield _unreached(slot, reached)
+        yield from self._strangers(records)
 
     def _committed(self, unit: Unit, receipt: Receipt) -> Iterator[Finding]:
         if problem := misfit(unit, receipt):
@@ -103,14 +130,21 @@ class Inspection:
                 found += 1
                 yield Finding("corrupt", f"data/{file}", problem, show_frames(kept), unit.id)
             self.frames += 0 if found else receipt.frames
+            self.incomplete |= found > 0
 
-    def _strangers(self, named: set[str | None]) -> Iterator[Finding]:
+    def _strangers(self, records: Mapping[str, Receipt | None]) -> Iterator[Finding]:
         """Yield what lies in data/ and no commit names."""
+        named = {self.ledger.file_of(record) for record in records.values() if record is not None}
         data = self.ledger.folder.data
         for path in sorted(data.iterdir()) if data.is_dir() else ():
-            if path.name not in named:
-                kind = "orphan" if is_own_shard(path.name) and path.is_file() else "foreign"
-                yield Finding(kind, f"data/{path.name}", "no commit names it")
+            if path.name in named:
+                continue
+            kind = "foreign"
+            if is_own_shard(path.name) and path.is_file():
+                slot = unit_of(path.name)
+                is_told = not self.incomplete if slot is None else is_accounted(slot, records)
+                kind = "orphan" if is_told else "unrecorded"
+            yield Finding(kind, f"data/{path.name}", "no commit names it")
 
 
 def _of_record(fault: RecordFault, frames: str = "") -> Finding:
@@ -118,18 +152,27 @@ def _of_record(fault: RecordFault, frames: str = "") -> Finding:
 
 
 def _without_receipt(unit: Unit, has_record: bool) -> Finding:
-    frames, count = show_frames(unit.frames), len(unit.frames)
+    frames, text = show_frames(unit.frames), f"{counted(len(unit.frames), 'frame is', 'frames are')} not committed"
     if has_record:
         return Finding("corrupt", f".run/commits/{unit.id}.json", "splits a single frame", frames, unit.id)
-    if unit.id.endswith("-r"):
-        problem = f"{count} frames are not committed: they are in quarantine"
-        return Finding("quarantined", f"unit {unit.id}", problem, frames, unit.id)
-    return Finding("missing", f"unit {unit.id}", f"{count} frames are not committed", frames, unit.id)
+    if is_retry(unit.id):
+        where = "it is" if len(unit.frames) == 1 else "they are"
+        return Finding("quarantined", f"unit {unit.id}", f"{text}: {where} in quarantine", frames, unit.id)
+    return Finding("missing", f"unit {unit.id}", text, frames, unit.id)
+
+
+def _unreached(slot: str, reached: set[str]) -> Finding:
+    upper = next((one for one in slots_above(slot) if one in reached), None)
+    problem = "no unit of the plan has this record"
+    if upper is not None:
+        problem = f"the record of unit {upper} above it is lost, or does not name it"
+    return Finding("extra", f".run/commits/{slot}.json", problem, slot=slot)
 
 
 def _kept(unit: Unit, receipt: Receipt) -> list[Frame]:
     """Return the frames that the unit's shard has."""
-    return [frame for position, frame in enumerate(unit.frames) if position not in receipt.quarantined]
+    elsewhere = {*receipt.quarantined, *receipt.lost}
+    return [frame for position, frame in enumerate(unit.frames) if position not in elsewhere]
 
 
 def show_frames(frames: Iterable[Frame]) -> str:
@@ -151,7 +194,7 @@ def check_store(ledger: Ledger, units: Iterable[Unit]) -> int:
     Raises StoreError for damage that a run would build on, or that gives frames twice; what is foreign is left alone.
     """
     inspection = Inspection(ledger, units, Looker(file_sizes(ledger.folder.data)))
-    harmless = {"missing", "quarantined", "orphan", "foreign"}
+    harmless = {"missing", "quarantined", "orphan", "unrecorded", "foreign"}
     _raise(ledger.folder.out, [one for one in inspection if one.kind not in harmless])
     return inspection.uncommitted
 
@@ -175,8 +218,17 @@ def file_findings(ledger: Ledger) -> Iterator[Finding]:
 
 def manifest_finding(error: ManifestError) -> Finding:
     """Return what is wrong with the stored manifest, without the command that every finding names."""
-    got = str(error).partition(": ")[2].partition("; `render repair")[0]
-    return Finding("corrupt", MANIFEST, got)
+    _, required, got = str(error).partition("required the manifest")
+    return Finding("corrupt", MANIFEST, (required + got).partition("; `render repair")[0])
+
+
+def job_findings(out: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the stored job."""
+    try:
+        stored_job(out)
+    except JobError as error:
+        _, required, got = str(error).splitlines()[0].partition("required")
+        yield Finding("job", ".run/job.yaml", (required + got).partition("; the command of the run")[0])
 
 
 def _raise(out: Path, found: list[Finding]) -> None:
@@ -184,4 +236,6 @@ def _raise(out: Path, found: list[Finding]) -> None:
         more = [f"… and {len(found) - SHOWN_MAX} more"] if len(found) > SHOWN_MAX else []
         frames = [f" ({one.frames})" if one.frames else "" for one in found[:SHOWN_MAX]]
         lines = [f"{one}{which}" for one, which in zip(found, frames, strict=False)]
-        raise StoreError("\n  ".join([f"{out}: the store is damaged; `render repair {out}` mends it:", *lines, *more]))
+        raise StoreError(
+            "\n  ".join([f"{out}: the store is damaged; {to_go_on('repair', out)} mends it:", *lines, *more])
+        )

@@ -15,7 +15,7 @@ from PIL import Image
 from render.core import Frame, ObjectPath, Receipt, file_sha256, local_copy, why_unreadable
 from render.store import Compaction
 
-__all__ = ["Looker", "quick_look"]
+__all__ = ["Looker", "pixel_problem", "quick_look"]
 
 UNREADABLE = {"a pipe", "a socket", "a device", "a symbolic link to itself"}  # opening one may wait, or fail
 LOSSLESS = {"PNG", "WEBP"}  # formats whose pixels are those that were hashed
@@ -62,7 +62,7 @@ class Looker:
         try:
             with local_copy(path) as file:
                 return self._read_local(file, committed)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return "is missing", []
         except IsADirectoryError as error:
             return f"can't be read: {error.strerror}", []
@@ -91,11 +91,12 @@ def _rows(file: Path, deep: bool) -> Iterator[Row]:
     columns = ["walk", "frame", "key", *(["sha256", "image"] if deep else [])]
     for batch in pq.ParquetFile(file).iter_batches(64, columns=columns):
         for row in batch.to_pylist():
-            problem = _pixel_problem(row["image"]["bytes"], row["sha256"]) if deep else ""
+            problem = pixel_problem(row["image"]["bytes"], row["sha256"]) if deep else ""
             yield (row["walk"], row["frame"], row["key"]), problem
 
 
-def _pixel_problem(data: bytes, sha256: str) -> str:
+def pixel_problem(data: bytes, sha256: str) -> str:
+    """Return what is wrong with an encoded image; its pixels are compared where its format keeps them. "" if nothing is."""
     try:
         image = Image.open(io.BytesIO(data))
         pixels = image.convert("RGB").tobytes()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from render.core import ManifestError, Receipt, Unit
+from render.core import ManifestError, Unit
+from render.mending.compact_files import restore_compactions
 from render.mending.inspect import Finding, Inspection, manifest_finding
 from render.mending.look import Looker
+from render.mending.splits import restore_splits
+from render.mending.take_back import take_back
 from render.plan import plan_units
 from render.prepare import (
     Prepared,
@@ -20,8 +24,9 @@ from render.prepare import (
     planned_manifest,
     prepare_again,
     render_units,
+    write_manifest_anew,
 )
-from render.store import Ledger, OutputFolder, misfit, reach_output
+from render.store import Ledger, as_recorded, is_retry, misfit, reach_output, slots_above, slots_of
 
 __all__ = ["Repair", "repair_store"]
 
@@ -33,6 +38,8 @@ class Repair:
     findings: tuple[Finding, ...]  # what was wrong; `foreign` files are left where they are
     rendered: int  # frames that were rendered again, or for the first time
     failed: int  # of those, frames that could not be rendered and are in quarantine
+    taken_back: int = 0  # frames of whole shards without a record, which have one now
+    aside: tuple[str, ...] = ()  # files in data/ without a record that are not whole; now in `.run/damaged/`
 
 
 @plain_end()
@@ -45,7 +52,8 @@ def repair_store(
     """Render again what is damaged or missing in an output folder, and nothing else.
 
     Damage is what `verify_store` finds, with `deep` undecodable images, too. Damaged shards and records are moved to
-    `OUT/.run/damaged/`. A repair that is stopped is finished by another one. Frames in quarantine are left to `retry_store`.
+    `OUT/.run/damaged/`. Whole shards without a record get one anew, instead of being rendered again. A repair that is
+    stopped is finished by another one. Frames in quarantine are left to `retry_store`.
 
     Raises StoreError when `out` is not an output folder or a run goes on in it, InputError when models or media are not
     there as they were, and RunError when rendering can't go on.
@@ -58,16 +66,23 @@ def repair_store(
             findings.append(finding)
             note(finding)
         check_lock()  # reading all of a store takes hours; another run may have it by now
-        withdraw_damaged(ledger, findings)
+        units = partial(_units, prepared)
+        withdraw_records(ledger, findings)
+        restore_compactions(ledger, units)
+        withdraw_shards(ledger, findings)
+        taken = take_back(ledger, units)
+        if any(one.slot for one in findings):
+            withdraw_unreached(ledger, units())
         ledger.delete_orphans()
         done = ledger.receipts()
         before = {receipt.unit for receipt in done}
         report.begin(prepared, sum(receipt.frames for receipt in done))
-        render_units(prepared, ledger, _concerned(ledger, prepared), report, check_lock)
+        _render_concerned(prepared, ledger, report, check_lock)
         check_lock()
         ledger.delete_orphans()
     new = [receipt for receipt in ledger.receipts() if receipt.unit not in before]
-    return Repair(tuple(findings), sum(one.frames for one in new), sum(len(one.quarantined) for one in new))
+    rendered, failed = sum(one.frames for one in new), sum(len(one.quarantined) for one in new)
+    return Repair(tuple(findings), rendered, failed, taken.frames, taken.aside)
 
 
 def _mend_manifest(prepared: Prepared) -> Iterator[Finding]:
@@ -77,7 +92,7 @@ def _mend_manifest(prepared: Prepared) -> Iterator[Finding]:
         planned_manifest(out)
     except ManifestError as error:
         yield manifest_finding(error)
-        prepared.manifest.write(OutputFolder(out).manifest)
+        write_manifest_anew(prepared.manifest, out)
 
 
 def _inspected(prepared: Prepared, ledger: Ledger, deep: bool) -> Iterator[Finding]:
@@ -90,74 +105,75 @@ def _units(prepared: Prepared) -> Iterator[Unit]:
     return plan_units(prepared.manifest.walks, prepared.plan)
 
 
+def _render_concerned(prepared: Prepared, ledger: Ledger, report: Report, check_lock: Callable[[], None]) -> None:
+    """Render what is concerned; again, where frames have failed by then that a retry had rendered before."""
+    waiting = {unit.id for unit in _concerned(ledger, prepared)}
+    while waiting:
+        render_units(prepared, ledger, _concerned(ledger, prepared), report, check_lock)
+        left = {unit.id for unit in _concerned(ledger, prepared)}
+        waiting = left if left - waiting else set()
+
+
 def _concerned(ledger: Ledger, prepared: Prepared) -> Iterator[Unit]:
     """Yield the units without a commit, except retries of frames in quarantine that were never committed.
 
-    Frames that a retry had rendered with other seeds get these again.
+    A unit whose record was withdrawn gets the seeds and the batch size that this says.
     """
     withdrawn = ledger.withdrawn()
     for unit in ledger.outstanding(_units(prepared)):
-        if not unit.id.endswith("-r") or unit.id in withdrawn:
-            shifts = withdrawn.get(unit.id, ())
-            yield unit.with_seeds(shifts) if len(shifts) == len(unit.frames) else unit
+        slot = unit.id
+        while slot not in withdrawn and slot[-2:] in ("-0", "-1"):  # a half of what was withdrawn
+            slot = slot[:-2]
+        receipt = withdrawn.get(slot)
+        if receipt is not None and slot == unit.id and not misfit(unit, receipt):
+            yield as_recorded(unit, receipt)
+        elif slot in withdrawn or not is_retry(unit.id):
+            yield unit
 
 
-def restore_splits(ledger: Ledger, units: Iterable[Unit]) -> None:
-    """Write the notes anew that a unit was split, where halves of it are committed and its own record can't be read."""
-    records, _ = ledger.read_records()
-    if split := set(_split_slots(records)):
-        for unit in units:
-            _restore_splits(ledger, unit, records, split)
+def withdraw_records(ledger: Ledger, findings: Iterable[Finding]) -> None:
+    """Take damaged records out of the store. Their shards stay in data/, to be taken back."""
+    records = [one for one in findings if one.slot and one.kind in ("corrupt", "twice")]
+    for one in records:
+        if one.where.startswith(".run/commits/"):
+            ledger.withdraw(one.slot)
+        elif one.where.startswith(".run/compactions/"):
+            ledger.withdraw_compaction(one.slot)
 
 
-def _split_slots(slots: Iterable[str]) -> Iterator[str]:
-    """Yield the slots whose halves are among the slots."""
-    for slot in slots:
-        parts = slot.split("-")
-        yield from ("-".join(parts[:end]) for end in range(1, len(parts)) if parts[end] in ("0", "1"))
+def withdraw_shards(ledger: Ledger, findings: Iterable[Finding]) -> None:
+    """Take damaged files, and the records of their units, out of the store.
 
-
-def _restore_splits(ledger: Ledger, unit: Unit, records: Mapping[str, Receipt | None], split: set[str]) -> None:
-    receipt = records.get(unit.id)
-    if receipt is not None:
-        if receipt.quarantined and not misfit(unit, receipt):
-            _restore_splits(ledger, unit.part("r", receipt.quarantined), records, split)
-        return
-    if unit.id not in split or len(unit.frames) < 2:
-        return
-    if unit.id not in records:
-        ledger.restore_split(unit.id)
-    for half in unit.halves():
-        _restore_splits(ledger, half, records, split)
-
-
-def withdraw_damaged(ledger: Ledger, findings: Iterable[Finding]) -> None:
-    """Take damaged records, those of no unit, and their shards out of the store.
-
-    The slots below a damaged one go with it, and go first: a run that comes between finds none that hangs in the air.
+    A unit of which a retry has rendered frames keeps its record: it says from then on which of the others are lost.
     """
     records, _ = ledger.read_records()
-    findings = [one for one in findings if one.slot and one.kind in ("corrupt", "extra", "twice")]
-    compactions = {one.slot for one in findings if one.where.startswith(".run/compactions/")}
-    roots = {one.slot for one in findings} - compactions
-    for slot in list(roots):
-        found = ledger.compaction_of(slot)  # a compact file is right as a whole, or not at all
-        if found and found.file not in compactions:
+    damaged = {one.slot: one.where for one in findings if one.slot and one.where.startswith("data/")}
+    slots, compactions = set(), set()
+    for slot, where in damaged.items():
+        receipt = records.get(slot)
+        if receipt is None or where != f"data/{ledger.file_of(receipt)}":  # a compact file has it again
+            continue
+        slots.add(slot)
+        if found := ledger.compaction_of(slot):  # it is right as a whole, or not at all
             compactions.add(found.file)
-            roots |= {unit for unit, _ in found.units}
-    below = {slot for slot in records if any(slot.startswith(f"{root}-") for root in _prefixes(slot) & roots)}
-    going = roots | below
-    kept = {ledger.file_of(other) for name, other in records.items() if other is not None and name not in going}
-    own = ledger.own_shards()
-    for slot in sorted(going, key=len, reverse=True):
+            slots |= {unit for unit, _ in found.units}
+    kept = {ledger.file_of(other) for name, other in records.items() if other is not None and name not in slots}
+    for slot in sorted(slots, key=len, reverse=True):
         receipt = records.get(slot)
         file = ledger.file_of(receipt) if receipt is not None else None
-        ledger.withdraw(slot, sorted(({file} if file else set(own.get(slot, ()))) - kept))
+        if receipt is not None and file is not None and f"{slot}-r" in records:
+            ledger.note_lost(receipt, file)
+        else:
+            ledger.withdraw(slot, {file} - kept if file else ())
     for name in compactions:  # the last, so that a repair in between finds a record without its units
         ledger.withdraw_compaction(name)
 
 
-def _prefixes(slot: str) -> set[str]:
-    """Return the slots above a slot: of 00007-0-r these are 00007-0 and 00007."""
-    parts = slot.split("-")
-    return {"-".join(parts[:end]) for end in range(1, len(parts))}
+def withdraw_unreached(ledger: Ledger, units: Iterable[Unit]) -> None:
+    """Take records out of the store, and their shards, that no unit of the plan has."""
+    records, _ = ledger.read_records()
+    reached = {one for planned in units for unit, _ in slots_of(planned, records) for one in slots_above(unit.id)}
+    for slot in sorted(records.keys() - reached, key=len, reverse=True):
+        receipt = records[slot]
+        file = receipt.file if receipt is not None and not ledger.compaction_of(slot) else None
+        ledger.withdraw(slot, [file] if file else ())

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from math import floor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from render.core import ManifestError, Receipt, file_sizes
+from render.core import Keyframe, ManifestError, Receipt, file_sizes
 from render.mending.inspect import Finding, Inspection, file_findings, manifest_finding
 from render.mending.look import Looker
-from render.mending.steps import next_steps
+from render.mending.pace import Pace, log_events, pace_of
+from render.mending.steps import Left, next_steps
 from render.plan import plan_units
 from render.prepare import load_plan, planned_manifest
-from render.store import Ledger, is_damage, open_parquet, reach_output, read_events
+from render.store import Ledger, is_damage, open_parquet, reach_output
 
-__all__ = ["Failed", "NightReport", "Pace", "report_store"]
+__all__ = ["Failed", "NightReport", "report_store"]
 
 SLOWEST = 5  # units that are named
-BINS = 24  # stretches of time whose speed is given
-SHORTEST = 1e-3  # of a stretch: what a unit takes at least
+TOLD = ("corrupt", "twice", "extra", "unrecorded")  # kinds of findings that the report has
+EVENTS_MAX = 10_000
 FREQUENT = {"commit", "given", "beat", "state"}  # events that a report does not list
 ERROR_LINE = re.compile(r"([A-Za-z_][\w.]*)(?::|$)")
 QUARANTINE = ("walk", "frame", "row", "prompt", "error", "tries", "host", "memory_bytes")
@@ -47,19 +46,6 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Speed of the runs in one stretch of time. The frames of a unit count evenly over the time that it took."""
-
-    since: datetime
-    seconds: float
-    frames: float
-
-    @property
-    def frames_per_s(self) -> float:
-        return self.frames / self.seconds
-
-
-@dataclass(frozen=True, slots=True)
 class NightReport:
     """What the records and the log of an output folder say."""
 
@@ -78,12 +64,22 @@ class NightReport:
     pace: tuple[Pace, ...]
     events: tuple[
         dict[str, Any], ...
-    ]  # of the log, but what comes all the time: begins, ends, workers' comings and losses
+    ]  # the last 10,000 of the log, but what comes all the time: begins, ends, workers' comings and losses
+    going_on: str = ""  # process, host and start of a run that goes on there
+    unrecorded: int = 0  # shards in data/ without a commit record, whose frames have none either
 
     @property
     def next_steps(self) -> tuple[str, ...]:
         """What to do next, the most urgent first; each with a command."""
-        return next_steps(self.out, len(self.damage), self.missing, len(self.failed), self.blank)
+        left = Left(
+            damaged=len(self.damage),
+            unrecorded=self.unrecorded,
+            missing=self.missing,
+            failed=len(self.failed),
+            blank=self.blank,
+        )
+        steps = next_steps(self.out, left)
+        return (f"a run goes on there, {self.going_on}: let it end first", *steps) if self.going_on else steps
 
 
 def report_store(out: str | Path) -> NightReport:
@@ -95,17 +91,19 @@ def report_store(out: str | Path) -> NightReport:
     plan, ledger = load_plan(out), Ledger(out)
     records, _ = ledger.read_records()
     receipts = [receipt for receipt in records.values() if receipt is not None]
-    waiting: set[tuple[str, int]] | None = None
+    waiting: dict[tuple[str, int], Keyframe] | None = None
     try:
         units = plan_units(planned_manifest(out).walks, plan)
         inspection = Inspection(ledger, units, Looker(file_sizes(ledger.folder.data)))
-        findings = list(inspection)
+        findings = [one for one in inspection if one.kind in TOLD]
         waiting, missing = inspection.in_quarantine, inspection.uncommitted - len(inspection.in_quarantine)
     except ManifestError as error:
         findings = [manifest_finding(error), *file_findings(ledger)]
         missing = 0
     rows = sum(receipt.rows for receipt in receipts)
-    events = list(read_events(ledger.folder.log))
+    with log_events(ledger.folder.log) as events:
+        pace = tuple(pace_of(events))
+        last = deque((event for event in events() if event["event"] not in FREQUENT), maxlen=EVENTS_MAX)
     return NightReport(
         out=out,
         frames=sum(receipt.frames for receipt in receipts),
@@ -118,14 +116,12 @@ def report_store(out: str | Path) -> NightReport:
         hosts=_hosts(receipts),
         slowest=tuple(sorted(filter(_is_timed, receipts), key=_seconds_a_frame, reverse=True)[:SLOWEST]),
         failed=tuple(_failed(ledger.folder.quarantine, waiting)),
-        damage=tuple(one for one in findings if one.kind in ("corrupt", "twice", "extra")),
-        pace=tuple(_pace(events)),
-        events=tuple(event for event in events if event["event"] not in FREQUENT),
+        damage=tuple(one for one in findings if one.kind != "unrecorded"),
+        unrecorded=sum(one.kind == "unrecorded" for one in findings),
+        going_on=ledger.going_on(),
+        pace=pace,
+        events=tuple(last),
     )
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**53  # anybody may have written to the log
 
 
 def _is_timed(receipt: Receipt) -> bool:
@@ -143,32 +139,7 @@ def _hosts(receipts: Iterable[Receipt]) -> tuple[tuple[str, int], ...]:
     return tuple(frames.most_common())
 
 
-def _pace(events: Sequence[dict[str, Any]]) -> Iterator[Pace]:
-    """Yield the speed in equal stretches from the first to the last event of the log, those without commits included."""
-    commits = [event for event in events if event["event"] == "commit" and _is_count(event.get("frames"))]
-    if not commits:
-        return
-    first = min(event["at"] for event in events)
-    seconds = max((max(event["at"] for event in events) - first).total_seconds(), 1.0)
-    width = seconds / BINS
-    frames = [0.0] * BINS
-    for event in commits:
-        end = (event["at"] - first).total_seconds() / width
-        begin = max(end - max(_seconds(event) / width, SHORTEST), min(0.0, end - SHORTEST))
-        for place in range(floor(begin), floor(end) + 1):
-            part = min(end, place + 1) - max(begin, place)
-            frames[min(max(place, 0), BINS - 1)] += event["frames"] * part / (end - begin)
-    for place, count in enumerate(frames):
-        yield Pace(first + timedelta(seconds=place * width), width, count)
-
-
-def _seconds(event: dict[str, Any]) -> float:
-    """Return the seconds that a unit took; 0 where the log has no such number."""
-    found: Any = event.get("seconds")
-    return float(found) if isinstance(found, int | float) and 0 <= found < 2**53 else 0.0
-
-
-def _failed(folder: Path, waiting: set[tuple[str, int]] | None) -> Iterator[Failed]:
+def _failed(folder: Path, waiting: Mapping[tuple[str, int], Keyframe] | None) -> Iterator[Failed]:
     """Yield the frames in quarantine, by walk and frame, each with its last failure; None takes all that ever failed."""
     last: dict[tuple[str, int], dict[str, Any]] = {}
     tries: Counter[tuple[str, int]] = Counter()
@@ -181,13 +152,16 @@ def _failed(folder: Path, waiting: set[tuple[str, int]] | None) -> Iterator[Fail
             continue  # it holds nothing that is needed for rendering
         for row in rows:
             place = row["walk"], row["frame"]
-            tries[place] += row["tries"]
-            last[place] = row
+            if waiting is None or place in waiting:
+                tries[place] += row["tries"]
+                last[place] = row
+    for place, keyframe in (waiting or {}).items():
+        untold = {"row": keyframe.row, "prompt": keyframe.prompt, "error": "its traceback is lost", "host": ""}
+        last.setdefault(place, {"walk": place[0], "frame": place[1], "memory_bytes": 0, **untold})
     for place, row in sorted(last.items()):
-        if waiting is None or place in waiting:
-            kind, line = error_of(row["error"])
-            values = {name: row[name] for name in QUARANTINE if name not in ("error", "tries")}
-            yield Failed(error=kind, line=line, tries=tries[place], **values)
+        kind, line = error_of(row["error"])
+        values = {name: row[name] for name in QUARANTINE if name not in ("error", "tries")}
+        yield Failed(error=kind, line=line, tries=tries[place], **values)
 
 
 def error_of(traceback: str) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from render.core import counted
 from render.mending.report import Failed, NightReport
 
 __all__ = ["page_of", "printable", "text_of"]
@@ -12,10 +14,11 @@ SHOWN_MAX = 50  # frames in quarantine, and events, that the text lists; the pag
 BARS = " ▁▂▃▄▅▆▇█"
 
 PAGE = """\
-<!doctype html>
+<!DOCTYPE html>
 <html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<head>
+<meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width"/>
 <title>{{ name }}</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -24,6 +27,8 @@ td, th { text-align: left; padding: .2em 1em .2em 0; vertical-align: top }
 td.text { white-space: pre-wrap; overflow-wrap: anywhere } li { margin: .3em 0 } .bars { display: flex; height: 8em }
 .bars div { flex: 1; margin-right: 2px; background: #47a; align-self: flex-end }
 </style>
+</head>
+<body>
 <h1>{{ name }}</h1>
 <h2>What to do next</h2>
 <ul>{% for step in report.next_steps %}<li>{{ step }}</li>{% endfor %}</ul>
@@ -41,38 +46,52 @@ title="{{ one.since.isoformat(timespec='seconds') }}: {{ '%.2f' | format(one.fra
 <h2>Damage</h2>
 <ul>{% for one in report.damage %}<li>{{ one }}{% if one.frames %} ({{ one.frames }}){% endif %}</li>{% endfor %}</ul>
 {% endif %}
-{% if report.failed %}
-<h2>Frames in quarantine</h2>
-<table><tr><th>frame<th>prompt<th>error<th>tries<th>host<th>memory</tr>
-{% for one in report.failed %}<tr><td>{{ one.walk }} {{ one.frame }}<td class="text">{{ one.prompt }}\
-<td class="text">{{ one.line }}<td>{{ one.tries }}<td>{{ one.host }}<td>{{ '%.1f' | format(one.memory_bytes / 1e9) }} GB</tr>
+{% for title, heads, rows in tables if rows %}
+<h2>{{ title }}</h2>
+<table><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td class="text">{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
-{% endif %}
-{% if report.slowest %}
-<h2>Slowest units</h2>
-<table><tr><th>unit<th>frames<th>seconds<th>seconds a frame<th>host</tr>
-{% for one in report.slowest %}<tr><td>{{ one.unit }}<td>{{ one.frames }}<td>{{ '%.1f' | format(one.seconds) }}\
-<td>{{ '%.2f' | format(one.seconds / one.frames) }}<td>{{ one.host }}</tr>
-{% endfor %}</table>
-{% endif %}
-{% if report.events %}
-<h2>Events</h2>
-<table>{% for one in report.events %}<tr><td>{{ one.time }}<td>{{ one.event }}<td class="text">\
-{{ told(one) }}</tr>
-{% endfor %}</table>
-{% endif %}
+{% endfor %}
+</body>
+</html>
 """
 
 
 def page_of(report: NightReport) -> str:
-    """Return the report as one HTML page without scripts or other files; all texts are escaped."""
+    """Return the report as one HTML page without scripts or other files.
+
+    All texts are escaped and without control characters; the page is well-formed XML as well.
+    """
     from jinja2 import Environment, StrictUndefined  # here, since whoever renders has no use for it
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     fastest = max((one.frames_per_s for one in report.pace), default=0.0) or 1.0
-    return template.render(
-        name=report.out.absolute().name, report=report, facts=_facts(report), fastest=fastest, told=_told
+    return environment.from_string(PAGE).render(
+        name=report.out.absolute().name, report=report, facts=_facts(report), fastest=fastest, tables=_tables(report)
     )
+
+
+def _tables(report: NightReport) -> Iterator[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]:
+    """Yield (title, heads of the columns, rows) of the page's tables."""
+    heads: tuple[str, ...] = ("frame", "prompt", "error", "tries", "host", "memory")
+    yield (
+        "Frames in quarantine",
+        heads,
+        [
+            (f"{one.walk} {one.frame}", one.prompt, one.line, one.tries, one.host, f"{one.memory_bytes / 1e9:.1f} GB")
+            for one in report.failed
+        ],
+    )
+    heads = ("unit", "frames", "seconds", "seconds a frame", "host")
+    slowest = [(one.unit, one.frames, one.seconds, one.seconds / one.frames, one.host) for one in report.slowest]
+    yield "Slowest units", heads, [(unit, n, f"{s:.1f}", f"{each:.2f}", host) for unit, n, s, each, host in slowest]
+    events = [(one["time"], one["event"], _told(one)) for one in report.events]
+    yield "Events", ("time", "event", "what"), list(events)
+
+
+def _shown(value: object) -> str:
+    """Return a value as text for the page; signs that no page may have are written out."""
+    return "\n".join(map(printable, str(value).split("\n")))
 
 
 def text_of(report: NightReport) -> str:
@@ -105,17 +124,18 @@ def _facts(report: NightReport) -> list[tuple[str, str]]:
     return [
         ("output", str(report.out)),
         ("frames", f"{report.frames:,} committed, {report.missing:,} missing, {len(report.failed):,} in quarantine"),
-        ("blank", f"{report.blank:,} images of a single colour"),
+        ("blank", f"{counted(report.blank, 'image')} of a single colour"),
         ("size", f"{report.size_bytes / 1e6:,.1f} MB"),
         ("work", f"{report.seconds:,.1f} s of units, summed over the workers"),
         ("batches", f"{report.fill:.1%} full, {report.waiting_s:,.1f} s without a frame to render"),
-        ("hosts", ", ".join(f"{host} ({frames:,} frames)" for host, frames in report.hosts) or "none"),
+        ("hosts", ", ".join(f"{host} ({counted(frames, 'frame')})" for host, frames in report.hosts) or "none"),
     ]
 
 
 def _failed(one: Failed) -> str:
     where = f"{one.walk} {one.frame} (row {one.row}): {one.line[:200]}"
-    return f"{where}; {one.tries} tries, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
+    tries = counted(one.tries, "try", "tries")
+    return f"{where}; {tries}, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
 
 
 def printable(line: str) -> str:

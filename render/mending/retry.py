@@ -8,9 +8,10 @@ from pathlib import Path
 
 from render.core import JobError, Receipt, Unit
 from render.mending.inspect import check_store
+from render.mending.take_back import take_back
 from render.plan import plan_units
 from render.prepare import Prepared, Report, Silent, begun_ledger, plain_end, prepare_again, render_units
-from render.store import Ledger, reach_output
+from render.store import Ledger, is_retry, reach_output
 
 __all__ = ["Retry", "reseed_blank", "retry_store"]
 
@@ -42,16 +43,15 @@ def retry_store(
     ledger = begun_ledger(out)
 
     def changed(unit: Unit) -> Unit:
-        own = replace(unit, batch_rows=batch_rows or unit.batch_rows)
+        own = replace(unit, batch_rows=batch_rows or unit.batch_rows, rows_are_fixed=batch_rows is not None)
         return own.with_seeds([seed_shift] * len(unit.frames))
 
     with ledger.lock() as check_lock:
         prepared = prepare_again(out)
         _check(prepared, seed_shift, batch_rows)
-        if batch_rows is not None:
-            prepared = replace(prepared, plan=replace(prepared.plan, measure_rows=False))
         check_store(ledger, plan_units(prepared.manifest.walks, prepared.plan))
         check_lock()
+        take_back(ledger, lambda: plan_units(prepared.manifest.walks, prepared.plan))
         ledger.delete_orphans()
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
         return retry_units(prepared, ledger, changed, report, check_lock)
@@ -95,7 +95,7 @@ def reseed_blank(prepared: Prepared, ledger: Ledger, report: Report, check_lock:
 
 def _in_quarantine(prepared: Prepared, ledger: Ledger) -> Iterator[Unit]:
     units = ledger.outstanding(plan_units(prepared.manifest.walks, prepared.plan))
-    return (unit for unit in units if "-r" in unit.id)
+    return (unit for unit in units if is_retry(unit.id))
 
 
 def _check(prepared: Prepared, seed_shift: int, batch_rows: int | None) -> None:

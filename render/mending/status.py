@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from render.core import ManifestError, ObjectPath, Receipt
-from render.mending.steps import next_steps
+from render.mending.steps import Left, next_steps
 from render.plan import count_alike
 from render.prepare import load_plan, planned_manifest
 from render.store import Holder, Ledger, LogTail, RunState, SeenWorker, find_holder, reach_output
@@ -85,7 +85,8 @@ class Status:
         if self.is_going_on:
             return ()
         missing = self.missing if self.missing is not None else int(self.state in ("stopped", "died", "new"))
-        return next_steps(self.out, self.damaged, missing, self.quarantined, self.blank, self.command)
+        left = Left(damaged=self.damaged, missing=missing, failed=self.quarantined, blank=self.blank)
+        return next_steps(self.out, left, self.command)
 
 
 def status_store(out: str | Path) -> Status:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["next_steps"]
+from render.core import counted, to_go_on
+
+__all__ = ["Left", "next_steps"]
 
 
-def next_steps(out: Path, damaged: int, missing: int, failed: int, blank: int, command: str = "") -> tuple[str, ...]:
-    """Return what to do about damage, and about frames that are missing, failed or blank; the most urgent first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is left to do of an output."""
 
-    `command` is that of the run, where it is known.
-    """
+    damaged: int = 0  # records and files
+    unrecorded: int = 0  # shards without a commit record
+    missing: int = 0  # frames
+    failed: int = 0  # frames in quarantine
+    blank: int = 0  # frames of a single colour
 
-    def shown(name: str) -> str:
-        return f"`{shlex.join(['render', name, str(out)])}`"
 
-    run = f"`{command}`" if command else "the command of the run"
+def next_steps(out: Path, left: Left, command: str = "") -> tuple[str, ...]:
+    """Return what to do about what is left, the most urgent first; `command` is that of the run, where it is known."""
+    repair, run = to_go_on("repair", out), f"`{command}`" if command else "the command of the run"
     steps = []
-    if damaged:
-        steps.append(f"the store is damaged: {shown('repair')}")
-    if missing:
-        steps.append(f"{missing:,} frames are missing: {run}, or {shown('repair')}")
-    if failed:
-        steps.append(f"{failed:,} frames are in quarantine: {shown('retry')}")
-    if blank:
-        steps.append(f"{blank:,} images are of a single colour: `render verify` names none of them; look at them")
-    return tuple(steps) or (f"nothing is left to do; {shown('verify')} reads every byte",)
+    if left.damaged:
+        steps.append(f"the store is damaged: {repair}")
+    if left.unrecorded:
+        lack = counted(left.unrecorded, "shard has", "shards have")
+        steps.append(f"{lack} no commit record: {repair}, or {run}, takes back what is whole")
+    if left.missing:
+        steps.append(f"{counted(left.missing, 'frame is', 'frames are')} missing: {run}, or {repair}")
+    if left.failed:
+        steps.append(f"{counted(left.failed, 'frame is', 'frames are')} in quarantine: {to_go_on('retry', out)}")
+    if left.blank:
+        found = counted(left.blank, "image is", "images are")
+        steps.append(f"{found} of a single colour, which is no damage: the column `blank` of the store names them")
+    return tuple(steps) or (f"nothing is left to do; {to_go_on('verify', out)} reads every byte",)

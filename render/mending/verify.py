@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from render.core import ManifestError
-from render.mending.inspect import MANIFEST, Finding, Inspection, file_findings, manifest_finding
+from render.mending.inspect import MANIFEST, Finding, Inspection, file_findings, job_findings, manifest_finding
 from render.mending.look import Looker
 from render.plan import plan_units
 from render.prepare import load_plan, stored_manifest
@@ -23,6 +23,7 @@ class Verdict:
 
     frames: int  # committed and right
     findings: tuple[Finding, ...] = ()  # what is wrong, each with the frames concerned
+    going_on: str = ""  # process, host and start of a run that goes on there: what it has not committed yet is missing
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -38,6 +39,7 @@ def verify_store(out: str | Path, deep: bool = False, note: Callable[[Finding], 
     """
     out = reach_output(out)
     plan, ledger, inspection = load_plan(out), Ledger(out), None
+    going_on = ledger.going_on()
     findings: list[Finding] = []
     found: Iterable[Finding]
     try:
@@ -47,7 +49,7 @@ def verify_store(out: str | Path, deep: bool = False, note: Callable[[Finding], 
             found = chain([Finding("corrupt", MANIFEST, "not the manifest that was planned")], inspection)
     except ManifestError as error:  # without it, nobody knows the units
         found = chain([manifest_finding(error)], file_findings(ledger))
-    for finding in found:
+    for finding in chain(job_findings(out), found):
         findings.append(finding)
         note(finding)
-    return Verdict(inspection.frames if inspection else 0, tuple(findings))
+    return Verdict(inspection.frames if inspection else 0, tuple(findings), going_on)

@@ -17,9 +17,11 @@ from render.prepare.resume import (
     load_plan,
     planned_manifest,
     record_or_resume,
+    restore_job,
     restore_manifest,
     stored_job,
     stored_manifest,
+    write_manifest_anew,
 )
 
 __all__ = [
@@ -37,7 +39,9 @@ __all__ = [
     "record_or_resume",
     "render_units",
     "resolve_models",
+    "restore_job",
     "restore_manifest",
     "stored_job",
     "stored_manifest",
+    "write_manifest_anew",
 ]

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from render.core import RunError, Unit
+from render.core import RunError, Unit, plain_reason
 from render.prepare.job_plan import Prepared
 from render.store import EventLog, Ledger
 
@@ -69,7 +69,7 @@ def plain_end() -> Iterator[None]:
     except BrokenPipeError:  # of whoever reads what a report prints
         raise
     except OSError as error:
-        raise RunError(str(error)) from error
+        raise RunError(plain_reason(error)) from error
 
 
 def render_units(

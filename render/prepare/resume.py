@@ -11,13 +11,16 @@ from pathlib import Path
 from render.core import (
     MAIN,
     SOUND_BYTES,
+    JobError,
     ManifestError,
+    ObjectPath,
     StoreError,
     local_copy,
     local_file,
     media_path,
     replacing,
-    special_kind,
+    to_go_on,
+    why_unreadable,
     write_atomically,
 )
 from render.job import JobConfig, check_section, choose_workforce, load_job, to_yaml
@@ -33,12 +36,15 @@ __all__ = [
     "load_plan",
     "planned_manifest",
     "record_or_resume",
+    "restore_job",
     "restore_manifest",
     "resume_record",
     "stored_job",
     "stored_manifest",
+    "write_manifest_anew",
 ]
 
+ABSENT = {"no such file or directory", "not a directory"}
 ADDED = "required that no other run adds rows, got one that did"
 
 
@@ -151,7 +157,8 @@ def load_plan(out: Path) -> Plan:
     """Return the recorded plan of an output folder. Raises StoreError for anything else, and for another version's."""
     file = OutputFolder(out).plan
     try:
-        if kind := special_kind(file):  # opening a pipe would wait for somebody who writes to it
+        kind = "" if isinstance(file, ObjectPath) else why_unreadable(file)  # opening a pipe would wait for a writer
+        if kind and kind not in ABSENT:
             raise ValueError(f"required a file, got {kind}")
         return Plan.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
@@ -177,6 +184,9 @@ def stored_manifest(out: Path) -> Manifest:
     Raises ManifestError with the command that mends it, when it is damaged.
     """
     file, rows = OutputFolder(out).manifest, load_plan(out).all_rows
+    got = "" if isinstance(file, ObjectPath) else why_unreadable(file)
+    if got and got not in ABSENT:
+        raise _damaged(out, got)
     try:
         with local_copy(file) as local:
             manifest = read_stored(local)
@@ -201,7 +211,35 @@ def planned_manifest(out: Path) -> Manifest:
 
 def _damaged(out: Path, got: str) -> ManifestError:
     required = "required the manifest that was planned"
-    return ManifestError(f"{OutputFolder(out).manifest}: {required}, got {got}; `render repair {out}` writes it anew")
+    return ManifestError(
+        f"{OutputFolder(out).manifest}: {required}, got {got}; {to_go_on('repair', out)} writes it anew"
+    )
+
+
+def write_manifest_anew(manifest: Manifest, out: Path) -> None:
+    """Write the stored manifest of an output in the place of a damaged one. Raises StoreError for a folder in its place."""
+    file = OutputFolder(out).manifest
+    if not isinstance(file, ObjectPath) and file.is_dir():
+        raise StoreError(f"{file}: required a file, got a folder (move it away)")
+    manifest.write(file)
+
+
+def restore_job(prepared: Prepared) -> bool:
+    """Write the stored job anew where it can't be read: the job is that of the same plan. Returns if it was.
+
+    Of an output with added rows nothing is written: its job names all of its models.
+    """
+    folder = OutputFolder(prepared.job.output)
+    if prepared.plan.extensions:
+        return False
+    try:
+        load_job(folder.job)
+    except JobError:
+        if not isinstance(folder.job, ObjectPath) and folder.job.is_dir():
+            raise
+        write_atomically(folder.job, to_yaml(prepared.job).encode())
+        return True
+    return False
 
 
 def restore_manifest(prepared: Prepared) -> bool:
@@ -217,7 +255,7 @@ def restore_manifest(prepared: Prepared) -> bool:
     try:
         planned_manifest(folder.out)  # with rows behind it that a crash left, it is no damage
     except ManifestError:
-        prepared.manifest.write(folder.manifest)
+        write_manifest_anew(prepared.manifest, folder.out)
         return True
     return False
 
@@ -226,6 +264,10 @@ def stored_job(out: Path, overrides: Sequence[str] = (), section: str = "") -> J
     """Return the job of an output folder, with other settings in one section. Raises InputError."""
     load_plan(out)
     check_section(overrides, section)
+    try:
+        load_job(OutputFolder(out).job)
+    except JobError as error:
+        raise JobError(f"{error}; the command of the run writes it anew") from error
     return load_job(OutputFolder(out).job, overrides)
 
 

@@ -20,9 +20,20 @@ from render.store.holder import Holder, find_holder
 from render.store.ledger import Ledger
 from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
-from render.store.records import RecordFault, is_own_shard, misfit, slots_of
+from render.store.records import (
+    RecordFault,
+    as_recorded,
+    is_accounted,
+    is_own_shard,
+    is_retry,
+    misfit,
+    slots_above,
+    slots_of,
+    unit_of,
+)
 from render.store.run_state import RunState, SeenWorker
 from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
+from render.store.sweep import delete_partial_records, own_shards
 
 __all__ = [
     "COMPACT_BYTES",
@@ -43,18 +54,25 @@ __all__ = [
     "RunState",
     "SeenWorker",
     "StoredFrame",
+    "as_recorded",
     "check_access",
+    "delete_partial_records",
     "find_holder",
+    "is_accounted",
     "is_damage",
     "is_own_shard",
+    "is_retry",
     "misfit",
     "open_parquet",
     "open_store",
+    "own_shards",
     "reach_output",
     "read_events",
     "rendered",
     "shard_schema",
+    "slots_above",
     "slots_of",
+    "unit_of",
     "write_compact",
     "write_quarantine",
     "write_shard",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from render.core import ObjectPath, StoreError, any_path, expand_home
+from render.core import ObjectPath, StoreError, any_path, expand_home, why_unreadable
 
-__all__ = ["check_access", "reach_output"]
+__all__ = ["check_access", "make_folder", "reach_output"]
 
 NOT_EXCLUSIVE = (
     "required a store that creates objects exclusively (If-None-Match: *), got one that overwrites them: two workers "
@@ -22,6 +22,15 @@ def reach_output(out: str | Path) -> Path:
         raise StoreError(str(error)) from None
     check_access(path, writes=False)
     return path
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder of OUT. Raises StoreError for a file in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        got = why_unreadable(folder) or "a file"
+        raise StoreError(f"{folder}: required a folder, got {got} (move it away)") from None
 
 
 def check_access(out: Path, writes: bool) -> None:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync
+from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync, to_go_on
 from render.store.equality import same_values
 
 __all__ = ["COMPACT_BYTES", "GROUP_BYTES", "Compaction", "parse_compaction", "write_compact"]
@@ -72,7 +72,8 @@ def write_compact(sources: Sequence[tuple[Path, Receipt]], scratch: Path) -> Com
         for copy, (path, receipt) in zip(local, sources, strict=True):
             if file_sha256(copy) != receipt.sha256:
                 raise StoreError(
-                    f"{path}: required the bytes that were committed, got others; `render repair` mends it"
+                    f"{path}: required the bytes that were committed, got others; "
+                    f"{to_go_on('repair', path.parents[1])} mends it"
                 )
         _merge(local, file)
     sync(file)
@@ -91,6 +92,7 @@ def _merge(shards: Sequence[Path], target: Path) -> None:
         use_dictionary=others,
         compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
         write_page_index=True,
+        write_page_checksum=True,
     ) as writer:
         for group in groups:
             table = _read(group)

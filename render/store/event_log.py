@@ -128,14 +128,14 @@ class EventLog:
         self._listener.stage(text)
 
     def lost(self, reason: str) -> None:
-        self._add("lost", reason=reason)
+        self._add("lost", reason=without_secrets(reason))
         self._listener.lost(reason)
 
     def waiting(self, text: str) -> None:
         self._listener.waiting(text)
 
     def warn(self, text: str) -> None:
-        self._add("warning", text=text)
+        self._add("warning", text=without_secrets(text))
         self._listener.warn(text)
 
     def worker_up(self, name: str, host: str, card: str) -> None:
@@ -148,7 +148,7 @@ class EventLog:
 
     def worker_gone(self, name: str, reason: str) -> None:
         """Note that a worker is there no more, and holds nothing; an empty reason: it was let go."""
-        self._add("gone", worker=name, reason=reason[:REASON_MAX])
+        self._add("gone", worker=name, reason=without_secrets(reason)[:REASON_MAX])
 
     def _count(self, frames: int = 0, rows: int = 0, padding: int = 0) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from render.core import StoreError
+from render.core import StoreError, why_unreadable
 from render.store.processes import machine, start_ticks
 
 __all__ = ["file_lock"]
@@ -24,6 +24,9 @@ def file_lock(path: Path) -> Iterator[None]:
 
     What a dead process left in the file holds nobody up.
     """
+    if path.is_symlink() or (path.exists() and why_unreadable(path)):
+        got = why_unreadable(path) or "a link to a file"
+        raise StoreError(f"{path}: required a file of our own, got {got} (move it away)")
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,6 +29,10 @@ class Holder:
     lives: bool | None  # None where that can't be seen from here: a process of another machine, in a folder
     renewed_s: float | None = None  # age of the lock's last renewal by the store's clock; in buckets only
 
+    def __str__(self) -> str:
+        since = f", since {self.since.isoformat(timespec='seconds')}" if self.since else ""
+        return f"process {self.process} on {self.host}{since}"
+
 
 def find_holder(path: Path) -> Holder | None:
     """Return who holds the lock at a path, dead or alive; None for a lock that nobody has, or that is just being taken.

@@ -13,8 +13,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from render.core import (
-    PARTIAL,
-    PROBE,
     ObjectPath,
     Receipt,
     StoreError,
@@ -23,14 +21,18 @@ from render.core import (
     publish,
     read_many,
     sync,
+    to_go_on,
     why_unreadable,
     write_atomically,
 )
+from render.store.access import make_folder
 from render.store.compaction import Compaction, parse_compaction
 from render.store.file_lock import file_lock
 from render.store.folder import OutputFolder
+from render.store.holder import find_holder
 from render.store.lease import lease
-from render.store.records import SPLIT, RecordFault, is_own_shard, parse_record, second_records, slots_of, unit_of
+from render.store.records import SPLIT, RecordFault, is_accounted, parse_record, second_records, slots_of, without_shard
+from render.store.sweep import own_shards, unfinished_files
 
 __all__ = ["Ledger"]
 
@@ -50,9 +52,8 @@ class Ledger:
 
     def create(self) -> None:
         """Create the folders of OUT."""
-        own = self.folder
-        for folder in (own.data, own.commits, own.scratch, own.quarantine, own.batches):
-            folder.mkdir(parents=True, exist_ok=True)
+        for name in ("data", "commits", "scratch", "quarantine", "batches"):
+            make_folder(getattr(self.folder, name))
 
     @contextmanager
     def lock(self) -> Iterator[Callable[[], None]]:
@@ -69,9 +70,22 @@ class Ledger:
         with file_lock(path):
             yield lambda: None
 
+    def going_on(self) -> str:
+        """Return the process, host and start of the run that holds the output folder; "" for none."""
+        holder = find_holder(self.folder.lock)
+        return "" if holder is None or holder.lives is False else str(holder)
+
     def commit(self, receipt: Receipt) -> bool:
-        """Claim the unit's slot. Returns False when it was taken: the caller's shard is then superfluous."""
-        return self._claim(receipt.unit, receipt.to_json())
+        """Claim the unit's slot. Returns False when it was taken: the caller's shard is then superfluous.
+
+        A record that names the same shard is no other's: the next run has taken the shard for a dead worker's.
+        """
+        if self._claim(receipt.unit, receipt.to_json()):
+            return True
+        with suppress(StoreError, OSError):
+            taken = parse_record(receipt.unit, (self._commits / f"{receipt.unit}.json").read_bytes())
+            return taken is not None and taken.file is not None and taken.file == receipt.file
+        return False
 
     def split(self, unit: Unit) -> bool:
         """Give the unit's slot to its two halves. Returns False when it was taken."""
@@ -164,7 +178,7 @@ class Ledger:
             out = self.folder.out
             more = [f"… and {len(faults) - FAULTS_MAX} more"] if len(faults) > FAULTS_MAX else []
             lines = "\n  ".join([*map(str, faults[:FAULTS_MAX]), *more])
-            raise StoreError(f"{out}: damaged commit records; `render repair {out}` mends them:\n  {lines}")
+            raise StoreError(f"{out}: damaged commit records; {to_go_on('repair', out)} mends them:\n  {lines}")
         return records
 
     def slots(self, units: Iterator[Unit]) -> Iterator[tuple[Unit, Receipt | None]]:
@@ -180,15 +194,37 @@ class Ledger:
     # Changing what was committed.
 
     def compact(self, compaction: Compaction) -> bool:
-        """Publish a compact file from scratch and put it in the place of its units' shards. False: another has done it."""
+        """Publish a compact file from scratch, then record it."""
         publish(self.folder.scratch / compaction.file, self.folder.data / compaction.file)
-        self.folder.compactions.mkdir(exist_ok=True)
+        return self.record_compaction(compaction)
+
+    def record_compaction(self, compaction: Compaction) -> bool:
+        """Put a compact file that lies in data/ in the place of its units' shards. False: another has done it."""
+        make_folder(self.folder.compactions)
         return create_exclusively(self.folder.compactions / f"{compaction.file}.json", compaction.to_json())
 
     def restore_split(self, slot: str) -> None:
         """Write the note that a unit was split in the place of its record that is lost or damaged."""
-        write_atomically(self._commits / f"{slot}.json", SPLIT.encode())
+        self._rewrite(slot, SPLIT)
+
+    def note_lost(self, receipt: Receipt, file: str) -> None:
+        """Take the damaged file of a unit out of the store, and note in its record that those frames are lost.
+
+        They get a slot below it, so that what a retry has rendered of the unit's other frames stays where it is.
+        """
+        self.set_aside([file])
+        self._rewrite(receipt.unit, without_shard(receipt).to_json())
+
+    def _rewrite(self, slot: str, record: str) -> None:
+        write_atomically(self._commits / f"{slot}.json", record.encode())
         self._known.pop(slot, None)
+
+    def set_aside(self, files: Iterable[str]) -> None:
+        """Move files of data/ to `.run/damaged/`."""
+        make_folder(self.folder.damaged)
+        for file in files:
+            with suppress(FileNotFoundError):
+                publish(self.folder.data / file, self.folder.damaged / file)
 
     def withdraw(self, slot: str, shards: Iterable[str] = ()) -> None:
         """Take a damaged record, and the shards of its unit, out of the store, so that the unit is rendered again.
@@ -196,65 +232,41 @@ class Ledger:
         They are moved to `.run/damaged/`, the record last: until then it says that its unit is damaged, whatever is killed
         when, so that a second repair goes on.
         """
-        damaged = self.folder.damaged
-        damaged.mkdir(exist_ok=True)
-        for shard in shards:
-            with suppress(FileNotFoundError):
-                publish(self.folder.data / shard, damaged / shard)
+        self.set_aside(shards)
         with suppress(FileNotFoundError):
-            publish(self._commits / f"{slot}.json", damaged / f"{slot}.{uuid4().hex[:8]}.json")
+            publish(self._commits / f"{slot}.json", self.folder.damaged / f"{slot}.{uuid4().hex[:8]}.json")
         sync(self._commits)
         self._known.pop(slot, None)
 
     def withdraw_compaction(self, name: str) -> None:
         """Take the record of a compaction out of the store, when no unit of it is committed any more."""
-        self.folder.damaged.mkdir(exist_ok=True)
+        make_folder(self.folder.damaged)
         with suppress(FileNotFoundError):
             publish(self.folder.compactions / f"{name}.json", self.folder.damaged / f"{name}.json")
         self._known_compactions.pop(name, None)
 
-    def own_shards(self) -> dict[str, list[str]]:
-        """Return unit id → names in data/ that workers gave its shards, committed or not."""
-        found: dict[str, list[str]] = {}
-        for path in self.folder.data.iterdir():
-            if (unit := unit_of(path.name)) is not None:
-                found.setdefault(unit, []).append(path.name)
-        return found
-
-    def withdrawn(self) -> dict[str, tuple[int, ...]]:
-        """Return unit id → the seed shifts of its record (see `Receipt`), of the units whose records were ever withdrawn.
-
-        They are () for units as they were planned, and where the record can't be read.
-        """
-        found: dict[str, tuple[int, ...]] = {}
-        paths = sorted(self.folder.damaged.glob("*.json"))
+    def withdrawn(self) -> dict[str, Receipt | None]:
+        """Return unit id → its record, of the units whose records were ever withdrawn; None where it can't be read."""
+        found: dict[str, Receipt | None] = {}
+        paths = sorted(self.folder.damaged.glob("*.json"), key=_written_ns)  # the last one counts
         for path, data in zip(paths, read_many(paths, _content), strict=True):
             slot = path.name.partition(".")[0]
-            shifts: tuple[int, ...] = ()
+            found.setdefault(slot, None)
             with suppress(StoreError):
-                receipt = parse_record(slot, data) if isinstance(data, bytes) else None
-                shifts = receipt.seed_shifts if receipt is not None else ()
-            found[slot] = shifts or found.get(slot, ())
+                found[slot] = parse_record(slot, data) if isinstance(data, bytes) else found[slot]
         return found
 
     def delete_orphans(self) -> int:
         """Delete files of ours that no commit names: shards, scratch and temporary files of dead workers.
 
-        What has another name than we give is left alone. Returns the number of files.
+        A shard goes only if records say where its frames are; one whose record may be lost stays. So does what has another
+        name than we give. Returns the number of files.
         """
-        own = self.folder
-        shards = list(own.data.iterdir())  # before the commits: a dying worker may be about to commit one
-        named = set(self.files())
-        orphans = [path for path in shards if path.name not in named and is_own_shard(path.name)]
-        if isinstance(own.out, ObjectPath):
-            orphans += own.run.glob(f"{PROBE}*")
-            with suppress(OSError):  # not every store lists them; what is left costs its place, nothing else
-                own.out.abort_uploads()
-        else:
-            hidden = [path for folder in (own.commits, own.batches, own.compactions) for path in folder.glob(".*")]
-            orphans += [*own.scratch.iterdir(), *hidden]
-            orphans += [path for made in (own.animations, own.sheets) for path in made.rglob(f"{PARTIAL}*")]
-            orphans = [path for path in orphans if not path.is_dir() or path.is_symlink()]
+        shards = own_shards(self.folder)  # before the commits: a dying worker may be about to commit one
+        named, records = set(self.files()), self._records()
+        told = [name for slot, names in shards.items() if is_accounted(slot, records) for name in names]
+        orphans = [self.folder.data / name for name in told if name not in named]
+        orphans += unfinished_files(self.folder)
         for path in orphans:
             with suppress(FileNotFoundError):
                 path.unlink()
@@ -263,6 +275,12 @@ class Ledger:
 
 def _has(receipt: Receipt | None, frames: int) -> bool:
     return receipt is not None and receipt.frames == frames
+
+
+def _written_ns(path: Path) -> int:
+    with suppress(OSError):  # a link to itself
+        return path.stat().st_mtime_ns
+    return 0
 
 
 def _content(path: Path) -> bytes | FileNotFoundError | IsADirectoryError:

@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from render.core import Receipt, StoreError, Unit
 
-__all__ = ["SPLIT", "RecordFault", "is_own_shard", "misfit", "parse_record", "second_records", "slots_of", "unit_of"]
+__all__ = [
+    "SPLIT",
+    "RecordFault",
+    "as_recorded",
+    "is_accounted",
+    "is_own_shard",
+    "is_retry",
+    "misfit",
+    "parse_record",
+    "second_records",
+    "slots_above",
+    "slots_of",
+    "unit_of",
+    "without_shard",
+]
 
 SPLIT = '{"split":true}'
-OWN_SHARD = re.compile(r"train-[0-9]+(-[01r])*-(of|to)-[0-9]+(-[01r])*-[0-9a-f]{8}\.parquet")
+OWN_SHARD = re.compile(r"train-[0-9]+(-[01ar])*-(of|to)-[0-9]+(-[01ar])*-[0-9a-f]{8}\.parquet")
 COUNTS = ("frames", "size_bytes", "batch_rows", "rows", "padding")
 
 
@@ -80,7 +94,7 @@ def _checks(receipt: Receipt) -> Iterable[tuple[str, bool]]:
     yield "exact", isinstance(receipt.exact, bool)
     for name in ("seconds", "waiting_s", "decode_s", "write_s"):
         yield name, isinstance(getattr(receipt, name), int | float)
-    for name in ("blank", "quarantined", "seed_shifts"):
+    for name in ("blank", "quarantined", "seed_shifts", "lost"):
         places: Any = getattr(receipt, name)
         yield name, isinstance(places, tuple) and all(type(place) is int and place >= 0 for place in places)
 
@@ -104,27 +118,85 @@ def second_records(records: Mapping[str, Receipt | None]) -> dict[str, str]:
     return seconds
 
 
-def slots_of(unit: Unit, records: Mapping[str, Receipt | None]) -> Iterable[tuple[Unit, Receipt | None]]:
+def slots_of(
+    unit: Unit, records: Mapping[str, Receipt | None], again: Unit | None = None
+) -> Iterable[tuple[Unit, Receipt | None]]:
     """Yield the slots that hold a unit's frames by now, each with its receipt; None for an empty slot.
 
-    A record with places that the unit does not have can't be this unit's: there is no slot below it.
+    `again` is the unit with the settings that its frames had before their shard was damaged; an empty slot gives it. A
+    record with places that the unit does not have can't be this unit's: there is no slot below it.
     """
+    again = again or unit
     if unit.id in records and records[unit.id] is None and len(unit.frames) > 1:
-        for half in unit.halves():
-            yield from slots_of(half, records)
+        for half, half_again in zip(unit.halves(), again.halves(), strict=True):
+            yield from slots_of(half, records, half_again)
         return
     receipt = records.get(unit.id)
-    changed = receipt is not None and len(receipt.seed_shifts) == len(unit.frames)
-    yield unit.with_seeds(receipt.seed_shifts) if receipt is not None and changed else unit, receipt
-    if receipt is not None and receipt.quarantined and max(receipt.quarantined) < len(unit.frames):
+    if receipt is None:
+        yield again, None
+        return
+    now = as_recorded(unit, receipt)
+    yield now, receipt
+    if receipt.lost and max(receipt.lost) < len(unit.frames):
+        yield from slots_of(unit.part("a", receipt.lost), records, now.part("a", receipt.lost))
+    if receipt.quarantined and max(receipt.quarantined) < len(unit.frames):
         yield from slots_of(unit.part("r", receipt.quarantined), records)
+
+
+def as_recorded(unit: Unit, receipt: Receipt) -> Unit:
+    """Return a unit with the seeds and the batch size that a record says it was rendered with."""
+    shifts = receipt.seed_shifts if len(receipt.seed_shifts) == len(unit.frames) else ()
+    return replace(unit.with_seeds(shifts), batch_rows=receipt.batch_rows or unit.batch_rows, rows_are_fixed=True)
+
+
+def without_shard(receipt: Receipt) -> Receipt:
+    """Return the record of a unit whose shard is gone: the frames in it are lost, those that had failed stay so."""
+    elsewhere = {*receipt.quarantined, *receipt.lost}
+    lost = {*range(receipt.frames + len(elsewhere))} - elsewhere
+    blank = tuple(place for place in receipt.blank if place in receipt.quarantined)
+    places = tuple(sorted({*lost, *receipt.lost}))
+    return replace(receipt, file=None, frames=0, size_bytes=0, sha256="", blank=blank, lost=places)
+
+
+def slots_above(slot: str) -> list[str]:
+    """Return a slot and those above it, the nearest first.
+
+    >>> slots_above("00007-0-r")
+    ['00007-0-r', '00007-0', '00007']
+    """
+    parts = slot.split("-")
+    return ["-".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def is_retry(slot: str) -> bool:
+    """Return True for the slot of frames in quarantine: `-r`, or a half of it, but not what was damaged of a retry.
+
+    >>> [is_retry(slot) for slot in ("00007", "00007-r", "00007-r-0", "00007-r-a", "00007-a-r")]
+    [False, True, True, False, True]
+    """
+    return slot.rfind("r") > slot.rfind("a")
+
+
+def is_accounted(slot: str, records: Mapping[str, Receipt | None]) -> bool:
+    """Return True if records say where the frames of a slot are, so that a further shard of it is superfluous."""
+    nearest = next((one for one in slots_above(slot) if one in records), None)
+    if nearest is None:
+        return False
+    receipt, below = records[nearest], slot[len(nearest) + 1 :][:1]
+    if receipt is None:
+        return below not in ("0", "1")
+    if not below:
+        return not receipt.lost
+    return not ((below == "r" and receipt.quarantined) or (below == "a" and receipt.lost))
 
 
 def misfit(unit: Unit, receipt: Receipt) -> str:
     """Return why a receipt can't be this unit's: it counts other frames. "" if it can."""
     count = len(unit.frames)
-    places = {*receipt.blank, *receipt.quarantined}
-    right = receipt.frames + len(receipt.quarantined) == count and max(places, default=0) < count
-    if right and len(receipt.seed_shifts) in (0, count):
+    elsewhere = [*receipt.quarantined, *receipt.lost]
+    places = {*receipt.blank, *elsewhere}
+    right = receipt.frames + len(elsewhere) == count and len({*elsewhere}) == len(elsewhere)
+    if right and max(places, default=0) < count and len(receipt.seed_shifts) in (0, count):
         return ""
-    return f"required a record of {count} frames, got one of {receipt.frames} and {len(receipt.quarantined)} failed"
+    failed = f"{len(receipt.quarantined)} failed"
+    return f"required a record of {count} frames, got one of {receipt.frames} and {failed}"

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync
+from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync, without_secrets
 from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
 from render.store.equality import same_values
@@ -87,8 +87,7 @@ def write_shard(
         table = pa.Table.from_pylist([_row(source) for source in sources], schema)
         scratch = ledger.folder.scratch / name
         _write_parquet(table, scratch)
-        if not same_values(pq.read_table(scratch, partitioning=None), table):
-            raise StoreError(f"{scratch}: required the {table.num_rows} rows that were written, got others back")
+        _check_written(scratch, table)
         size, digest = scratch.stat().st_size, file_sha256(scratch)
         publish(scratch, ledger.folder.data / name)
     return Receipt(
@@ -119,7 +118,7 @@ def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -
         "frame": [frame.index for frame in frames],
         "row": [frame.keyframe.row for frame in frames],
         "recipe": [frame.recipe.json for frame in frames],
-        "error": [failure.error for failure in failures.values()],
+        "error": [without_secrets(failure.error) for failure in failures.values()],
         "prompt": [frame.keyframe.prompt for frame in frames],
         "tries": [failure.tries for failure in failures.values()],
         "host": [platform.node()] * len(frames),
@@ -146,5 +145,17 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         use_dictionary=others,
         compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
         write_page_index=True,
+        write_page_checksum=True,  # a shard whose record is lost can be checked by itself
     )
     sync(path)
+
+
+def _check_written(path: Path, table: pa.Table) -> None:
+    """Raise StoreError when a file reads back with other values than the table's, or not at all: a bad disk."""
+    wanted = f"{path}: required the {table.num_rows} rows that were written"
+    try:
+        same = same_values(pq.read_table(path, partitioning=None), table)
+    except (pa.ArrowException, OSError, ValueError) as error:  # Arrow raises each of them for such files
+        raise StoreError(f"{wanted}, got a file that can't be read: {error}") from error
+    if not same:
+        raise StoreError(f"{wanted}, got others back")

@@ -97,7 +97,7 @@ def test_what_a_run_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("render.cluster.crew.time", SimpleNamespace(monotonic=lambda: 100.0))
     unit: Any = None
     assert occupation([]) == "Ray to start"
-    assert occupation([worker(progress_s=0.0)]) == "1 workers to start"
+    assert occupation([worker(progress_s=0.0)]) == "1 worker to start"
     at_work = [worker(progress_s=time_s, started=True, refs={"ref": unit}) for time_s in (40.0, 70.0)]
     assert occupation([*at_work, worker()]) == "2 workers at work, the last sign of life 30 s ago"
     assert occupation([worker(started=True)]) == "the last results"

@@ -63,16 +63,21 @@ def kill(server: str, tmp: Path) -> list[int]:
     return processes
 
 
-def test_both_servers_are_killed_one_after_the_other(
-    render: Callable[..., Iterator[Receipt]], tmp_path: Path, short_tmp: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("servers", [SERVERS[:1], pytest.param(SERVERS, marks=pytest.mark.long)], ids="-".join)
+def test_servers_are_killed_one_after_the_other(
+    render: Callable[..., Iterator[Receipt]],
+    tmp_path: Path,
+    short_tmp: Path,
+    capfd: pytest.CaptureFixture[str],
+    servers: tuple[str, ...],
 ) -> None:
     """Noticed within seconds, one line each; nothing is lost, none is twice, nobody is blamed, nothing is left."""
-    losses, killed, before = list[str](), list(SERVERS), list[int]()
+    losses, killed, before = list[str](), list(servers), list[int]()
     for count, _ in enumerate(render(make_units(10, 2), losses), 1):
         if killed and count in (1, 5):
             before += kill(killed.pop(0), short_tmp)
-    assert len(losses) == 2
-    for server, line in zip(SERVERS, losses, strict=True):
+    assert len(losses) == len(servers)
+    for server, line in zip(servers, losses, strict=True):
         assert line == (f"Ray's {server} was killed, by hand or by the system when memory ran out; Ray is started anew")
     assert stored(tmp_path) == list(range(20))
     assert not tombs(tmp_path)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from render.cluster.ray_link import RayLink
+from render.job import Workforce
 
 pytestmark = pytest.mark.slow
 
@@ -37,3 +43,36 @@ except KeyboardInterrupt:
 def test_ray_leaves_the_handler_of_sigterm_alone(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", STOPPED, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped while it ran\nstopped after its end\n", "")
+
+
+def test_a_signal_while_the_guardian_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is dismissed, so that it does not say of a run that was stopped that it was killed."""
+    done = list[str]()
+
+    class Interrupted:
+        def __init__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)
+            done.append("made")
+
+        def hush(self) -> None:
+            done.append("hush")
+
+        def kill(self) -> None: ...
+
+        def end(self, is_free: bool) -> None:
+            done.append(f"end {is_free}")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("render.cluster.ray_link.LocalRay", Interrupted)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        link = RayLink(Workforce(1, 1, 0.0, "cpu"), None)
+        with pytest.raises(KeyboardInterrupt):
+            link.start()
+        link.end()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == ["made", "hush", "end True"]

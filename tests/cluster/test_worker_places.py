@@ -93,6 +93,19 @@ def test_unsafe_places_hold_copies(
     assert max(others for _, others in rest) == 10
 
 
+def test_a_unit_with_a_batch_size_of_its_own_keeps_it(
+    make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], planted: list[tuple[int, int]]
+) -> None:
+    """That of a retry, or of a record: not the one that was measured for the others."""
+    Ledger(tmp_path / "out").create()
+    own = replace(make_unit(1, frames[2:4], 4), rows_are_fixed=True)
+    worker = make_worker(out=tmp_path / "out", measure_rows=True)
+    receipts = render_units(worker, [make_unit(0, frames[:2], ROWS), own, make_unit(2, frames[4:6], ROWS)])
+    sizes = {receipt.unit: receipt.batch_rows for receipt in receipts}
+    assert sizes["00001"] == 4
+    assert sizes["00000"] == sizes["00002"] > 4
+
+
 def test_less_memory_than_the_worker_that_chose_had(
     make_worker: MakeWorker, tmp_path: Path, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -13,71 +14,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from buckets import left_in_scratch
 from fault_proxy import Asked, Proxy
-from other_buckets import KEY
+from other_buckets import KEY, fresh_bucket
 
-from render.core import ObjectPath, create_exclusively, local_file, local_folder, publish, write_atomically
+from render.core import ObjectPath, create_exclusively, local_file, local_folder, write_atomically
 
 pytest_plugins = ["other_buckets", "web_server"]
-
-
-def test_a_bucket_is_read_as_a_folder_is(other_bucket: ObjectPath, tmp_path: Path) -> None:
-    names = ["a.txt", ".hidden", "sub/b.txt", "sub/deep/c.txt", "ü ö.txt", "empty"]
-    local = tmp_path / "out"
-    for root in (other_bucket, local):
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(root / name, name.encode() if name != "empty" else b"")
-
-    def opened(path: Path) -> bytes:
-        with path.open("rb") as file:
-            return bytes(file.read())
-
-    def look(root: Path) -> object:
-        return (
-            sorted(path.name for path in root.iterdir()),
-            sorted(path.name for path in root.glob("[!.]*.txt")),
-            sorted(str(path.relative_to(root)) for path in root.rglob("*.txt")),
-            [(root / name).exists() for name in ("a.txt", "sub", "b.txt", "su")],
-            [(root / name).is_dir() for name in ("a.txt", "sub", "none")],
-            [(root / name).is_file() for name in ("a.txt", "sub", "none")],
-            (root / "ü ö.txt").read_text(encoding="utf-8"),
-            (root / "empty").read_bytes(),
-            opened(root / "empty"),
-        )
-
-    assert look(other_bucket) == look(local)
-    for root in (other_bucket, local):
-        with pytest.raises(FileNotFoundError):
-            (root / "none").read_bytes()
-        with pytest.raises(FileNotFoundError):
-            (root / "none").stat()
-        with pytest.raises(FileNotFoundError):
-            (root / "none").open("rb")
-        assert (root / "a.txt").stat().st_size == 5
-        publish(root / "sub" / "b.txt", root / "moved")
-        assert ((root / "moved").read_bytes(), (root / "sub" / "b.txt").exists()) == (b"sub/b.txt", False)
-        (root / "a.txt").unlink()
-        (root / "a.txt").unlink(missing_ok=True)
-        assert not (root / "a.txt").exists()
-    assert other_bucket.abort_uploads() == 0
-    assert left_in_scratch() == []
-
-
-def test_one_of_many_writers_wins(other_bucket: ObjectPath) -> None:
-    barrier = Barrier(8)
-
-    def race(number: int) -> bool:
-        barrier.wait()
-        return create_exclusively(other_bucket / "slot", str(number))
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(race, range(8)))
-    assert sum(won) == 1
-    assert (other_bucket / "slot").read_text() == str(won.index(True))
-    assert create_exclusively(other_bucket / "slot", str(won.index(True)))  # a repeated request counts as its own
-    assert not create_exclusively(other_bucket / "slot", "other")
 
 
 @pytest.mark.parametrize("fault", ["503", "cut", "lose"])
@@ -114,6 +56,22 @@ def test_reading_goes_on_after_a_fault(other_bucket: ObjectPath, proxy: Proxy, f
             assert file.read() == data
         assert (other_bucket / "a").read_bytes() == data
         assert sorted(path.name for path in other_bucket.iterdir()) == ["a"]
+
+
+def test_bytes_that_change_on_the_way_are_asked_for_again(google: Proxy, tmp_path: Path) -> None:
+    """Google's library raises DataCorruption at once, which is no kind of OSError."""
+    with fresh_bucket("gs", google) as bucket:
+        write_atomically(bucket / "a", b"abc")
+        reads = ((bucket / "a").read_bytes, lambda: (bucket / "a").download(tmp_path / "a"))
+        for read in reads:
+            google.begin(lambda _: "flip")
+            with pytest.raises(ConnectionError, match=r"gs://.*/a: required the bytes that the store has, got others"):
+                read()
+            google.begin(lambda asked: "flip" if asked.number == 0 else "")
+            read()
+            assert len(google.asked) == 2
+        google.begin()
+    assert (tmp_path / "a").read_bytes() == b"abc"
 
 
 def test_a_store_that_overwrites_is_found_out(other_bucket: ObjectPath) -> None:
@@ -209,6 +167,43 @@ def _forget() -> None:
     from render.core.az import open_bucket
 
     open_bucket.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("", PermissionError, "required credentials .*got none that can be used"),
+        ("{nonsense", PermissionError, "required credentials .*got none that can be used"),
+        (
+            '{"type": "service_account", "private_key": "hunter2"}',
+            PermissionError,
+            "required credentials .*got none that",
+        ),
+        (
+            '{"type": "authorized_user", "client_id": "a", "client_secret": "hunter2", "refresh_token": "hunter2",'
+            ' "token_uri": "http://127.0.0.1:9/"}',
+            ConnectionError,
+            "an answer of Google's sign-in|an answer of the store",
+        ),
+    ],
+)
+def test_google_credentials_that_are_not_right(
+    text: str, kind: type[OSError], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that name no project, which a run does not need."""
+    gs = pytest.importorskip("render.core.gs")
+    (tmp_path / "key.json").write_text(text)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    for name in ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gs, "FIRST_TRY_S", 0.2)
+    began = time.monotonic()
+    with pytest.raises(kind, match=f"^gs://some-bucket.*{words}") as error:
+        ObjectPath.parse("gs://some-bucket/out").check(writes=True)
+    gs.open_bucket.cache_clear()
+    assert time.monotonic() - began < 10
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
 
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])

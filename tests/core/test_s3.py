@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Barrier
 
 import boto3
 import pytest
@@ -80,45 +77,6 @@ def test_no_url_shows_its_password(password: str) -> None:
         any_path(f"s3://user:{password}@bucket/out")
 
 
-def test_a_bucket_is_read_as_a_folder_is(bucket: ObjectPath, tmp_path: Path) -> None:
-    names = ["a.txt", ".hidden", "sub/b.txt", "sub/deep/c.txt", "ü ö.txt"]
-    for root in (bucket, tmp_path / "out"):
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(root / name, name.encode())
-    local = tmp_path / "out"
-
-    def look(root: Path) -> object:
-        return (
-            sorted(path.name for path in root.iterdir()),
-            sorted(path.name for path in root.glob("[!.]*.txt")),
-            sorted(str(path.relative_to(root)) for path in root.rglob("*.txt")),
-            [(root / name).exists() for name in ("a.txt", "sub", "b.txt", "su")],
-            [(root / name).is_dir() for name in ("a.txt", "sub", "none")],
-            [(root / name).is_file() for name in ("a.txt", "sub", "none")],
-            (root / "ü ö.txt").read_text(encoding="utf-8"),
-        )
-
-    assert look(bucket) == look(local)
-    for root in (bucket, local):
-        with pytest.raises(FileNotFoundError):
-            (root / "none").read_bytes()
-        with pytest.raises(FileNotFoundError):
-            (root / "none").stat()
-        with pytest.raises(FileNotFoundError):
-            publish(root / "none", root / "moved")
-        assert (root / "a.txt").stat().st_size == 5
-        assert abs((root / "a.txt").stat().st_mtime_ns / 1e9 - time.time()) < 60
-        with (root / "ü ö.txt").open(encoding="utf-8") as file:
-            assert list(file) == ["ü ö.txt"]
-        publish(root / "sub" / "b.txt", root / "moved")
-        assert ((root / "moved").read_bytes(), (root / "sub" / "b.txt").exists()) == (b"sub/b.txt", False)
-        (root / "a.txt").unlink()
-        (root / "a.txt").unlink(missing_ok=True)
-        assert not (root / "a.txt").exists()
-    assert left_in_scratch() == []
-
-
 @pytest.mark.parametrize("mode", ["w", "wb", "a", "x", "r+"])
 def test_nothing_is_streamed_into_an_object(bucket: ObjectPath, mode: str) -> None:
     with pytest.raises(OSError, match="required mode 'r' or 'rb'"):
@@ -126,19 +84,6 @@ def test_nothing_is_streamed_into_an_object(bucket: ObjectPath, mode: str) -> No
 
 
 # Exclusive creation.
-
-
-def test_one_of_many_writers_wins(bucket: ObjectPath) -> None:
-    barrier = Barrier(8)
-
-    def race(number: int) -> bool:
-        barrier.wait()
-        return create_exclusively(bucket / "slot", str(number))
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(race, range(8)))
-    assert sum(won) == 1
-    assert (bucket / "slot").read_text() == str(won.index(True))
 
 
 @pytest.mark.parametrize("fault", ["throttle", "cut", "lose"])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from librosa.beat import beat_track
-from librosa.decompose import hpss
 
 import render.media.onsets
-from render.media.onsets import Track
+from render.core.user_cache import cache_lock, user_cache
+from render.media.onsets import Track, can_listen
 
 pytestmark = pytest.mark.slow
 
@@ -29,24 +29,35 @@ def drums(seconds: float) -> npt.NDArray[np.float64]:
     return tones + 0.3 * bursts
 
 
+@pytest.fixture(scope="module")
+def librosa() -> Any:
+    """The library, compiled by no other process at the same time."""
+    assert can_listen()
+    with cache_lock(user_cache("numba") / "librosa"):
+        import librosa
+        import librosa.beat
+        import librosa.decompose
+    return librosa
+
+
 @pytest.fixture
 def track(tmp_path: Path) -> Track:
     soundfile.write(tmp_path / "a.flac", drums(12), RATE)
     return Track(tmp_path / "a.flac")
 
 
-def test_beats_are_those_of_librosa(track: Track, tmp_path: Path) -> None:
+def test_beats_are_those_of_librosa(track: Track, tmp_path: Path, librosa: Any) -> None:
     samples = soundfile.read(tmp_path / "a.flac", dtype="float32")[0]
-    assert track.beats.tolist() == beat_track(y=samples, sr=RATE, units="time")[1].tolist()
+    assert track.beats.tolist() == librosa.beat.beat_track(y=samples, sr=RATE, units="time")[1].tolist()
     assert len(track.beats) >= 20
     assert np.abs(np.diff(track.beats) - BEAT_S).max() < 0.05
     assert track.duration_s == 12
 
 
-def test_progress_is_that_of_stable_diffusion_videos(track: Track, tmp_path: Path) -> None:
+def test_progress_is_that_of_stable_diffusion_videos(track: Track, tmp_path: Path, librosa: Any) -> None:
     """There the percussive part is made audible again before its bands are summed; the rest is the same."""
     samples = soundfile.read(tmp_path / "a.flac", dtype="float32")[0]
-    percussive = librosa.istft(hpss(librosa.stft(samples))[1], length=len(samples))
+    percussive = librosa.istft(librosa.decompose.hpss(librosa.stft(samples))[1], length=len(samples))
     energy = librosa.feature.melspectrogram(y=percussive, sr=RATE).max(axis=0)
     grown = np.cumsum(energy) / energy.sum()
     times = (np.arange(len(energy)) + 0.5) * 512 / RATE
@@ -79,3 +90,15 @@ def test_silence_goes_on_evenly(tmp_path: Path, seconds: float) -> None:
     track = Track(tmp_path / "a.wav")
     assert track.progress(np.linspace(0, seconds, 5)).tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert len(track.beats) == 0
+
+
+def test_one_process_listens_at_a_time(track: Track) -> None:
+    """Functions that two compile at once may crash."""
+    listening = threading.Thread(target=lambda: track.beats)
+    with cache_lock(user_cache("numba") / "librosa"):
+        listening.start()
+        listening.join(0.5)
+        assert listening.is_alive()
+    listening.join(60)
+    assert not listening.is_alive()
+    assert len(track.beats) >= 20

@@ -11,10 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from stores import JOB, run_here
+from stores import JOB, rendering_here, run_here
 
 import render.cluster.finish
-from render import JobError, Summary, open_store, plan_job, verify_store
+from render import (
+    JobError,
+    Summary,
+    animate_store,
+    compact_store,
+    open_store,
+    plan_job,
+    repair_store,
+    report_store,
+    retry_store,
+    verify_store,
+)
 from render.store import Ledger, Rendered, rendered
 
 pytest_plugins = ["stores"]
@@ -80,6 +91,30 @@ def test_three_other_seeds_are_tried(run: Callable[..., Summary], monkeypatch: p
     assert (summary.frames, summary.quarantined, summary.blank) == (0, 5, 0)
     shifts = {receipt.seed_shifts[:1] for receipt in Ledger(summary.out).receipts()}
     assert shifts == {(), (1,), (2,), (3,)}
+
+
+@pytest.mark.parametrize("policy", ["keep", "quarantine", "reseed"])
+def test_whatever_the_policy_all_commands_go_on(run: Callable[..., Summary], policy: str) -> None:
+    out = run(f"store.blank={policy}").out
+    pictures, before = open_store(out).dataset().to_table(columns=["walk", "frame", "sha256"]), told(out)
+    left = {"quarantined"} if policy == "quarantine" else set()
+    for shard in sorted((out / "data").iterdir()):
+        shard.write_bytes(shard.read_bytes()[:-1])
+        with rendering_here():
+            repair_store(out)
+        assert {one.kind for one in verify_store(out, deep=True).findings} == left
+        assert told(out) == before
+    key = [("walk", "ascending"), ("frame", "ascending")]
+    assert compact_store(out).files == 1
+    now = open_store(out).dataset().to_table(columns=["walk", "frame", "sha256"])
+    assert now.sort_by(key).equals(pictures.sort_by(key))
+    assert run(f"store.blank={policy}").quarantined == (2 if left else 0)
+    with rendering_here():
+        assert retry_store(out).failed == (2 if left else 0)
+        assert retry_store(out, seed_shift=1).failed == 0
+    assert verify_store(out, deep=True).problems == ()
+    assert report_store(out).blank == (2 if policy == "keep" else 0)
+    assert len(animate_store(out, "animation.formats=[gif]")) == 1
 
 
 def test_another_policy_is_refused(tmp_path: Path) -> None:

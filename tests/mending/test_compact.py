@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from interrupted import every_stop
 from stores import FRAMES, Finished, pixels, rendering_here, run_here
-from test_repair import Stopped, files, stop_before
+from test_repair import files
 
 from render import StoreError, compact_store, open_store, repair_store, verify_store
 from render.cli import main
@@ -27,7 +26,7 @@ def rows(out: Path) -> list[dict[str, object]]:
 
 def test_the_same_rows_in_one_file(finished: Finished, copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compact", str(copied.out)]) == 0
-    assert capsys.readouterr().out == "4 shards merged; the dataset has 1 files now\n"
+    assert capsys.readouterr().out == "4 shards merged; the dataset has 1 file now\n"
     (file,) = (copied.out / "data").iterdir()
     assert file.name.startswith("train-00000-to-00003-")
     assert rows(copied.out) == rows(finished.out)
@@ -72,7 +71,7 @@ def test_a_damaged_store_is_not_merged(copied: Finished) -> None:
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     before = files(copied.out)
-    with pytest.raises(StoreError, match="`render repair` mends it"):
+    with pytest.raises(StoreError, match=r"`render repair .*copy` mends it"):
         compact_store(copied.out)
     assert files(copied.out) == before
 
@@ -82,14 +81,7 @@ def test_a_compaction_may_be_stopped_anywhere(
 ) -> None:
     """Before its n-th change of the folder, for all n: no frame is lost or twice, and the next one ends it."""
     whole = rows(finished.out)
-    for number in range(100):
-        out = shutil.copytree(copied.out, copied.out.parent / f"copy{number}")
-        with monkeypatch.context() as patched:
-            done = stop_before(number, patched)
-            with suppress(Stopped):
-                compact_store(out)
-        if len(done) < number:
-            break
+    for _, out in every_stop(copied.out, compact_store, monkeypatch, least=5):
         verdict = verify_store(out, deep=True)
         assert verdict.frames == FRAMES
         assert {one.kind for one in verdict.findings} <= {"orphan"}
@@ -97,8 +89,6 @@ def test_a_compaction_may_be_stopped_anywhere(
         compact_store(out)
         assert verify_store(out).problems == ()
         assert rows(out) == whole
-        shutil.rmtree(out)
-    assert 5 <= number < 100
 
 
 @pytest.mark.slow
@@ -131,17 +121,8 @@ def test_a_repair_after_a_compaction_may_be_stopped_anywhere(
 ) -> None:
     compact_store(copied.out)
     next((copied.out / "data").iterdir()).unlink()
-    for number in range(100):
-        out = shutil.copytree(copied.out, copied.out.parent / f"copy{number}")
-        with monkeypatch.context() as patched:
-            done = stop_before(number, patched)
-            with rendering_here(), suppress(Stopped):
-                repair_store(out)
-        if len(done) < number:
-            break
-        with rendering_here():
+    with rendering_here():
+        for _, out in every_stop(copied.out, repair_store, monkeypatch, least=5):
             repair_store(out)
-        assert verify_store(out, deep=True).problems == ()
-        assert pixels(out) == pixels(finished.out)
-        shutil.rmtree(out)
-    assert 5 <= number < 100
+            assert verify_store(out, deep=True).problems == ()
+            assert pixels(out) == pixels(finished.out)

@@ -84,6 +84,7 @@ def test_a_unit_of_any_part_is_rendered_again(extended: Path, number: int) -> No
 def test_units_that_are_missing_are_those_of_their_part(extended: Path) -> None:
     for slot in ("00001", "00004", "00005"):
         (extended / ".run" / "commits" / f"{slot}.json").unlink()
+        next((extended / "data").glob(f"train-{slot}-*")).unlink()
     before = report_store(extended)
     assert (before.frames, before.missing) == (FRAMES - 6, 6)
     with painting():

@@ -78,7 +78,7 @@ def test_a_plan_of_wrong_types_is_refused(copied: Finished, values: dict[str, ob
         verify_store(copied.out)
 
 
-@pytest.mark.parametrize("make", [pipe, device, lambda file: file.write_text("[" * 100_000)])
+@pytest.mark.parametrize("make", [pipe, device, loop, Path.mkdir, lambda file: file.write_text("[" * 100_000)])
 def test_a_plan_of_an_odd_kind_is_refused(copied: Finished, make: Callable[[Path], object]) -> None:
     plan = copied.out / ".run/plan.json"
     plan.unlink()
@@ -95,3 +95,66 @@ def test_a_page_that_can_not_be_written_is_refused_first(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("required a file to write") == 2
+
+
+@pytest.mark.parametrize("room", ["data", ".run/commits", ".run/quarantine", ".run/scratch", ".run/batches"])
+def test_a_file_in_the_place_of_a_folder_is_named(copied: Finished, room: str) -> None:
+    (copied.out / room).rename(copied.out / "away")
+    (copied.out / room).write_text("mine")
+    assert report_store(copied.out).out == copied.out
+    verify_store(copied.out)
+    for command in (compact_store, repair_store):
+        with pytest.raises(StoreError, match=f"{room}: required a folder, got a file"):
+            command(copied.out)
+    assert (copied.out / room).read_text() == "mine"
+
+
+@pytest.mark.parametrize("make", [loop, Path.mkdir, lambda lock: lock.symlink_to("plan.json")])
+def test_a_lock_of_an_odd_kind_is_named(copied: Finished, make: Callable[[Path], object]) -> None:
+    lock = copied.out / ".run" / "lock"
+    lock.unlink()
+    make(lock)
+    plan = (copied.out / ".run" / "plan.json").read_bytes()
+    assert verify_store(copied.out).problems == ()
+    with pytest.raises(StoreError, match="lock: required a file of our own, got a"):
+        repair_store(copied.out)
+    assert (copied.out / ".run" / "plan.json").read_bytes() == plan
+
+
+@pytest.mark.parametrize("slot", ["00099", "00001-0", "00003-1-0"])
+def test_a_stray_note_of_a_split_is_found_and_taken_out(copied: Finished, slot: str) -> None:
+    note = copied.out / ".run" / "commits" / f"{slot}.json"
+    note.write_text('{"split":true}')
+    (found,) = verify_store(copied.out).findings
+    assert (found.kind, found.where) == ("extra", f".run/commits/{slot}.json")
+    assert repair_store(copied.out).rendered == 0
+    assert not note.exists()
+    assert verify_store(copied.out).problems == ()
+
+
+@pytest.mark.parametrize("make", [Path.unlink, lambda file: file.write_text("{{"), lambda file: file.write_text("")])
+def test_a_lost_job_is_named_and_written_anew(
+    copied: Finished, make: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, whole = copied.out / ".run" / "job.yaml", (copied.out / ".run" / "job.yaml").read_text()
+    make(job)
+    (found,) = verify_store(copied.out).findings
+    assert found.line("OUT").startswith(".run/job.yaml: required")
+    assert found.line("OUT").endswith("; the command of the run writes it anew")
+    assert main(["repair", str(copied.out)]) == 2
+    assert "; the command of the run writes it anew" in capsys.readouterr().err
+    assert main(["run", str(copied.manifest), *copied.overrides, "sheets.kinds=[]", f"output={copied.out}"]) == 0
+    assert "job.yaml: could not be read; written anew" in capsys.readouterr().err
+    assert job.read_text().splitlines()[0] == whole.splitlines()[0]
+    assert verify_store(copied.out).problems == ()
+    assert repair_store(copied.out).findings == ()
+
+
+def test_a_manifest_in_whose_place_is_a_folder_is_named(copied: Finished) -> None:
+    manifest = copied.out / ".run" / "manifest.parquet"
+    manifest.unlink()
+    manifest.mkdir()
+    (found,) = verify_store(copied.out).findings
+    assert found.problem == "required the manifest that was planned, got a folder"
+    with pytest.raises(StoreError, match="required a file, got a folder"):
+        repair_store(copied.out)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from interrupted import every_stop
 from stores import FRAMES, Finished, pixels, rendering_here
 from test_verify import (
     another_manifest,
@@ -27,7 +25,6 @@ from test_verify import (
     swap_shards_and_hashes,
 )
 
-import render.mending.repair
 from render import StoreError, open_store, repair_store, verify_store
 from render.cli import main
 from render.core import Unit
@@ -187,7 +184,9 @@ def test_repair_mends_it_and_touches_nothing_else(finished: Finished, copied: Fi
     assert pixels(copied.out) == pixels(finished.out)
     right = {name: data for name, data in whole.items() if name.removeprefix("train-")[:5] not in damaged}
     assert {name: now.get(name) for name in right} == right
-    assert done.rendered == sum({"00000": 4, "00001": 4, "00002": 4, "00003": 2}.get(slot, 0) for slot in damaged)
+    frames = sum({"00000": 4, "00001": 4, "00002": 4, "00003": 2}.get(slot, 0) for slot in damaged)
+    is_whole = damage in RECORDS or damage in (wrong_count, lose_a_commit)  # the shard is taken back
+    assert (done.rendered, done.taken_back) == ((0, frames) if is_whole else (frames, 0))
     assert len(open_store(copied.out)) == FRAMES
 
 
@@ -265,29 +264,6 @@ def test_halves_stay_when_the_note_of_the_split_is_lost(finished: Finished, copi
     assert pixels(copied.out) == pixels(finished.out)
 
 
-class Stopped(BaseException):
-    """Stands for a kill."""
-
-
-def stop_before(number: int, patched: pytest.MonkeyPatch) -> list[str]:
-    """Raise Stopped before the n-th change of names, from 0, by this thread. Returns the list of changes until then."""
-    done: list[str] = []
-
-    def counted(name: str, change: Callable[..., object]) -> Callable[..., object]:
-        def wrapper(*values: object, **named: object) -> object:
-            if threading.current_thread() is threading.main_thread():
-                if len(done) >= number:
-                    raise Stopped
-                done.append(f"{name} {values}")
-            return change(*values, **named)
-
-        return wrapper
-
-    for home, name in ((Path, "replace"), (Path, "unlink"), (os, "link"), (render.mending.repair, "render_units")):
-        patched.setattr(home, name, counted(name, getattr(home, name)))
-    return done
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_a_byte, record_of_another_unit, second_shard])
 def test_a_repair_may_be_stopped_anywhere(
@@ -295,19 +271,9 @@ def test_a_repair_may_be_stopped_anywhere(
 ) -> None:
     """Before its n-th change of the folder, for all n; then the next command goes on: a repair, or a run."""
     damage(copied.out)
-    hurt = shutil.copytree(copied.out, copied.out.parent / "hurt")
-    for number in range(100):
-        out = shutil.copytree(hurt, copied.out.parent / f"copy{number}")
-        with monkeypatch.context() as patched:
-            done = stop_before(number, patched)
-            with rendering_here(), suppress(Stopped):
-                repair_store(out)
-        if len(done) < number:
-            break
-        with rendering_here():
+    with rendering_here():
+        for number, out in every_stop(copied.out, repair_store, monkeypatch, least=3):
             if number % 2 == 0 or verify_store(out).problems:
                 repair_store(out)
-        assert verify_store(out, deep=True).problems == ()
-        assert pixels(out) == pixels(finished.out)
-        shutil.rmtree(out)
-    assert 3 <= number < 100
+            assert verify_store(out, deep=True).problems == ()
+            assert pixels(out) == pixels(finished.out)

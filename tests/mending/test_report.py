@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pytest
 from stores import JOB, rendering_here, run_here
 
-from render import JobError, Recipe, open_store, repair_store, report_store, retry_store, verify_store
+from render import JobError, Recipe, open_store, repair_store, report_store, reproduce_frame, retry_store, verify_store
 from render.cli import main
 from render.core import Prompt
 from render.engine import Renderer
-from render.mending.report import _pace, error_of
+from render.mending.pace import pace_of
+from render.mending.report import error_of
 from render.mending.report_page import page_of, text_of
 from render.prepare.rendering import Silent
 from render.store import EventLog, OutputFolder, read_events
@@ -106,7 +107,7 @@ def test_the_text_has_no_control_characters(night: Path) -> None:
     text = text_of(report_store(night))
     assert all(sign.isprintable() or sign == "\n" for sign in text)
     assert "still-000003 0 (row 3): ValueError: no\\x1b[2J such <b>frame</b>; 2 tries" in text
-    assert page_of(report_store(night)).startswith("<!doctype html>")
+    assert page_of(report_store(night)).startswith("<!DOCTYPE html>")
 
 
 def test_a_retry_renders_them_as_they_were_planned(night: Path, broken: set[str], tmp_path: Path) -> None:
@@ -155,12 +156,14 @@ def test_a_retry_with_other_settings_is_recorded(night: Path, broken: set[str], 
             f"output={night}",
         )
     assert (again.frames, again.quarantined) == (6, 0)
-    before = {place: key for place, (key, _) in hashes(night).items()}
+    before = hashes(night)
     next((night / "data").glob("train-*-r-of-*")).unlink()
-    with rendering_here():  # a repair takes the seeds that the retry took
+    with rendering_here():  # a repair takes the seeds and the batch size that the retry took
         assert repair_store(night).rendered == 2
-    assert {place: key for place, (key, _) in hashes(night).items()} == before
+    assert hashes(night) == before
     assert verify_store(night, deep=True).problems == ()
+    reproduced = reproduce_frame(night, before["w", 3][0])
+    assert (reproduced.same, reproduced.sha256) == (True, before["w", 3][1])
 
 
 @pytest.mark.parametrize("wrong", [{"seed_shift": -1}, {"batch_rows": 0}, {"batch_rows": 3}, {"batch_rows": 10**6}])
@@ -213,7 +216,7 @@ def test_frames_count_over_the_time_that_their_unit_took(tmp_path: Path, seconds
     events: list[dict[str, Any]] = [{"event": "begin", "at": at}]
     commit = {"event": "commit", "frames": 12, "seconds": seconds}
     events += [commit | {"at": at}, commit | {"at": at + timedelta(seconds=24)}]
-    pace = list(_pace(events))
+    pace = list(pace_of(lambda: events))
     assert sum(one.frames for one in pace) == pytest.approx(24)
     if seconds == 12.0:
         assert [round(one.frames_per_s, 6) for one in pace] == [12] + [0] * 11 + [1] * 12

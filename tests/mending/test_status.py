@@ -117,10 +117,10 @@ def test_a_run_that_goes_on(begun: Prepared, capsys: pytest.CaptureFixture[str])
             assert status.next_steps == ()
             log.unit_given("00004", "w1")
             shown = text(status_store(out))
-            assert shown["in hand"].startswith("1 units of 1 workers; the oldest: 00004, with w1 for 0 s")
+            assert shown["in hand"].startswith("1 unit of 1 worker; the oldest: 00004, with w1 for 0 s")
             assert shown["faults"] == "1 in this run; the last: w2 was killed\\x1b[2J"
             assert shown["state"].startswith(
-                f"rendering (compiling): process {os.getpid()} on {platform.node()} since "
+                f"rendering (compiling): process {os.getpid()} on {platform.node()}, since "
             )
             assert code(out) == 0
             assert "7 of 40 frames (17 %), 1 in quarantine, 1 blank" in capsys.readouterr().out
@@ -200,7 +200,7 @@ def test_frames_in_quarantine_and_their_retry(begun: Prepared) -> None:
     ledger.commit(Receipt("00009-r", "train-9r.parquet", 2, 10, "", 1.0, 4, quarantined=(1,)))
     status = status_store(ledger.folder.out)
     assert (status.frames, status.quarantined, status.missing) == (39, 1, 0)
-    assert status.next_steps == (f"1 frames are in quarantine: `render retry '{ledger.folder.out}'`",)
+    assert status.next_steps == (f"1 frame is in quarantine: `render retry '{ledger.folder.out}'`",)
 
 
 def test_damage_is_told(begun: Prepared) -> None:

@@ -12,8 +12,9 @@ from unittest.mock import patch
 import pytest
 from buckets import Server, few_tries
 
-from render.core import ObjectPath, RunError, StoreError, write_atomically
+from render.core import PROBE, ObjectPath, RunError, StoreError, write_atomically
 from render.store import lease as leases
+from render.store import sweep
 from render.store.ledger import Ledger
 from render.store.processes import machine
 
@@ -117,3 +118,14 @@ def test_the_ledger_in_a_bucket_commits_once(ledger: Ledger, bucket: ObjectPath,
         write_atomically(ledger.folder.data / name, b"1")
     assert ledger.delete_orphans() == 1
     assert [path.name for path in ledger.folder.data.iterdir()] == [mine]
+
+
+def test_a_probe_of_a_living_run_stays(ledger: Ledger, bucket: ObjectPath) -> None:
+    """It tries the bucket out before it asks for the lock."""
+    probe = bucket / ".run" / f"{PROBE}0123"
+    write_atomically(probe, b"1")
+    assert ledger.delete_orphans() == 0
+    assert probe.is_file()
+    with patch.object(sweep, "PROBE_S", -1.0):
+        assert ledger.delete_orphans() == 1
+    assert not probe.exists()

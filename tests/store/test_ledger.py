@@ -18,6 +18,7 @@ from render.core.recipe import Recipe
 from render.core.unit import Frame, Receipt, Unit
 from render.core.walk import Keyframe
 from render.store.ledger import Ledger
+from render.store.sweep import delete_partial_records
 
 KEYFRAME = Keyframe(1, "p", "", 1, 1, "linear", "slerp", 2, 1.0, "ddim")
 
@@ -136,12 +137,13 @@ def test_a_sweep_deletes_what_no_commit_names(ledger: Ledger) -> None:
         path.touch()
     ledger.commit(make_receipt("00000", keep.name))
     ledger.commit(make_receipt("00003", None, (0, 1, 2, 3)))
+    ledger.commit(make_receipt("00007", "train-00007-of-00009-4567abcd.parquet"))
     assert ledger.delete_orphans() == len(shed)
     assert not any(path.exists() for path in shed)
     assert keep.exists()
     assert failures.exists()
     assert foreign.exists()
-    assert [receipt.unit for receipt in ledger.receipts()] == ["00000", "00003"]
+    assert [receipt.unit for receipt in ledger.receipts()] == ["00000", "00003", "00007"]
     assert ledger.delete_orphans() == 0
 
 
@@ -155,6 +157,19 @@ def test_what_a_killed_run_left_of_animations_and_sheets_goes(ledger: Ledger) ->
         path.write_bytes(b"half")
     assert ledger.delete_orphans() == 2
     assert not any(path.exists() for path in left)
+
+
+def test_what_a_killed_run_left_of_its_record_goes_when_the_frames_are_done(ledger: Ledger) -> None:
+    own = ledger.folder
+    left = [partial(path) for path in (own.card, own.job, own.manifest, own.plan, own.sound("loop.m4a", "ab"))]
+    for path in [own.card, own.plan, *left]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert ledger.delete_orphans() == 0
+    assert delete_partial_records(own) == len(left)
+    assert not any(path.exists() for path in left)
+    assert own.card.exists()
+    assert own.plan.exists()
 
 
 def test_the_lock_has_one_holder(ledger: Ledger) -> None:

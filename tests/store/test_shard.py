@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import io
 import platform
+from collections import deque
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -228,6 +229,34 @@ def test_what_reads_back_otherwise_is_not_published(ledger: Ledger, monkeypatch:
             ledger, make_unit(), [make_image(n) for n in range(3)], ORIGIN, shard_schema(labels_of(NO_LABELS)), 1.0
         )
     assert list(ledger.folder.data.iterdir()) == []
+
+
+def test_a_flipped_byte_is_found_or_changes_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad disk is one kind of error, whatever Arrow raises of such a file."""
+    write, images = pq.write_table, [make_image(n) for n in range(3)]
+    schema, places, errors = (
+        shard_schema(labels_of(pa.schema([("label", pa.string())]))),
+        deque(range(0, 12_000, 97)),
+        0,
+    )
+
+    def flip(table: pa.Table, path: Path, **options: Any) -> None:
+        write(table, path, **options)
+        data = bytearray(path.read_bytes())
+        data[places.popleft() % len(data)] ^= 0xFF
+        path.write_bytes(data)
+
+    monkeypatch.setattr("render.store.shard.pq.write_table", flip)
+    while places:
+        try:
+            receipt = write_shard(ledger, make_unit(3, {"label": "é"}), images, ORIGIN, schema, 1.0)
+        except StoreError:
+            errors += 1
+            continue
+        rows = pq.ParquetFile(ledger.folder.data / str(receipt.file)).read().to_pylist()
+        assert [row["image"]["bytes"] for row in rows] == [image.data for image in images]
+        assert [row["label"] for row in rows] == ["é"] * 3
+    assert errors > 30
 
 
 def test_a_write_error_publishes_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
