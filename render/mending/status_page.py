@@ -131,7 +131,8 @@ def _in_hand(status: Status) -> str:
     oldest = status.in_hand[0]
     units, workers = ({getattr(one, name) for one in status.in_hand} for name in ("unit", "worker"))
     since = duration((status.at - oldest.since).total_seconds())
-    return f"{counted(len(units), 'unit')} of {counted(len(workers), 'worker')}; the oldest: {oldest.unit}, with {oldest.worker} for {since}"
+    in_all = f"{counted(len(units), 'unit')} of {counted(len(workers), 'worker')}"
+    return f"{in_all}; the oldest: {oldest.unit}, with {oldest.worker} for {since}"
 
 
 def duration(seconds: float) -> str:
