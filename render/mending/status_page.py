@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from render.core import counted
 from render.mending.report_page import printable
 from render.mending.status import Status
 from render.store import Holder
@@ -55,7 +56,7 @@ def lines_of(status: Status) -> list[tuple[str, str]]:
     if status.faults:
         lines.append(("faults", f"{status.faults:,} in this run; the last: {status.fault}"))
     if status.damaged:
-        lines.append(("damage", f"{status.damaged:,} records can't be used"))
+        lines.append(("damage", f"{counted(status.damaged, 'record')} can't be used"))
     lines += [("next", step) for step in status.next_steps]
     return [(title, printable(text)) for title, text in lines]
 
@@ -66,9 +67,9 @@ def line_of(status: Status) -> str:
     if status.speed_now is not None:
         parts.append(_speed(status))
     if status.is_going_on and status.workers:
-        parts.append(f"{len(status.workers):,} workers")
+        parts.append(counted(len(status.workers), "worker"))
     if status.faults:
-        parts.append(f"{status.faults:,} faults")
+        parts.append(counted(status.faults, "fault"))
     return printable(f"{status.at.isoformat(timespec='seconds')} {', '.join(parts)}")
 
 
@@ -130,9 +131,8 @@ def _in_hand(status: Status) -> str:
     oldest = status.in_hand[0]
     units, workers = ({getattr(one, name) for one in status.in_hand} for name in ("unit", "worker"))
     since = duration((status.at - oldest.since).total_seconds())
-    return (
-        f"{len(units):,} units of {len(workers):,} workers; the oldest: {oldest.unit}, with {oldest.worker} for {since}"
-    )
+    in_all = f"{counted(len(units), 'unit')} of {counted(len(workers), 'worker')}"
+    return f"{in_all}; the oldest: {oldest.unit}, with {oldest.worker} for {since}"
 
 
 def duration(seconds: float) -> str:

@@ -117,7 +117,7 @@ def test_a_run_that_goes_on(begun: Prepared, capsys: pytest.CaptureFixture[str])
             assert status.next_steps == ()
             log.unit_given("00004", "w1")
             shown = text(status_store(out))
-            assert shown["in hand"].startswith("1 units of 1 workers; the oldest: 00004, with w1 for 0 s")
+            assert shown["in hand"].startswith("1 unit of 1 worker; the oldest: 00004, with w1 for 0 s")
             assert shown["faults"] == "1 in this run; the last: w2 was killed\\x1b[2J"
             assert shown["state"].startswith(
                 f"rendering (compiling): process {os.getpid()} on {platform.node()}, since "
