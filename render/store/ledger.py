@@ -71,10 +71,7 @@ class Ledger:
             yield lambda: None
 
     def going_on(self) -> str:
-        """Return the process, host and start of the run that holds the output folder; "" for none.
-
-        A process of another machine counts as living where nothing tells.
-        """
+        """Return which run holds the output folder, "" for none; one of another machine counts where nothing is known."""
         holder = find_holder(self.folder.lock)
         return "" if holder is None or holder.lives is False else str(holder)
 
