@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import re
-import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread, get_ident
 from typing import Any
 
-from render.core import InputError, JobError, without_secrets
+from render.core import InputError, JobError, to_go_on, without_secrets
 from render.job import JobConfig
 from render.mending import Left, next_steps
 from render.prepare import Prepared, Report
@@ -54,7 +53,7 @@ class Notices:
 
     def __init__(self, prepared: Prepared, report: Report) -> None:
         self._report, self._job = report, prepared.job
-        self._command = prepared.command or shlex.join(["render", "repair", str(prepared.job.output)])
+        self._command = prepared.command or to_go_on("repair", prepared.job.output).strip("`")
         with _quiet():
             self._services = [(_scheme(url), _service(url)) for _, url in _urls(prepared.job)]
         self._lock, self._ended = Lock(), Event()
@@ -126,7 +125,7 @@ class Notices:
                 is_new = quiet_s >= limit_s and not self._is_stalled
                 self._is_stalled = self._is_stalled or is_new
             if is_new:
-                status = shlex.join(["render", "status", str(self._job.output)])
+                status = to_go_on("status", self._job.output).strip("`")
                 told = f"no frame for {quiet_s / 60:.1f} minutes\n{self._count()}"
                 self._send("stalled", told, f"look: {status}", f"after it was stopped, go on: {self._command}")
 

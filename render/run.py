@@ -114,7 +114,7 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         check_lock()
         ledger.delete_orphans()
         delete_partial_records(ledger.folder)
-        store = open_store(job.output)
+        store = ImageStore(job.output, ledger)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)
     receipts = ledger.receipts()

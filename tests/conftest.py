@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test loads huggingface_hub: no test may reach the network
 
 # The same cases each time: a change is not blamed for what it did not do. `--hypothesis-profile default` draws others.
-settings.register_profile("same", derandomize=True)
+# A busy machine is no fault: no deadlines.
+settings.register_profile("default", deadline=None)
+settings.register_profile("same", settings.get_profile("default"), derandomize=True)
 settings.load_profile("same")
 
 

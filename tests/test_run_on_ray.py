@@ -40,7 +40,7 @@ from render import open_store, run_job
 from render.cli import main
 from render.cluster.actor import RenderWorker
 from render.cluster.progress import Progress
-from render.cluster.worker import Setup
+from render.cluster.setup import Setup
 from render.core.unit import Receipt, Unit
 from render.store.ledger import Ledger
 

@@ -115,10 +115,7 @@ print("goes on")
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     """What is written then goes nowhere, and is no error: the command cleans up to its end."""
     ended, up = tmp_path / "ended", tmp_path / "up"
-    with heeded():
-        process, terminal = pty.fork()
-    if not process:
-        script = f"""
+    script = f"""
 import sys, time
 from pathlib import Path
 from render.stopping import STOPPED, stoppable
@@ -130,7 +127,10 @@ except KeyboardInterrupt:
     print(STOPPED, file=sys.stderr, flush=True)
     Path({str(ended)!r}).touch()
 """
-        os.execv(sys.executable, [sys.executable, "-c", script])
+    with heeded():
+        process, terminal = pty.fork()
+        if not process:
+            os.execv(sys.executable, [sys.executable, "-c", script])
     wait_until(up.exists, "the command")
     os.close(terminal)
     wait_until(ended.exists, "its end")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from render.cluster.driver import Cluster
 from render.cluster.metrics import RayMetrics
-from render.cluster.worker import Setup
+from render.cluster.setup import Setup
 
 __all__ = [
     "Cluster",

@@ -9,7 +9,8 @@ import ray
 
 from render.cluster.feed import DroppedError
 from render.cluster.progress import Progress
-from render.cluster.worker import Setup, Worker
+from render.cluster.setup import Setup
+from render.cluster.worker import Worker
 from render.core import Receipt, Unit
 
 __all__ = ["LOOK_S", "REPORT_S", "RenderWorker"]

@@ -16,7 +16,7 @@ from render.cluster.actor import RenderWorker
 from render.cluster.hand import Hand
 from render.cluster.progress import Listener
 from render.cluster.ray_link import RayLink
-from render.cluster.worker import Setup
+from render.cluster.setup import Setup
 from render.core import Unit, counted
 from render.job import Workforce
 

@@ -31,7 +31,7 @@ from render.cluster.ray_link import RayLink
 from render.cluster.reasons import last_line, reason_of
 from render.cluster.reports import Reports
 from render.cluster.scale import Scale
-from render.cluster.worker import Setup
+from render.cluster.setup import Setup
 from render.core import ModelError, Receipt, RunError, StoreError, Unit
 from render.job import Workforce
 from render.store import Failure, Ledger, write_quarantine

@@ -118,7 +118,7 @@ class RayLink:
         is_free = True
         if self._cluster:
             self._cluster.stop()
-        if self._local is None:
+        if self._owns and self._address is None and self._local is None:
             self._calls.is_free(END_S)  # it may be about to be there
         if self._local:
             self._local.hush()

@@ -13,9 +13,8 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from threading import Thread
 
 import torch
@@ -27,32 +26,15 @@ from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
 from render.cluster.memory import half_rows, where_memory_lasts
 from render.cluster.meter import Meter
 from render.cluster.progress import Progress
+from render.cluster.setup import Setup
 from render.core import ModelError, Receipt, Recipe, Unit
 from render.engine import Batches, Renderer, use_threads
-from render.models import Model
 from render.store import Failure, Ledger, Origin, Rendered, shard_schema, write_shard
 
-__all__ = ["Setup", "Worker"]
+__all__ = ["Worker"]
 
 STAGE_S = 1800.0  # time that measuring or compiling may take beyond the deadline
 ENCODERS_MAX = 4  # threads that encode images: PNG takes 25 ms at 512x512 pixels, 106 ms at 1024x1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """Settings that all workers of a run share."""
-
-    models: dict[str, Model]  # by their names in the job
-    out: Path  # output folder
-    labels: bytes  # Arrow schema of the manifest's label columns, serialized
-    format: str  # of the images, one of ENCODINGS
-    device: str  # cpu or cuda
-    dtype: str  # auto, float32 or bfloat16
-    threads: int  # CPU threads of a worker
-    media: Path = Path()  # folder of start images
-    compiles: bool = False  # the networks are compiled
-    measure_rows: bool = False  # batch sizes are chosen by measurement, at most those of the units
-    blank: str = "keep"  # what becomes of images of a single colour, one of BLANK_POLICIES
 
 
 class Worker:

@@ -1,12 +1,10 @@
-"""The cache of inputs on this machine: files by their content, links to them by name, and an index by address.
+"""The folder of local copies of inputs: files by their content, links by names, and what is known of their sources.
 
-The folder and its files are for this user alone: inputs may be private. Deleting it costs downloads, nothing else:
-
-    blobs/SHA256                the files
-    named/SHA256/NAME           links to them, by the names in their URLs
-    folders/HASH/…              links to the files of a folder
-    index/HASH.json             for each URL or path: what its file was, when it was asked for last; one more for those of
-                                one address with queries, of the last of them
+blobs/SHA256                the files
+named/SHA256/NAME           links to them, by the names in their URLs
+folders/HASH/…              links to the files of a folder in a bucket
+index/HASH.json             for each URL, or path: what its file was, when it was asked for last; one more for those
+of one address with queries, of the last of them
 """
 
 from __future__ import annotations
@@ -17,18 +15,30 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from render.core.atomic import publish, sync, write_atomically
+from render.core.atomic import publish, sync
 from render.core.digests import file_sha256
 from render.core.scratch import scratch_folder
 from render.core.user_cache import make_private, user_cache
 
-__all__ = ["Kept", "blob", "cache_root", "entry_of", "kept_at", "linked", "named", "note", "stored"]
+__all__ = [
+    "PRIVATE_FILE",
+    "PRIVATE_FOLDER",
+    "Kept",
+    "blob_of",
+    "cache_faults",
+    "cache_root",
+    "entry_of",
+    "kept_file",
+    "linked_folder",
+    "named_link",
+    "store_file",
+]
 
 ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes
@@ -60,18 +70,25 @@ def cache_root() -> Path:
     return root
 
 
-def entry_of(root: Path, address: str) -> Path:
-    """Return the file of the index for a URL or path."""
-    return root / "index" / f"{hashlib.sha256(os.fsencode(address)).hexdigest()}.json"
+@contextmanager
+def cache_faults(path: Path) -> Iterator[None]:
+    """Raise OSError that says what was asked for, where the disk of the cache has a fault, or a library is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise OSError(str(error)) from None
+    except OSError as error:
+        if error.errno is None:  # a server's: it has its reason
+            raise
+        hint = "XDG_CACHE_HOME names another folder"
+        raise OSError(f"{path}: required room in {user_cache('inputs')}, got {error.strerror} ({hint})") from None
 
 
-def note(entry: Path, now: Kept) -> None:
-    """Write an entry of the index."""
-    entry.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
-    write_atomically(entry, json.dumps(asdict(now)).encode(), PRIVATE_FILE)
+def entry_of(root: Path, address: Path | str) -> Path:
+    return root / "index" / f"{hashlib.sha256(os.fsencode(str(address))).hexdigest()}.json"
 
 
-def stored(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
+def store_file(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
     """Return (SHA-256, bytes) of a new file of the cache, which `write` fills; ("", 0) if that returns False."""
     folder = root / "partial"
     folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
@@ -87,37 +104,36 @@ def stored(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
         temporary.chmod(PRIVATE_FILE)  # a store's library may have put a file of its own there
         sha256, size = file_sha256(temporary), temporary.stat().st_size
         sync(temporary)
-        publish(temporary, blob(root, sha256))
+        publish(temporary, blob_of(root, sha256))
         return sha256, size
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def kept_at(root: Path, entry: Path) -> Kept | None:
+def kept_file(root: Path, entry: Path) -> Kept | None:
     """Return what the index has of a URL, None if its file is not there whole."""
     try:
         kept = Kept(**json.loads(entry.read_bytes()))
-        is_whole = blob(root, kept.sha256).stat().st_size == kept.size
+        is_whole = blob_of(root, kept.sha256).stat().st_size == kept.size
     except (OSError, ValueError, TypeError):
         return None
     return kept if is_whole else None
 
 
-def blob(root: Path, sha256: str) -> Path:
-    """Return the path of a file by its content."""
+def blob_of(root: Path, sha256: str) -> Path:
     return root / "blobs" / sha256
 
 
-def named(root: Path, sha256: str, name: str) -> Path:
+def named_link(root: Path, sha256: str, name: str) -> Path:
     """Return a link to a file of the cache that has the name in its URL, with no sign but letters, digits, `.`, `_`, `-`."""
     link = root / "named" / sha256 / (re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:] or "file")
     link.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        link.symlink_to(blob(Path("../.."), sha256))
+        link.symlink_to(blob_of(Path("../.."), sha256))
     return link
 
 
-def linked(root: Path, files: dict[str, str]) -> Path:
+def linked_folder(root: Path, files: dict[str, str]) -> Path:
     """Return the folder of links to files, by their names below it."""
     listed = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(files.items()))
     folder = root / "folders" / hashlib.sha256(listed.encode()).hexdigest()
@@ -127,7 +143,7 @@ def linked(root: Path, files: dict[str, str]) -> Path:
     for name, sha256 in files.items():
         link = temporary / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(blob(root, sha256))
+        link.symlink_to(blob_of(root, sha256))
     try:
         temporary.rename(folder)
     except OSError:

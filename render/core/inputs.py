@@ -1,26 +1,42 @@
 """Local copies of inputs behind URLs, and of models on network file systems, kept in the user's cache folder by content.
 
 Before a copy is used again, the server is asked whether the file is still the same (ETag, time, size). A caller that knows
-the SHA-256 asks nobody. Of several processes on a machine that want a file, one fetches it, and the others wait.
+the SHA-256 asks nobody. Of several processes on a machine that want a file, one fetches it, and the others wait. The folder
+and its files are for this user alone: inputs may be private. Deleting it costs downloads, nothing else; `input_cache.py`
+says what is where.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from render.core.atomic import write_atomically
 from render.core.file_systems import is_networked, is_on_disk
-from render.core.input_cache import Kept, blob, cache_root, entry_of, kept_at, linked, named, note, stored
+from render.core.input_cache import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    Kept,
+    blob_of,
+    cache_faults,
+    cache_root,
+    entry_of,
+    kept_file,
+    linked_folder,
+    named_link,
+    store_file,
+)
 from render.core.many import READERS
 from render.core.objects import ObjectPath, ObjectStat
 from render.core.urls import WebPath, is_url
-from render.core.user_cache import cache_lock, user_cache
+from render.core.user_cache import cache_lock
 
 if TYPE_CHECKING:
     from render.core.web import Version
@@ -44,11 +60,11 @@ def local_file(path: Path, most: int, sha256: str = "") -> Path:
     """
     if not is_url(path):
         return path
-    with _cache_faults(path):
+    with cache_faults(path):
         root = cache_root()
-        if sha256 and blob(root, sha256).is_file():
-            return named(root, sha256, path.name)
-        return named(root, _fetched(root, path, most), path.name)
+        if sha256 and blob_of(root, sha256).is_file():
+            return named_link(root, sha256, path.name)
+        return named_link(root, _fetched(root, path, most), path.name)
 
 
 def local_files(paths: Iterable[Path], most: int) -> dict[Path, Path | OSError]:
@@ -72,7 +88,7 @@ def local_folder(path: ObjectPath, wanted: Callable[[str], bool], most: int) -> 
 
     Raises OSError, also if there is none at all.
     """
-    with _cache_faults(path):
+    with cache_faults(path):
         root, found = cache_root(), []
         for name, size, etag in path.files():
             if wanted(name) and not {"", ".", ".."} & set(name.split("/")):
@@ -84,7 +100,7 @@ def local_folder(path: ObjectPath, wanted: Callable[[str], bool], most: int) -> 
         with ThreadPoolExecutor(READERS) as pool:
             hashes = pool.map(lambda one: _fetched(root, path / one[0], most, one[1]), found)
             files = {name: sha256 for (name, _), sha256 in zip(found, hashes, strict=True)}
-        return linked(root, files)
+        return linked_folder(root, files)
 
 
 def shared_folder(folder: Path, wanted: Callable[[str], bool]) -> Path:
@@ -99,35 +115,20 @@ def shared_folder(folder: Path, wanted: Callable[[str], bool]) -> Path:
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name for name in names if wanted(name)]
     needed = sum(
-        (folder / name).stat().st_size for name in names if kept_at(root, entry_of(root, str(folder / name))) is None
+        (folder / name).stat().st_size for name in names if kept_file(root, entry_of(root, folder / name)) is None
     )
     if not is_on_disk(root) or needed + SPARE_BYTES > shutil.disk_usage(root).free:
         return folder
-    with _cache_faults(folder):
-        return linked(root, {name: _fetched(root, folder / name, WEIGHTS_BYTES) for name in names})
-
-
-@contextmanager
-def _cache_faults(path: Path) -> Iterator[None]:
-    """Raise OSError that says what was asked for, where the disk of the cache has a fault, or a library is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise OSError(str(error)) from None
-    except OSError as error:
-        if error.errno is None:  # a server's: it has its reason
-            raise
-        hint = "XDG_CACHE_HOME names another folder"
-        raise OSError(f"{path}: required room in {user_cache('inputs')}, got {error.strerror} ({hint})") from None
+    return linked_folder(root, {name: _fetched(root, folder / name, WEIGHTS_BYTES) for name in names})
 
 
 def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None) -> str:
     """Return the SHA-256 of the file behind a URL, fetched unless the cache has this very version."""
-    entry = latest = entry_of(root, str(path))
+    entry = latest = entry_of(root, path)
     if isinstance(path, WebPath) and path.query not in ("", HIDDEN_QUERY):
         entry = entry_of(root, f"{path} {hashlib.sha256(path.query.encode()).hexdigest()}")
     with cache_lock(entry):
-        kept = kept_at(root, entry)
+        kept = kept_file(root, entry)
         if isinstance(path, ObjectPath):
             now = _object(root, path, most, kept, facts)
         elif isinstance(path, WebPath):
@@ -135,8 +136,9 @@ def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None)
         else:
             now = _shared_file(root, path, kept)
         for file in {entry, latest}:
-            if now != kept or now != kept_at(root, file):
-                note(file, now)
+            if now != kept or now != kept_file(root, file):
+                file.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+                write_atomically(file, json.dumps(asdict(now)).encode(), PRIVATE_FILE)
         return now.sha256
 
 
@@ -149,7 +151,7 @@ def _shared_file(root: Path, path: Path, kept: Kept | None) -> Kept:
         now = version()
         if kept and kept.etag == now:
             return kept
-        sha256, size = stored(root, lambda target: bool(shutil.copyfile(path, target)))
+        sha256, size = store_file(root, lambda target: bool(shutil.copyfile(path, target)))
         if version() == now:
             return Kept(str(path), now, "", size, sha256)
     raise OSError(f"{path}: required a file that stays as it is, got one that changes while it is read")
@@ -162,7 +164,7 @@ def _object(root: Path, path: ObjectPath, most: int, kept: Kept | None, facts: O
             return kept
         if facts.size > most:
             raise OSError(f"{path}: required at most {most:,} bytes, got {facts.size:,}")
-        sha256, size = stored(root, partial(_download, path))
+        sha256, size = store_file(root, partial(_download, path))
         after = path.facts()
         if (after.etag, after.size, size) == (facts.etag, facts.size, facts.size):
             return Kept(str(path), facts.etag, "", size, sha256)
@@ -190,7 +192,7 @@ def _web_file(root: Path, path: WebPath, most: int, kept: Kept | None) -> Kept:
         got.extend(filter(None, [download(path, target, most, known)]))
         return bool(got)
 
-    sha256, size = stored(root, write)
+    sha256, size = store_file(root, write)
     if not got:
         assert kept
         return kept

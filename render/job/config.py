@@ -57,8 +57,7 @@ LISTS = {
 }  # key: example
 KEYS_MAX = 1000  # of a job file
 CLUSTER = Site(cores=1, gpus=1.0, memory_bytes=0, is_cluster=True)  # that may have GPUs: it is looked at later
-MODELS_KEY = re.compile(r"models\.([^.]*)")
-MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+MODELS_KEY, MODEL_NAME = re.compile(r"models\.([^.]*)"), re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool = False) -> JobConfig:

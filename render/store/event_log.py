@@ -135,7 +135,7 @@ class EventLog:
         self._listener.waiting(text)
 
     def warn(self, text: str) -> None:
-        self._add("warning", text=text)
+        self._add("warning", text=without_secrets(text))
         self._listener.warn(text)
 
     def worker_up(self, name: str, host: str, card: str) -> None:

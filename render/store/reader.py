@@ -112,8 +112,9 @@ def _readable(path: Path) -> Iterator[None]:
 class ImageStore:
     """Committed frames of an output folder."""
 
-    def __init__(self, out: Path) -> None:
-        ledger = Ledger(out)
+    def __init__(self, out: Path, ledger: Ledger | None = None) -> None:
+        """`ledger` is that of `out`, if one has read the records already."""
+        ledger = ledger or Ledger(out)
         if not ledger.folder.run.is_dir():
             raise StoreError(f"{out}: required the output folder of a run, got one without .run/")
         self.path = out

@@ -71,7 +71,7 @@ class Painter:
         self._ready_s = self._beat_s = time.monotonic()
         self._asked, self._silence_s, self._received = 0, 0.0, 0
         self._queue = list[str]()  # ids of the units in its hands
-        self._refuses, self._cancelled = False, set[str]()
+        self._refuses, self._is_full, self._cancelled = False, False, set[str]()
         self._node = ray.get_runtime_context().get_node_id()
 
     async def hand_back(self) -> None:
@@ -131,7 +131,8 @@ class Painter:
     def _fail(self, numbers: set[int]) -> None:
         if self._first(numbers & self._told.breaks_once):
             raise RuntimeError("the device is lost")
-        if numbers & self._told.disk_full:
+        self._is_full = self._is_full or bool(numbers & self._told.disk_full)
+        if self._is_full:  # it stays so
             raise OSError(28, "No space left on device")
         if numbers & self._told.uncompiled:
             raise RunError("workers.compile: required a network that compiles")

@@ -134,7 +134,7 @@ def test_signals_to_the_whole_group_do_not_reach_it(short_tmp: Path) -> None:
     assert lives(keeper)
     os.killpg(run.pid, signal.SIGTERM)
     run.communicate(timeout=60)
-    assert not folder.exists()
+    wait_until(lambda: not folder.exists(), "the end of its folder")
 
 
 def test_a_driver_that_hangs_while_ray_starts_is_ended(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from stores import processes_of as processes_of_tmp
 from render.cluster.driver import RESTARTS_MAX, Cluster
 from render.cluster.guardian import processes_of
 from render.cluster.local_ray import PREFIX, RayLostError
+from render.cluster.ray_link import END_S, RayLink
 from render.core.errors import RunError
 from render.core.unit import Receipt, Unit
 from render.store.ledger import Ledger
@@ -178,3 +180,17 @@ def test_a_cluster_that_is_lost_ends_the_run(tmp_path: Path, monkeypatch: pytest
     watch: Any = None
     with pytest.raises(RunError, match="the head of"), Cluster(setup, ONE_CPU, "a:1", 60.0) as cluster:
         list(cluster.render(iter(make_units(1, 1)), watch))
+
+
+def test_a_cluster_that_does_not_answer_is_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call that connects to it may never return."""
+    answer = Event()
+    monkeypatch.setattr("render.cluster.ray_link.CONNECT_S", 0.1)
+    monkeypatch.setattr("ray.init", lambda **_: answer.wait())
+    link = RayLink(ONE_CPU, "a:1")
+    with pytest.raises(RunError, match="got no answer as from one in"):
+        link.start()
+    began_s = time.monotonic()
+    link.end()
+    assert time.monotonic() - began_s < END_S
+    answer.set()

@@ -171,7 +171,7 @@ def test_workers_that_join_take_their_share(make_keyframe: Callable[..., Keyfram
     assert outcome.full_s / (4 * outcome.seconds - 2 * 10.0) > 0.97
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(sizes=st.lists(st.integers(1, 12), max_size=12), chance=st.randoms(use_true_random=False))
 def test_every_frame_has_one_receipt(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], chance: Random

@@ -18,7 +18,8 @@ import pytest
 from torch import Tensor
 
 import render.cluster.worker
-from render.cluster.worker import Setup, Worker
+from render.cluster.setup import Setup
+from render.cluster.worker import Worker
 from render.core.recipe import Recipe, Target
 from render.core.unit import Frame, Receipt, Unit
 from render.core.walk import Keyframe, Walk

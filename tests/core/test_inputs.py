@@ -17,8 +17,8 @@ from web_server import SIGNATURE, Web, fetched, kept_files
 
 from render.core import (
     ObjectPath,
+    input_cache,
     input_path,
-    inputs,
     local_file,
     local_files,
     local_folder,
@@ -122,7 +122,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(site: Web, tmp_path: Path, m
 def test_a_full_disk_is_one_line(site: Web) -> None:
     site.files["/a.bin"] = DATA
     with (
-        patch.object(inputs, "sync", side_effect=OSError(28, "No space left on device")),
+        patch.object(input_cache, "sync", side_effect=OSError(28, "No space left on device")),
         pytest.raises(
             OSError, match=r"/a\.bin: required room in .*inputs, got No space left on device \(XDG_CACHE_HOME"
         ),
