@@ -128,8 +128,9 @@ def test_a_guardian_that_is_dismissed_says_nothing(tmp_path: Path, capfd: pytest
 def test_signals_to_the_whole_group_do_not_reach_it(short_tmp: Path) -> None:
     run, folder = start(short_tmp)
     keeper = guardian_of(run)
-    wait_until(lambda: ignores(keeper, signal.SIGHUP), "its first line")
-    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wait_until(lambda: all(ignores(keeper, sent) for sent in signals), "its first lines")
+    for sent in signals:
         os.kill(keeper, sent)
     assert lives(keeper)
     os.killpg(run.pid, signal.SIGTERM)
