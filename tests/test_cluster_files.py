@@ -46,7 +46,7 @@ def commands() -> Iterator[list[str]]:
     """Words of every `render …` in a file that is no script; what stands for something else is filled in."""
     for path in sorted(FOLDER.glob("*.yaml")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            if found := re.search(r"\brender ((?:run|submit|plan) .+)", line):
+            if found := re.search(r"\brender ((?:run|submit|plan) [^;]+)", line):
                 text = found[1].replace("$TARGET", "s3://BUCKET/m.parquet").replace("$OUTPUT", "s3://BUCKET/out")
                 yield shlex.split(text.replace("BUCKET", "bucket"), comments=True)
 

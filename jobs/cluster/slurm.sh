@@ -49,11 +49,15 @@ done
 render run "$@" workers.address="$head:$port" &
 run=$!
 again=false
-trap 'again=true; kill -TERM $run' TERM # the time limit is near
+trap 'again=true; kill -TERM $run 2>/dev/null || true' TERM # the time limit is near
 code=0
 wait $run || code=$?
-if $again; then
+if $again; then # the first wait has ended with the signal
+    code=0
     wait $run || code=$?
-    [ "$code" -eq 0 ] || scontrol requeue "$SLURM_JOB_ID"
+    case $code in
+    0 | 2 | 3) ;; # done, bad input, done with frames in quarantine
+    *) scontrol requeue "$SLURM_JOB_ID" ;;
+    esac
 fi
 exit $code

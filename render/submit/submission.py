@@ -163,9 +163,15 @@ def _hand_over(
         "frames": str(prepared.counts.frames),
         "submitted_by": f"{_user()}@{platform.node()}",
     }
+    done = 0 if begun else _frames_done(job.output)
     dashboard.submit(name, f"{shlex.quote(look.python)} -m render run job.yaml", runtime_env, metadata)
-    done = 0 if begun else sum(receipt.frames for receipt in Ledger(job.output).receipts())
     return Submitted(name, prepared, done, begun, package.size_bytes, brings)
+
+
+def _frames_done(out: Path) -> int:
+    """Return the frames that are committed; damaged records are the run's business."""
+    records, _ = Ledger(out).read_records()
+    return sum(receipt.frames for receipt in records.values() if receipt is not None)
 
 
 def _shown(target: str) -> str:
