@@ -116,6 +116,7 @@ def test_damage_after_a_compaction_is_mended(finished: Finished, copied: Finishe
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_repair_after_a_compaction_may_be_stopped_anywhere(
     finished: Finished, copied: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
