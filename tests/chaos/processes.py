@@ -21,7 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 ROLES = {  # by words of the command line; the first that fits
     "gcs_server": ("gcs/gcs_server",),
     "raylet": ("raylet/raylet",),
-    "worker": ("ray::RenderWorker",),
+    "worker": ("RenderWorker",),
     "starting worker": ("default_worker.py",),
     "driver": ("-m render run",),
     "agent": ("Agent", "dashboard", "monitor.py", "agent/main.py", "ray::IDLE"),
