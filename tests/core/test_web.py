@@ -73,8 +73,9 @@ def test_a_rest_of_something_else_begins_anew(site: Web, rest: dict[str, str]) -
     assert [bool(one.headers.get("Range")) for one in site.asked] == [False, True, False]
 
 
-def test_a_file_that_changes_while_it_is_gone_on_with_is_whole(site: Web) -> None:
-    site.ignores_if_range = True
+@pytest.mark.parametrize("ignores_if_range", [False, True])
+def test_a_file_that_changes_between_two_tries_is_whole(site: Web, ignores_if_range: bool) -> None:
+    site.ignores_if_range = ignores_if_range
     site.files["/a.bin"] = DATA
 
     def fault(number: int, _: str) -> str:
@@ -191,18 +192,6 @@ def test_an_answer_that_breaks_off_goes_on_where_it_stopped(site: Web, monkeypat
     assert fetched(site) == DATA
     starts = [int(one.headers["Range"].strip("bytes=-")) for one in site.asked[1:]]
     assert starts == [len(DATA) // 2, len(DATA) * 3 // 4, len(DATA) * 7 // 8]
-
-
-def test_a_file_that_changes_between_two_tries_is_whole(site: Web) -> None:
-    site.files["/a.bin"] = DATA
-
-    def fault(number: int, _: str) -> str:
-        if number == 1:
-            site.files["/a.bin"] = DATA[::-1]
-        return "" if number else "half"
-
-    site.fault = fault
-    assert fetched(site) == DATA[::-1]
 
 
 @pytest.mark.parametrize(

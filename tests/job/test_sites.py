@@ -1,39 +1,51 @@
-"""Workers on a cluster: what each asks for follows from the job and its largest model, not from the driver's machine."""
+"""The workers that suit a place: this machine or a cluster."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from render.job import Site
-from render.job.keys import JobConfig, WorkersConfig
-from render.job.workforce import WORKER_BYTES, Workforce, choose_workforce
+from render.core import JobError
+from render.job import Site, choose_workforce, expected_workers, load_job, uses_gpu
 
-WEIGHTS_BYTES = 4 * 10**9  # in float32
+LAPTOP = Site(cores=8, gpus=0, memory_bytes=16 * 10**9)
+BOX = Site(cores=32, gpus=2, memory_bytes=256 * 10**9)
 FARM = Site(cores=64, gpus=8.0, memory_bytes=10**12, is_cluster=True)
-HERE = Site(cores=8, gpus=0, memory_bytes=16 * 10**9)
+CORES = Site(cores=64, gpus=0.0, memory_bytes=10**12, is_cluster=True)
+WEIGHTS = 10**9
 
 
 @pytest.mark.parametrize(
-    ("workers", "expected"),
+    ("site", "overrides", "workers"),
     [
-        (
-            WorkersConfig(address="auto", device="cuda"),
-            Workforce(None, 4, 1.0, "cuda", WEIGHTS_BYTES // 2 + WORKER_BYTES),
-        ),
-        (
-            WorkersConfig(address="auto", device="cuda", gpus=0.5, count=16, cpus=2),
-            Workforce(16, 2, 0.5, "cuda", WEIGHTS_BYTES // 2 + WORKER_BYTES),
-        ),
-        (
-            WorkersConfig(address="auto", device="cpu"),
-            Workforce(None, 1, 0.0, "cpu", WEIGHTS_BYTES * 3 // 2 + WORKER_BYTES),
-        ),
+        (LAPTOP, [], (4, 2, 0.0, "cpu", 4)),  # as memory has room for
+        (BOX, [], (2, 16, 1.0, "cuda", 2)),
+        (BOX, ["workers.gpus=0.5"], (4, 8, 0.5, "cuda", 4)),
+        (BOX, ["workers.device=cpu", "workers.count=3"], (3, 10, 0.0, "cpu", 3)),
+        (FARM, [], (None, 4, 1.0, "cuda", 8)),
+        (FARM, ["workers.cpus=16"], (None, 16, 1.0, "cuda", 4)),
+        (FARM, ["workers.count=5"], (5, 4, 1.0, "cuda", 5)),
+        (FARM, ["workers.device=cpu"], (None, 1, 0.0, "cpu", 64)),
+        (CORES, [], (None, 1, 0.0, "cpu", 64)),
+        (CORES, ["workers.gpus=1"], (None, 4, 1.0, "cuda", 1)),  # for which an autoscaler is asked
     ],
 )
-def test_a_worker_of_a_cluster(workers: WorkersConfig, expected: Workforce) -> None:
-    assert choose_workforce(JobConfig(workers=workers), WEIGHTS_BYTES, 64, FARM) == expected
+def test_workers_of_a_site(
+    site: Site, overrides: list[str], workers: tuple[int | None, int, float, str, int], tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("prompt\na cat\n")
+    job = load_job(tmp_path / "a.csv", overrides)
+    force = choose_workforce(job, WEIGHTS, 100, site)
+    assert (force.count, force.threads, force.gpus, force.device, expected_workers(force, site)) == workers
+    assert uses_gpu(job, site) == (force.device == "cuda")
 
 
-def test_a_worker_of_this_machine_asks_for_no_memory() -> None:
-    """Their number is chosen by it."""
-    assert choose_workforce(JobConfig(workers=WorkersConfig(device="cpu")), WEIGHTS_BYTES, 64, HERE).memory_bytes == 0
+def test_a_batch_size_is_judged_by_the_cluster_and_not_here(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt\na cat\n")
+    own = ["workers.batch_rows=6", "workers.device=auto"]
+    assert load_job(tmp_path / "a.csv", [*own, "workers.address=auto"]).workers.batch_rows == 6
+    with pytest.raises(JobError, match="required a power of two on a CPU; got 6"):
+        load_job(tmp_path / "a.csv", [*own, "workers.gpus=0"])
+    with pytest.raises(JobError, match="required a power of two on a CPU; got 6"):
+        load_job(tmp_path / "a.csv", [*own, "workers.gpus=0", "workers.address=auto"])
