@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread, get_ident
 from typing import Any
 
-from render.core import InputError, JobError, to_go_on, without_secrets
+from render.core import InputError, JobError, Relay, one_line, to_go_on, without_secrets
 from render.job import JobConfig
 from render.mending import Left, next_steps
 from render.prepare import Prepared, Report
@@ -48,11 +48,12 @@ def check_notices(job: JobConfig) -> None:
         raise JobError("\n".join(wrong))
 
 
-class Notices:
+class Notices(Relay[Report]):
     """A report that passes on what it hears, and sends notices. A context manager: its error is that of the run."""
 
     def __init__(self, prepared: Prepared, report: Report) -> None:
-        self._report, self._job = report, prepared.job
+        super().__init__(report)
+        self._job = prepared.job
         self._command = prepared.command or to_go_on("repair", prepared.job.output).strip("`")
         with _quiet():
             self._services = [(_scheme(url), _service(url)) for _, url in _urls(prepared.job)]
@@ -70,7 +71,8 @@ class Notices:
         self._ended.set()
         if error is None or (isinstance(error, InputError) and not self._has_begun):  # refused: nothing has started
             return
-        reason = "stopped by a signal" if isinstance(error, KeyboardInterrupt) else _line(error)
+        reason = one_line(error)[:REASON_MAX] or type(error).__name__
+        reason = "stopped by a signal" if isinstance(error, KeyboardInterrupt) else reason
         self._send("failed", f"{reason}\n{self._count()}", f"go on: {self._command}")
 
     def done(self, frames: int, quarantined: int, blank: int) -> None:
@@ -84,35 +86,20 @@ class Notices:
     def begin(self, prepared: Prepared, frames_done: int) -> None:
         self._has_begun, self._total, self._done = True, prepared.counts.frames, frames_done
         self._frame_s = time.monotonic()
-        self._report.begin(prepared, frames_done)
+        self._listener.begin(prepared, frames_done)
 
     def frames(self, count: int) -> None:
         if count:
             with self._lock:
                 self._done, self._is_stalled, self._frame_s = self._done + count, False, time.monotonic()
-        self._report.frames(count)
-
-    def batches(self, rows: int, padding: int) -> None:
-        self._report.batches(rows, padding)
-
-    def stage(self, text: str) -> None:
-        self._report.stage(text)
-
-    def lost(self, reason: str) -> None:
-        self._report.lost(reason)
-
-    def waiting(self, text: str) -> None:
-        self._report.waiting(text)
-
-    def warn(self, text: str) -> None:
-        self._report.warn(text)
+        super().frames(count)
 
     def animating(self, total: int) -> None:
         self._frame_s = None  # no more frames come
-        self._report.animating(total)
+        self._listener.animating(total)
 
     def animation(self, path: Path) -> None:
-        self._report.animation(path)
+        self._listener.animation(path)
 
     # Sending.
 
@@ -156,7 +143,7 @@ class Notices:
         for number, (scheme, _) in enumerate(self._services):
             if number not in taken:
                 why = f"no answer within {SEND_S:g} s" if threads[number].is_alive() else "refused, or nothing answers"
-                self._report.warn(f"notify: the notice {event!r} was not sent to {scheme}://… ({why})")
+                self.warn(f"notify: the notice {event!r} was not sent to {scheme}://… ({why})")
 
 
 def _urls(job: JobConfig) -> list[tuple[str, str]]:
@@ -217,8 +204,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         log.removeFilter(is_other)
-
-
-def _line(error: BaseException) -> str:
-    """Return an error on one line."""
-    return " ".join(str(error).split())[:REASON_MAX] or type(error).__name__

@@ -16,7 +16,7 @@ from render.store import Ledger, Origin, Rendered, rendered, shard_schema, write
 
 if TYPE_CHECKING:
     from render.cluster import Setup
-    from render.cluster.progress import Listener
+    from render.core import CrewListener
     from render.job import Workforce
 
 
@@ -34,7 +34,7 @@ class Painter:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def render(self, units: Iterator[Unit], listener: Listener) -> Iterator[Receipt]:
+    def render(self, units: Iterator[Unit], listener: CrewListener) -> Iterator[Receipt]:
         for unit in units:
             results = [paint(frame.recipe) for frame in unit.frames]
             receipt = write_shard(self._ledger, unit, results, self._origin, self._schema, 1.0)

@@ -32,7 +32,7 @@ from render.starter import PIPELINE
 
 if TYPE_CHECKING:
     from render.cluster import Setup
-    from render.cluster.progress import Listener
+    from render.core import CrewListener
     from render.job import Workforce
 
 MANIFEST = """\
@@ -131,7 +131,7 @@ class Here:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def render(self, units: Iterator[Unit], listener: Listener) -> Iterator[Receipt]:
+    def render(self, units: Iterator[Unit], listener: CrewListener) -> Iterator[Receipt]:
         from render.cluster.worker import Worker
 
         first, *others = units

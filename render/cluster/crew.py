@@ -14,10 +14,9 @@ import ray
 
 from render.cluster.actor import RenderWorker
 from render.cluster.hand import Hand
-from render.cluster.progress import Listener
 from render.cluster.ray_link import RayLink
 from render.cluster.setup import Setup
-from render.core import Unit, counted
+from render.core import CrewListener, Unit, counted
 from render.job import Workforce
 
 __all__ = ["Crew", "WorkerState", "occupation"]
@@ -85,13 +84,13 @@ class Crew:
         """Return the worker that a receipt is expected from; None if it is gone, or not wanted any more."""
         return next((worker for worker in self.workers if ref in worker.refs), None)
 
-    def remove(self, worker: WorkerState, reason: str, listener: Listener) -> None:
+    def remove(self, worker: WorkerState, reason: str, listener: CrewListener) -> None:
         """Kill a worker; what it held is the caller's business. An empty reason is for one that ends as it should."""
         self.workers.remove(worker)
         ray.kill(worker.actor)
         listener.worker_gone(worker.name, reason)
 
-    def forget(self, listener: Listener, reason: str) -> None:
+    def forget(self, listener: CrewListener, reason: str) -> None:
         """Forget all workers, whose Ray is gone."""
         for worker in self.workers:
             listener.worker_gone(worker.name, reason)

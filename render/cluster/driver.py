@@ -25,14 +25,13 @@ from render.cluster.crew import Crew, WorkerState, occupation
 from render.cluster.dispatch import DEATHS_MAX, Dispatcher
 from render.cluster.leaving import Leaving
 from render.cluster.local_ray import RayLostError
-from render.cluster.progress import Listener
 from render.cluster.pulse import Pulse
 from render.cluster.ray_link import RayLink
 from render.cluster.reasons import last_line, reason_of
 from render.cluster.reports import Reports
 from render.cluster.scale import Scale
 from render.cluster.setup import Setup
-from render.core import ModelError, Receipt, RunError, StoreError, Unit
+from render.core import CrewListener, ModelError, Receipt, RunError, StoreError, Unit
 from render.job import Workforce
 from render.store import Failure, Ledger, write_quarantine
 
@@ -69,7 +68,7 @@ class Cluster:
         self._scale.end()
         self._link.end()
 
-    def render(self, units: Iterator[Unit], listener: Listener) -> Iterator[Receipt]:
+    def render(self, units: Iterator[Unit], listener: CrewListener) -> Iterator[Receipt]:
         """Start Ray if it is not there, render units, and yield their receipts as they are committed.
 
         Raises RunError if the run can't go on: workers do not start, shards can't be written, or Ray is lost again and
@@ -103,7 +102,7 @@ class Cluster:
         if lack_s > self._deadline_s and not is_up:
             raise RunError(f"workers: {self._scale.lack}; waited {lack_s:.0f} s for machines to join")
 
-    def _turn(self, listener: Listener) -> Generator[Receipt, None, bool]:
+    def _turn(self, listener: CrewListener) -> Generator[Receipt, None, bool]:
         """Give out units, and take what comes meanwhile. Returns True when all is done."""
         self._link.check()
         self._follow_scale(listener)
@@ -121,7 +120,7 @@ class Cluster:
         yield from self._replace_stalled(listener)
         return False
 
-    def _restart(self, lost: RayLostError, listener: Listener) -> None:
+    def _restart(self, lost: RayLostError, listener: CrewListener) -> None:
         """Start a local Ray anew; what the workers had is rendered again, and nobody is to blame. Raises RunError."""
         held = {unit.id: unit for worker in self._crew.workers for unit in worker.refs.values()}
         if held:
@@ -141,7 +140,7 @@ class Cluster:
             else:
                 return
 
-    def _follow_scale(self, listener: Listener) -> None:
+    def _follow_scale(self, listener: CrewListener) -> None:
         """Take in which machines have joined the cluster, have left it, or are to end."""
         before, is_new = self._dispatcher.workers, self._scale.look()
         self._leaving.follow(self._scale.ends, listener)
@@ -153,7 +152,7 @@ class Cluster:
         busy = [worker for worker in self._crew.workers if worker.refs]
         self._scale.ask(self._dispatcher.units_left + sum(len(worker.refs) for worker in busy), len(busy))
 
-    def _assign(self, listener: Listener) -> None:
+    def _assign(self, listener: CrewListener) -> None:
         """Give units to the workers that want more, and start workers while all others hold units."""
         crew = self._crew
         while True:
@@ -177,7 +176,7 @@ class Cluster:
             worker.hand.give(load)
             listener.unit_given(load.unit.id, worker.name)
 
-    def _reclaim_from_unstarted(self, listener: Listener) -> bool:
+    def _reclaim_from_unstarted(self, listener: CrewListener) -> bool:
         """Requeue the units of workers that are not up if another is idle: their node may be lost. Return if any was."""
         unstarted = [worker for worker in self._crew.unstarted if worker.refs]
         if not unstarted or all(worker.refs for worker in self._crew.staying if worker.started):
@@ -185,7 +184,7 @@ class Cluster:
         self._cancel(unstarted, listener)
         return True
 
-    def _replace_stalled(self, listener: Listener) -> Iterator[Receipt]:
+    def _replace_stalled(self, listener: CrewListener) -> Iterator[Receipt]:
         """Replace workers without progress until the deadline; cancel those that found no free CPUs or GPUs to start."""
         workers, now = self._crew.workers, time.monotonic()
         stalled = [worker for worker in workers if worker.refs and now - worker.progress_s > self._deadline_s]
@@ -196,7 +195,7 @@ class Cluster:
             if worker not in unplaced:
                 yield from self._replace(worker, f"no progress for {self._deadline_s:g} s", listener)
 
-    def _cancel(self, unstarted: list[WorkerState], listener: Listener) -> None:
+    def _cancel(self, unstarted: list[WorkerState], listener: CrewListener) -> None:
         """Kill workers that are not up and requeue their units. This counts as no failure of either."""
         for worker in unstarted:
             self._crew.remove(worker, "", listener)
@@ -207,7 +206,7 @@ class Cluster:
         is_trying = self._is_full and bool(self._crew.unstarted)
         return len(self._crew.staying) < self._scale.workers and not is_trying
 
-    def _collect(self, ref: Any, listener: Listener) -> Iterator[Receipt]:
+    def _collect(self, ref: Any, listener: CrewListener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
         worker = self._crew.of(ref)
         if worker is None:  # it was replaced while this loop's results were taken, or has rendered what is committed
@@ -244,7 +243,7 @@ class Cluster:
                 worker.hand.drop(unit.id)
                 worker.actor.cancel.remote(unit.id)
 
-    def _replace(self, worker: WorkerState, reason: str, listener: Listener) -> Iterator[Receipt]:
+    def _replace(self, worker: WorkerState, reason: str, listener: CrewListener) -> Iterator[Receipt]:
         """Kill a worker; requeue its units, whole or in halves, or put a single frame in quarantine."""
         crew = self._crew
         if worker.hand.is_leaving:  # its node has ended: nobody is to blame
@@ -261,7 +260,7 @@ class Cluster:
             elif not self._dispatcher.blame(unit, crew.hands):
                 yield from self._quarantine(unit, reason, listener)
 
-    def _quarantine(self, unit: Unit, reason: str, listener: Listener) -> Iterator[Receipt]:
+    def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Iterator[Receipt]:
         """Commit a unit of one frame without its frame."""
         failure = Failure(f"{DEATHS_MAX} workers died while rendering it: {reason}", DEATHS_MAX)
         write_quarantine(self._ledger, unit, {0: failure})
@@ -270,7 +269,7 @@ class Cluster:
             self._reports.committed(len(unit.frames), 0.0, listener)
             yield receipt
 
-    def _take_reports(self, listener: Listener) -> None:
+    def _take_reports(self, listener: CrewListener) -> None:
         for worker, error in self._reports.take(time.monotonic(), listener):
             self._link.check()
             if not worker.refs:  # else its units end with the same error, which _collect handles

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from render.cluster.crew import Crew, WorkerState
 from render.cluster.dispatch import Dispatcher
-from render.cluster.progress import Listener
+from render.core import CrewListener
 
 __all__ = ["Leaving"]
 
@@ -20,7 +20,7 @@ class Leaving:
     def __init__(self, crew: Crew, dispatcher: Dispatcher) -> None:
         self._crew, self._dispatcher = crew, dispatcher
 
-    def follow(self, ends: Mapping[str, float], listener: Listener) -> None:
+    def follow(self, ends: Mapping[str, float], listener: CrewListener) -> None:
         """Tell the workers on machines that are to end; let those go that have done what they had, or have no more time.
 
         `ends` has the Unix time of each machine's end, by Ray's id of it. A machine whose end is called off keeps its
@@ -35,7 +35,7 @@ class Leaving:
             if worker.hand.is_leaving and (is_late or not worker.refs):
                 self.let_go(worker, listener)
 
-    def let_go(self, worker: WorkerState, listener: Listener) -> None:
+    def let_go(self, worker: WorkerState, listener: CrewListener) -> None:
         """End a worker. Others render what it has, and nobody is to blame."""
         self._crew.remove(worker, "", listener)
         self._dispatcher.requeue(list(worker.refs.values()), self._crew.hands)

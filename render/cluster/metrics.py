@@ -12,7 +12,7 @@ from typing import Any
 
 import ray.util.metrics
 
-from render.core import Receipt
+from render.core import CrewRelay, Receipt
 from render.store import EventLog
 
 __all__ = ["METRICS", "TAGS", "Metric", "RayMetrics"]
@@ -44,52 +44,35 @@ METRICS = {
 }
 
 
-class RayMetrics:
+class RayMetrics(CrewRelay[EventLog]):
     """A listener that passes on what it hears to the log, and counts it. Metrics that fail are left off, with a warning."""
 
     def __init__(self, log: EventLog, job: str, kinds: Any = ray.util.metrics) -> None:
         """`job` is the value of the tag; `kinds` has the classes Counter, Gauge and Histogram."""
-        self._log, self._job, self._kinds = log, job, kinds
+        super().__init__(log)
+        self._job, self._kinds = job, kinds
         self._metrics: dict[str, Any] | None = None  # made when Ray is there
         self._is_off = False
         self._hosts: dict[str, str] = {}  # worker → host
         self._hands: dict[str, str] = {}  # unit → the worker that it was given last
         self._commit_s: dict[str, float] = {}  # worker → when its last unit was committed
 
-    def frames(self, count: int) -> None:
-        self._log.frames(count)
-
-    def batches(self, rows: int, padding: int) -> None:
-        self._log.batches(rows, padding)
-
-    def stage(self, text: str) -> None:
-        self._log.stage(text)
-
-    def lost(self, reason: str) -> None:
-        self._log.lost(reason)
-
-    def waiting(self, text: str) -> None:
-        self._log.waiting(text)
-
-    def warn(self, text: str) -> None:
-        self._log.warn(text)
-
     def worker_up(self, name: str, host: str, card: str) -> None:
         """Count a worker that is ready."""
-        self._log.worker_up(name, host, card)
+        super().worker_up(name, host, card)
         self._hosts[name] = host
         self._note("render_worker_up", 1, name)
 
     def unit_given(self, unit: str, name: str) -> None:
         """Count a unit in a worker's hands."""
-        self._log.unit_given(unit, name)
+        super().unit_given(unit, name)
         before, self._hands[unit] = self._hands.get(unit), name
         for worker in {name, before} - {None}:
             self._note_queue(str(worker))
 
     def worker_gone(self, name: str, reason: str) -> None:
         """Count a worker that is there no more; with a reason it is a fault."""
-        self._log.worker_gone(name, reason)
+        super().worker_gone(name, reason)
         self._hands = {unit: worker for unit, worker in self._hands.items() if worker != name}
         if reason:
             self._note("render_faults", 1, name)
@@ -99,7 +82,7 @@ class RayMetrics:
 
     def committed(self, receipt: Receipt) -> None:
         """Count what a unit has brought."""
-        self._log.committed(receipt)
+        self._listener.committed(receipt)
         name, now_s = self._hands.pop(receipt.unit, ""), time.monotonic()
         if not name:
             name = f"{receipt.host}:{receipt.process}"
@@ -138,9 +121,7 @@ class RayMetrics:
                 self._metrics[metric].inc(value, tags)
         except Exception as error:
             self._is_off = True
-            self._log.warn(
-                f"workers.metrics: Ray took none of {metric}, so none follow ({type(error).__name__}: {error})"
-            )
+            self.warn(f"workers.metrics: Ray took none of {metric}, so none follow ({type(error).__name__}: {error})")
 
     def _made(self, name: str, metric: Metric) -> Any:
         more = {"boundaries": SECONDS} if metric.kind == "Histogram" else {}

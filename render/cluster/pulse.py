@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from threading import Event, Thread
 
-from render.cluster.progress import Listener
 from render.cluster.reasons import MACHINE
+from render.core import CrewListener, CrewRelay
 
 __all__ = ["Pulse"]
 
@@ -16,12 +16,13 @@ BEAT_S = 1.0  # between two looks
 SAME_S = 30.0  # in which workers that are lost with one machine are told once
 
 
-class Pulse:
+class Pulse(CrewRelay[CrewListener]):
     """A listener that passes on what it hears. A context manager: inside, silence is filled."""
 
-    def __init__(self, listener: Listener, occupation: Callable[[], str]) -> None:
+    def __init__(self, listener: CrewListener, occupation: Callable[[], str]) -> None:
         """`occupation()` says what the run waits for; another thread calls it."""
-        self._listener, self._occupation = listener, occupation
+        super().__init__(listener)
+        self._occupation = occupation
         self._heard_s = self._spoke_s = time.monotonic()
         self._lost, self._lost_s = "", 0.0
         self._ended = Event()
@@ -35,14 +36,11 @@ class Pulse:
 
     def frames(self, count: int) -> None:
         self._hear(bool(count))
-        self._listener.frames(count)
-
-    def batches(self, rows: int, padding: int) -> None:
-        self._listener.batches(rows, padding)
+        super().frames(count)
 
     def stage(self, text: str) -> None:
         self._hear(bool(text))
-        self._listener.stage(text)
+        super().stage(text)
 
     def lost(self, reason: str) -> None:
         self._hear(True)
@@ -51,23 +49,11 @@ class Pulse:
         is_told = is_same and reason.startswith(MACHINE) and now - self._lost_s < SAME_S
         self._lost, self._lost_s = reason, now
         if not is_told:
-            self._listener.lost(reason)
-
-    def waiting(self, text: str) -> None:
-        self._listener.waiting(text)
-
-    def warn(self, text: str) -> None:
-        self._listener.warn(text)
+            super().lost(reason)
 
     def worker_up(self, name: str, host: str, card: str) -> None:
         self._hear(True)
-        self._listener.worker_up(name, host, card)
-
-    def unit_given(self, unit: str, name: str) -> None:
-        self._listener.unit_given(unit, name)
-
-    def worker_gone(self, name: str, reason: str) -> None:
-        self._listener.worker_gone(name, reason)
+        super().worker_up(name, host, card)
 
     def _hear(self, is_something: bool) -> None:
         if is_something:
@@ -78,4 +64,4 @@ class Pulse:
             now = time.monotonic()
             if now - self._spoke_s >= QUIET_S:
                 self._spoke_s = now
-                self._listener.waiting(f"waiting for {self._occupation()}; nothing new for {now - self._heard_s:.0f} s")
+                self.waiting(f"waiting for {self._occupation()}; nothing new for {now - self._heard_s:.0f} s")

@@ -9,8 +9,9 @@ import ray
 from ray.exceptions import RayError
 
 from render.cluster.crew import Crew, WorkerState
-from render.cluster.progress import Listener, Progress
+from render.cluster.progress import Progress
 from render.cluster.tally import Tally
+from render.core import CrewListener
 
 __all__ = ["Reports"]
 
@@ -36,7 +37,7 @@ class Reports:
             worker.poll = worker.actor.progress.remote(heard, hand.given if is_last else None)
         return worker.poll
 
-    def take(self, now: float, listener: Listener) -> list[tuple[WorkerState, RayError]]:
+    def take(self, now: float, listener: CrewListener) -> list[tuple[WorkerState, RayError]]:
         """Take the reports that have come. Returns the workers that can't report any more, each with the reason."""
         broken = []
         for worker in self._crew.workers:
@@ -56,13 +57,13 @@ class Reports:
             listener.stage(stage)
         return broken
 
-    def committed(self, frames: int, seconds: float, listener: Listener) -> None:
+    def committed(self, frames: int, seconds: float, listener: CrewListener) -> None:
         """Note a unit of so many frames, which took some seconds."""
         self.ready_s = self.ready_s or time.monotonic() - seconds  # its worker had no time to report
         self._tally.commit(frames)
         listener.frames(self._tally.rise(self._crew.hands))
 
-    def _note(self, worker: WorkerState, report: Progress, now: float, listener: Listener) -> None:
+    def _note(self, worker: WorkerState, report: Progress, now: float, listener: CrewListener) -> None:
         if not worker.started:
             worker.started, worker.progress_s, self._crew.failed_starts = True, now, 0
             self.ready_s = self.ready_s or now - report.up_s
@@ -76,7 +77,7 @@ class Reports:
         listener.batches(report.rows - before.rows, report.padding - before.padding)
         self._compare(report, listener)
 
-    def _compare(self, report: Progress, listener: Listener) -> None:
+    def _compare(self, report: Progress, listener: CrewListener) -> None:
         """Tell the first time that a worker has another device than those before it."""
         if not report.card or report.card in self._cards:
             return

@@ -36,6 +36,7 @@ from render.core.inputs import (
     local_folder,
     shared_folder,
 )
+from render.core.listener import CrewListener, CrewRelay, Listener, Relay
 from render.core.many import file_sizes, read_many
 from render.core.objects import PROBE, ObjectPath, any_path
 from render.core.paths import (
@@ -72,7 +73,7 @@ from render.core.vocabulary import (
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
-from render.core.wording import counted, plain_reason, to_go_on
+from render.core.wording import counted, one_line, plain_reason, to_go_on
 
 __all__ = [
     "BLANK_POLICIES",
@@ -103,6 +104,8 @@ __all__ = [
     "CellType",
     "Choice",
     "Circle",
+    "CrewListener",
+    "CrewRelay",
     "Flag",
     "Frame",
     "Group",
@@ -112,6 +115,7 @@ __all__ = [
     "JobError",
     "Keyframe",
     "Leaf",
+    "Listener",
     "ManifestError",
     "Mix",
     "ModelError",
@@ -122,6 +126,7 @@ __all__ = [
     "Prompt",
     "Receipt",
     "Recipe",
+    "Relay",
     "RunError",
     "Seed",
     "StoreError",
@@ -159,6 +164,7 @@ __all__ = [
     "mix",
     "nearest_schedulers",
     "noise_schedule",
+    "one_line",
     "parse_weights",
     "partial",
     "plain_reason",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-__all__ = ["counted", "plain_reason", "to_go_on"]
+__all__ = ["counted", "one_line", "plain_reason", "to_go_on"]
 
 
 def to_go_on(command: str, *arguments: object) -> str:
@@ -25,6 +25,15 @@ def plain_reason(error: OSError) -> str:
     if error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     return str(error)
+
+
+def one_line(error: object) -> str:
+    r"""Return an error on one line: those of Arrow may have several.
+
+    >>> one_line(OSError("Couldn't deserialize thrift: end\nDeserializing page header failed.\n"))
+    "Couldn't deserialize thrift: end Deserializing page header failed."
+    """
+    return " ".join(str(error).split())
 
 
 def counted(number: int, one: str, several: str = "") -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from render.core import column_meant, column_names, column_nearly, setting_elsewhere
+from render.core import column_meant, column_names, column_nearly, one_line, setting_elsewhere
 from render.manifest.label_types import parquet_type, readable_type, type_by_content
 from render.manifest.names import GIVEN, OWN
 from render.manifest.problems import Problems, show
@@ -60,7 +60,7 @@ def read_labels(raw: RawTable, listed: Sequence[str], problems: Problems) -> dic
             if pa.types.is_temporal(column.type) or pa.types.is_nested(column.type):
                 column.to_pylist()  # Python has no year 10000, and a dict no two keys of one name
         except (pa.ArrowException, OverflowError, ValueError, LookupError) as error:
-            problems.add("a type that Parquet and Python can hold", f"{column.type}: {error}", column=name)
+            problems.add("a type that Parquet and Python can hold", f"{column.type}: {one_line(error)}", column=name)
     return labels
 
 

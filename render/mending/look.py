@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from render.core import Frame, ObjectPath, Receipt, file_sha256, local_copy, why_unreadable
+from render.core import Frame, ObjectPath, Receipt, file_sha256, local_copy, one_line, why_unreadable
 from render.store import Compaction
 
 __all__ = ["Looker", "pixel_problem", "quick_look"]
@@ -75,7 +75,7 @@ class Looker:
         try:
             return "", list(_rows(file, self.deep))
         except (OSError, pa.ArrowException, KeyError) as error:  # its bytes are those that were committed
-            return str(error), []
+            return one_line(error), []
 
 
 def quick_look(size: int | None, size_bytes: int) -> Iterator[str]:

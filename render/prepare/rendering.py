@@ -9,36 +9,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from render.core import RunError, Unit, plain_reason
+from render.core import Listener, RunError, Unit, plain_reason
 from render.prepare.job_plan import Prepared
 from render.store import EventLog, Ledger
 
 __all__ = ["Report", "Silent", "plain_end", "render_units"]
 
 
-class Report(Protocol):
+class Report(Listener, Protocol):
     """The events of a run. Subclass nothing: any object with these methods is a report."""
 
     def begin(self, prepared: Prepared, frames_done: int) -> None:
         """Note that the job is checked and planned, and that `frames_done` frames are in the store already."""
-
-    def frames(self, count: int) -> None:
-        """Note that `count` more frames are finished."""
-
-    def batches(self, rows: int, padding: int) -> None:
-        """Note that batches with `rows` network inputs were computed, and with `padding` places that held copies."""
-
-    def stage(self, text: str) -> None:
-        """Note what some worker does before it renders, such as compiling; an empty text when none does any more."""
-
-    def lost(self, reason: str) -> None:
-        """Note that a worker died or made no progress, or Ray ended; what was in hand is rendered again."""
-
-    def waiting(self, text: str) -> None:
-        """Note what the run waits for, after 45 s without news. Another thread than that of the run calls it."""
-
-    def warn(self, text: str) -> None:
-        """Note what the user should know of while it runs, such as workers with different devices."""
 
     def animating(self, total: int) -> None:
         """Note that all frames are done, and that `total` animations follow."""

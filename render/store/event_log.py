@@ -11,10 +11,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 from types import MappingProxyType
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 from uuid import uuid4
 
-from render.core import ObjectPath, Receipt, without_secrets
+from render.core import Listener, ObjectPath, Receipt, Relay, without_secrets
 from render.store.folder import OutputFolder
 from render.store.run_state import RunState
 
@@ -28,18 +28,7 @@ REASON_MAX = 500  # characters
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Listener(Protocol):
-    """Receiver of the workers' progress and losses."""
-
-    def frames(self, count: int) -> None: ...
-    def batches(self, rows: int, padding: int) -> None: ...
-    def stage(self, text: str) -> None: ...
-    def lost(self, reason: str) -> None: ...
-    def waiting(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-
-
-class EventLog:
+class EventLog(Relay[Listener]):
     """Writer of the log, a context manager, and a listener that passes on what it hears of frames, stages and losses.
 
     Every event has `time` (UTC) and `event`. A run is told from `begin` to `end` or `stopped`; in between come `worker`,
@@ -53,7 +42,8 @@ class EventLog:
 
     def __init__(self, folder: OutputFolder, listener: Listener, run: Mapping[str, Any] = NOTHING) -> None:
         """`run` is what is known of the run: the `planned` frames, and the `command` that goes on with it."""
-        self._log, self._listener, self._run = folder.log, listener, run
+        super().__init__(listener)
+        self._log, self._run = folder.log, run
         self._path = self._log
         if isinstance(self._log, ObjectPath):
             self._path = folder.scratch / f"log-{uuid4().hex[:8]}.jsonl"
@@ -116,27 +106,24 @@ class EventLog:
 
     def frames(self, count: int) -> None:
         self._count(frames=count)
-        self._listener.frames(count)
+        super().frames(count)
 
     def batches(self, rows: int, padding: int) -> None:
         self._count(rows=rows, padding=padding)
-        self._listener.batches(rows, padding)
+        super().batches(rows, padding)
 
     def stage(self, text: str) -> None:
         with self._lock:
             self._state.stage = text
-        self._listener.stage(text)
+        super().stage(text)
 
     def lost(self, reason: str) -> None:
         self._add("lost", reason=without_secrets(reason))
-        self._listener.lost(reason)
-
-    def waiting(self, text: str) -> None:
-        self._listener.waiting(text)
+        super().lost(reason)
 
     def warn(self, text: str) -> None:
         self._add("warning", text=without_secrets(text))
-        self._listener.warn(text)
+        super().warn(text)
 
     def worker_up(self, name: str, host: str, card: str) -> None:
         """Note that a worker is ready: its process runs and its model is loaded."""

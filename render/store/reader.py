@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from render.core import ObjectPath, StoreError, to_go_on
+from render.core import ObjectPath, StoreError, one_line, to_go_on
 from render.store.access import reach_output
 from render.store.ledger import Ledger
 from render.store.ranges import READERS, is_damage, open_dataset, open_parquet
@@ -104,7 +104,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         if not is_damage(path, error):
             raise
-        got = "no file" if isinstance(error, FileNotFoundError) else f"a damaged one: {error}"
+        got = "no file" if isinstance(error, FileNotFoundError) else f"a damaged one: {one_line(error)}"
         mend = f"{to_go_on('repair', path.parents[1])} mends it"
         raise StoreError(f"{path}: required the shard that was committed, got {got}; {mend}") from error
 

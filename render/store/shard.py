@@ -16,7 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from render.core import Receipt, StoreError, Unit, file_sha256, publish, sync, without_secrets
+from render.core import Receipt, StoreError, Unit, file_sha256, one_line, publish, sync, without_secrets
 from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
 from render.store.equality import same_values
@@ -156,6 +156,6 @@ def _check_written(path: Path, table: pa.Table) -> None:
     try:
         same = same_values(pq.read_table(path, partitioning=None), table)
     except (pa.ArrowException, OSError, ValueError) as error:  # Arrow raises each of them for such files
-        raise StoreError(f"{wanted}, got a file that can't be read: {error}") from error
+        raise StoreError(f"{wanted}, got a file that can't be read: {one_line(error)}") from error
     if not same:
         raise StoreError(f"{wanted}, got others back")

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from render.core import JobError, expand_home, replacing
+from render.core import JobError, expand_home, one_line, replacing
 from render.manifest import Problems, RawTable, show
 from render.templates.grammar import TemplateError, parse_template
 from render.templates.sources import read_source, templates_of
@@ -156,6 +156,6 @@ def _write(table: Any, target: Path) -> None:
             else:
                 pq.write_table(table, temporary, compression="zstd")
     except pa.ArrowException as error:
-        raise JobError(f"{target}: required columns that the file can hold; got {error}") from None
+        raise JobError(f"{target}: required columns that the file can hold; got {one_line(error)}") from None
     except OSError as error:
         raise JobError(f"{target}: required a file that can be written; got {error}") from None

@@ -82,11 +82,16 @@ def _arguments(node: ast.FunctionDef) -> str:
 
 
 def _class(one: type) -> str:
-    node, lines = _tree(one), textwrap.dedent(inspect.getsource(one)).splitlines()
-    bases = [ast.unparse(base) for base in node.bases]
+    inner = [
+        base
+        for base in one.__mro__[1:]
+        if base.__module__.startswith("render.") and base.__name__ not in render.__all__
+    ]
+    bases = [ast.unparse(base) for base in _tree(inner[0] if inner else one).bases]
     title = f"### {one.__name__}\n\n{_text(one.__doc__ or '')}\n"
     kind = [f"A {bases[0]}.\n"] if bases else []
-    members = "\n".join(_members(node, lines))
+    sources = ((_tree(each), textwrap.dedent(inspect.getsource(each)).splitlines()) for each in (one, *inner))
+    members = "\n".join(line for node, lines in sources for line in _members(node, lines))
     return "\n".join([title, *kind, f"{members}\n"])
 
 

@@ -250,7 +250,8 @@ def test_a_flipped_byte_is_found_or_changes_nothing(ledger: Ledger, monkeypatch:
     while places:
         try:
             receipt = write_shard(ledger, make_unit(3, {"label": "é"}), images, ORIGIN, schema, 1.0)
-        except StoreError:
+        except StoreError as error:
+            assert "\n" not in str(error)
             errors += 1
             continue
         rows = pq.ParquetFile(ledger.folder.data / str(receipt.file)).read().to_pylist()
