@@ -10,7 +10,7 @@ A unit that two workers hold goes back to the pool when the last of them is gone
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heapreplace
 from itertools import islice
@@ -20,9 +20,10 @@ from render.cluster.stragglers import find_copy
 from render.core import Unit
 from render.store import Ledger
 
-__all__ = ["DEATHS_MAX", "Dispatcher"]
+__all__ = ["DEATHS_MAX", "MACHINE_SHARE", "Dispatcher"]
 
 DEATHS_MAX = 2  # workers that may die with a unit before it is split
+MACHINE_SHARE = 0.5  # of a death, where a worker was lost with its whole machine
 LOOKAHEAD = 2  # units that are known ahead, for each worker
 PARTS = 4  # units that each worker gets of the last ones, about
 SLACK_SHARE = (
@@ -38,7 +39,7 @@ class Dispatcher:
         self._coming, self._ledger, self.workers = units, ledger, workers
         self._pool: deque[Load] = deque()  # to be given out, in this order
         self._ended = False  # all units that are left are in the pool
-        self._deaths: Counter[str] = Counter()  # by unit id
+        self._deaths: defaultdict[str, float] = defaultdict(float)  # by unit id
         self._suspects: set[str] = set()  # ids of units that a dead worker held, and of their halves
         self._given = 0  # network inputs, estimated
         self._unseen = 0  # units of the plan that follow the last one seen
@@ -80,13 +81,15 @@ class Dispatcher:
         held = {unit for hand in hands for unit in hand.units}
         self._pool.extendleft(reversed([Load(unit) for unit in units if unit.id not in held]))
 
-    def blame(self, unit: Unit, hands: Sequence[Hand] = ()) -> bool:
+    def blame(self, unit: Unit, hands: Sequence[Hand] = (), share: float = 1.0) -> bool:
         """Take back a unit that a worker died with, unless one of `hands`, those of the living, has it as well.
 
+        `share` is less than one where the unit is hardly to blame: with less than a whole death it is no suspect.
         Returns False if it is one frame that kills workers: it is dropped.
         """
-        self._deaths[unit.id] += 1
-        self._suspects.add(unit.id)
+        self._deaths[unit.id] += share
+        if self._deaths[unit.id] >= 1:
+            self._suspects.add(unit.id)
         if any(unit.id in hand.units for hand in hands):
             return True
         if self._deaths[unit.id] < DEATHS_MAX:

@@ -22,12 +22,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from render.cluster.actor import REPORT_S
 from render.cluster.crew import Crew, WorkerState, occupation
-from render.cluster.dispatch import DEATHS_MAX, Dispatcher
+from render.cluster.dispatch import DEATHS_MAX, MACHINE_SHARE, Dispatcher
 from render.cluster.leaving import Leaving
 from render.cluster.local_ray import RayLostError
 from render.cluster.pulse import Pulse
 from render.cluster.ray_link import RayLink
-from render.cluster.reasons import last_line, reason_of
+from render.cluster.reasons import MACHINE, last_line, reason_of
 from render.cluster.reports import Reports
 from render.cluster.scale import Scale
 from render.cluster.setup import Setup
@@ -177,12 +177,11 @@ class Cluster:
             listener.unit_given(load.unit.id, worker.name)
 
     def _reclaim_from_unstarted(self, listener: CrewListener) -> bool:
-        """Requeue the units of workers that are not up if another is idle: their node may be lost. Return if any was."""
+        """Requeue the units of as many workers that are not up as are idle: their node may be lost. Return if any was."""
         unstarted = [worker for worker in self._crew.unstarted if worker.refs]
-        if not unstarted or all(worker.refs for worker in self._crew.staying if worker.started):
-            return False
-        self._cancel(unstarted, listener)
-        return True
+        idle = sum(worker.started and not worker.refs for worker in self._crew.staying)
+        self._cancel(unstarted[::-1][:idle], listener)  # the others go on loading
+        return bool(unstarted and idle)
 
     def _replace_stalled(self, listener: CrewListener) -> Iterator[Receipt]:
         """Replace workers without progress until the deadline; cancel those that found no free CPUs or GPUs to start."""
@@ -217,7 +216,8 @@ class Cluster:
             cause = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
             # One that can't load its next model counts as not started.
             worker.started = not isinstance(cause, ModelError)
-            if isinstance(cause, (OSError, StoreError, RunError, MemoryError)):
+            is_ours = isinstance(cause, (OSError, StoreError, RunError, MemoryError))
+            if is_ours and not worker.hand.is_leaving:  # a machine near its end may have lost its disk or network
                 raise RunError(f"unit {worker.refs[ref].id}: {last_line(error)}") from error
             yield from self._replace(worker, str(error), listener)
         except RayError as error:
@@ -249,15 +249,18 @@ class Cluster:
         if worker.hand.is_leaving:  # its node has ended: nobody is to blame
             self._leaving.let_go(worker, listener)
             return
-        crew.failed_starts = 0 if worker.started else crew.failed_starts + 1
+        why = reason_of(reason)
+        share = MACHINE_SHARE if why.startswith(MACHINE) else 1.0
+        if share == 1.0:  # a start that ended with its machine has not failed
+            crew.failed_starts = 0 if worker.started else crew.failed_starts + 1
         if crew.failed_starts >= FAILED_STARTS_MAX:
-            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {reason_of(reason)}")
-        listener.lost(reason_of(reason))
-        crew.remove(worker, reason_of(reason), listener)
+            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {why}")
+        listener.lost(why)
+        crew.remove(worker, why, listener)
         for unit in reversed(worker.refs.values()):
             if not worker.started:
                 self._dispatcher.requeue([unit], crew.hands)
-            elif not self._dispatcher.blame(unit, crew.hands):
+            elif not self._dispatcher.blame(unit, crew.hands, share):
                 yield from self._quarantine(unit, reason, listener)
 
     def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Iterator[Receipt]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import Outcome, mixed_walks, run_stand_ins
 
-from render.cluster.dispatch import Dispatcher
+from render.cluster.dispatch import MACHINE_SHARE, Dispatcher
 from render.cluster.hand import Hand, Load
 from render.cluster.progress import Progress
 from render.core.blend import Prompt, Seed
@@ -89,6 +89,21 @@ def test_a_suspect_goes_out_alone(ledger: Ledger) -> None:
     give_all(dispatcher, hands)
     assert set(hand.units) == {"00000"}
     assert sum(len(unit.frames) for unit in other.units.values()) == 6  # all others, in parts
+
+
+def test_a_machine_that_is_lost_makes_no_suspect(ledger: Ledger) -> None:
+    """Only a unit that is lost with several is looked at alone, and split in the end."""
+    (unit,) = units(2)
+    dispatcher, hand = Dispatcher(iter([]), ledger, 1), Hand("main")
+    assert dispatcher.blame(unit, share=MACHINE_SHARE)
+    assert give_all(dispatcher, [hand]) == [unit.id]
+    hand.drop(unit.id)
+    dispatcher.requeue(units(1, 1)[1:])
+    assert give_all(dispatcher, [hand])  # beside others
+    assert [dispatcher.blame(unit, share=MACHINE_SHARE) for _ in range(3)] == [True] * 3
+    (first, _), lone = unit.halves(), Hand("main")
+    assert len(give_all(dispatcher, [lone])) == 1  # a suspect goes out alone
+    assert [dispatcher.blame(first, share=MACHINE_SHARE) for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_frame_that_kills_is_found(ledger: Ledger) -> None:
