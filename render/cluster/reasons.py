@@ -11,6 +11,9 @@ __all__ = ["MACHINE", "last_line", "reason_of"]
 MACHINE = "its machine"  # begins the reason where that is lost, with all its workers
 NODE_DIED = re.compile(r"node[^.]*\b(?:has died|is dead|was terminated|died)", re.IGNORECASE)
 ADDRESS = re.compile(r"^\s*ip: (\S+)", re.MULTILINE)
+NO_DETAIL = re.compile(
+    r" Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with .* End of file\."
+)
 UNAVAILABLE = re.compile(r"The actor \S+ is unavailable")
 
 
@@ -32,7 +35,12 @@ def reason_of(error: object) -> str:
 
 
 def last_line(error: object) -> str:
-    """Return the line that names the error, without Ray's remote traceback and list of common causes."""
+    """Return the line that names the error, without Ray's remote traceback, and the detail that a closed socket is none.
+
+    >>> detail = "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with code 2. End of file."
+    >>> last_line(f"The actor is dead because its worker process has died. {detail} Some common causes include: …")
+    'The actor is dead because its worker process has died.'
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))
-    return without_secrets(last.partition(" Some common causes include")[0])
+    return without_secrets(NO_DETAIL.sub("", last.partition(" Some common causes include")[0]))

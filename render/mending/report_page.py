@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 from render.core import counted
@@ -24,7 +25,8 @@ PAGE = """\
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 0 0 2em }
 td, th { text-align: left; padding: .2em 1em .2em 0; vertical-align: top }
-td.text { white-space: pre-wrap; overflow-wrap: anywhere } li { margin: .3em 0 } .bars { display: flex; height: 8em }
+td.text { white-space: pre-wrap; overflow-wrap: break-word; max-width: 45em }
+td:first-child { white-space: nowrap; max-width: 25em } li { margin: .3em 0 } .bars { display: flex; height: 8em }
 .bars div { flex: 1; margin-right: 2px; background: #47a; align-self: flex-end }
 </style>
 </head>
@@ -85,7 +87,7 @@ def _tables(report: NightReport) -> Iterator[tuple[str, tuple[str, ...], list[tu
     heads = ("unit", "frames", "seconds", "seconds a frame", "host")
     slowest = [(one.unit, one.frames, one.seconds, one.seconds / one.frames, one.host) for one in report.slowest]
     yield "Slowest units", heads, [(unit, n, f"{s:.1f}", f"{each:.2f}", host) for unit, n, s, each, host in slowest]
-    yield "Events", ("time", "event", "what"), [(one["time"], one["event"], _told(one)) for one in report.events]
+    yield "Events", ("time (UTC)", "event", "what"), [(_when(one), one["event"], _told(one)) for one in report.events]
 
 
 def _shown(value: object) -> str:
@@ -108,14 +110,20 @@ def text_of(report: NightReport) -> str:
     lines += [f"{'failed':<12}{_failed(one)}" for one in report.failed[:SHOWN_MAX]]
     if more := len(report.failed) - SHOWN_MAX:
         lines += [f"{'failed':<12}… and {more} more"] if more > 0 else []
-    lines += [f"{one['event']:<12}{one['time']} {_told(one)}".rstrip() for one in report.events[-SHOWN_MAX:]]
+    lines += [f"{one['event']:<12}{_when(one)} {_told(one)}".rstrip() for one in report.events[-SHOWN_MAX:]]
     lines += [f"{'next':<12}{step}" for step in report.next_steps]
     return "\n".join(map(printable, lines))
 
 
+def _when(event: dict[str, Any]) -> str:
+    return f"{event['at'].astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def _told(event: dict[str, Any]) -> str:
-    """Return what an event says beside its time: why, where, or which worker."""
+    """Return what an event says beside its time: why, where, or which worker. Why one is gone, its loss has said."""
     names = [str(event[name]) for name in ("worker", "card") if event.get(name)]
+    if event["event"] == "gone":
+        return " ".join(names)
     return " ".join([*names, str(event.get("reason") or event.get("text") or event.get("host") or "")]).strip()
 
 
