@@ -30,6 +30,16 @@ class OutputFolder:
         return self.out / "sheets"
 
     @property
+    def scores(self) -> Path:
+        """Folder of what scorers say of the frames: a folder of Parquet files a scorer, joined by `key`."""
+        return self.out / "scores"
+
+    @property
+    def marks(self) -> Path:
+        """Table of what people say of the frames, joined by `key`."""
+        return self.out / "marks.parquet"
+
+    @property
     def card(self) -> Path:
         """Dataset card, which `datasets` reads."""
         return self.out / "README.md"

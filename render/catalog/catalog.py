@@ -1,0 +1,276 @@
+"""Ask an output folder by SQL: a DuckDB table of the committed frames, joined with scores and marks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from render.catalog.sidecars import ScoreFiles, read_marks, score_names
+from render.core import JobError, StoreError, one_line, to_go_on
+from render.store import STORE_COLUMNS, STORE_TABLE, ImageStore, Ledger, is_damage, open_parquet, reach_output
+
+__all__ = ["Catalog", "CatalogColumn", "Picture"]
+
+HEAVY = ("image", "recipe")  # columns that are read for single frames only
+PLACE = ("shard", "row")
+FILES_AT_ONCE = 256  # shards whose rows go into the database at once
+READERS = 16  # shards that are read at a time
+SETTINGS = {
+    "memory_limit": "400MB",
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+}  # more memory: disk
+EMPTY = pa.table(  # of an output without frames: what every query may name
+    {column.name: pa.array([], column.type) for column in STORE_TABLE if column.name not in HEAVY}
+    | dict.fromkeys(PLACE, pa.array([], pa.int32()))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogColumn:
+    """One column of the table `frames`."""
+
+    name: str
+    type: str  # in DuckDB's words: VARCHAR, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP WITH TIME ZONE …
+    source: str  # store, label, mark, or the name of a scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One stored picture, still encoded."""
+
+    shard: int  # columns `shard` and `row` of the table
+    row: int
+    data: bytes
+    path: str  # a file name for it
+
+
+class Catalog:
+    """The table `frames`: one row a committed frame, without its picture and its recipe.
+
+    Columns are those of the store but `image` and `recipe`, then the manifest's labels, the scores, the marks, and the
+    frame's place: `shard` and `row`. A score whose name is taken has its scorer's before it. Any thread may ask;
+    `refresh` takes in what was committed, scored and marked since.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        """Open an output folder; it may still be rendered. Raises StoreError for another folder."""
+        self.out = reach_output(out)
+        self._ledger = Ledger(self.out)
+        ImageStore(self.out, self._ledger)  # it refuses other folders
+        self._folder = tempfile.TemporaryDirectory(prefix="render-catalog-")
+        self._database = duckdb.connect(str(Path(self._folder.name) / "frames.duckdb"), config=SETTINGS)
+        self._lock = Lock()  # one refresh at a time
+        self._shards: list[Path] = []
+        self._score_files: dict[str, list[Path]] = {}  # scorer → its files that are in the database
+        self._columns: tuple[CatalogColumn, ...] = ()
+        self.refresh()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Delete the database, which is a temporary file."""
+        self._database.close()
+        self._folder.cleanup()
+
+    def __len__(self) -> int:
+        return int(self.query("SELECT count(*) AS n FROM frames")["n"][0].as_py())
+
+    @property
+    def columns(self) -> tuple[CatalogColumn, ...]:
+        """Columns of the table in its order, without `shard` and `row`."""
+        return self._columns
+
+    @property
+    def shards(self) -> tuple[Path, ...]:
+        """Files that the column `shard` counts, from 0."""
+        return tuple(self._shards)
+
+    # Asking.
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Return the result of a SELECT over `frames`. Raises duckdb.Error for one that is wrong.
+
+        The database reads no files but its own, whatever the SQL says.
+        """
+        with self._database.cursor() as cursor:
+            return cursor.sql(sql, params=list(parameters)).to_arrow_table()
+
+    def check(self, where: str, option: str) -> None:
+        """Raise JobError when a condition is no SQL over the columns. `option` is where the user wrote it."""
+        try:
+            self.query(f"SELECT 1 FROM frames WHERE ({where}\n) LIMIT 0")
+        except duckdb.Error as error:
+            names = ", ".join(column.name for column in self.columns)
+            required = f"required a condition in SQL over the columns {names}"
+            raise JobError(f"{option}: {required}; got {where!r} ({one_line(error)})") from error
+
+    def places(self, where: str = "true", order: str = "shard, row") -> Iterator[tuple[int, int]]:
+        """Yield (shard, row) of the frames for which a condition in SQL holds."""
+        with self._database.cursor() as cursor:
+            found = cursor.execute(f"SELECT shard, row FROM frames WHERE ({where}\n) ORDER BY {order}")
+            while rows := found.fetchmany(10_000):
+                yield from rows
+
+    def pictures(self, places: Iterable[tuple[int, int]]) -> Iterator[Picture]:
+        """Yield the pictures of some frames, sorted by (shard, row): a row group is read once, and one is in memory.
+
+        Raises StoreError for a shard that is damaged.
+        """
+        for shard, some in groupby(sorted(places), key=itemgetter(0)):
+            rows = deque(row for _, row in some)
+            with self._readable(self._shards[shard]) as file:
+                end = 0
+                for group in range(file.num_row_groups):
+                    first, end = end, end + file.metadata.row_group(group).num_rows
+                    if not rows or rows[0] >= end:
+                        continue
+                    images = file.read_row_group(group, columns=["image"])["image"]
+                    while rows and rows[0] < end:
+                        row = rows.popleft()
+                        image = images[row - first].as_py()
+                        yield Picture(shard, row, image["bytes"], image["path"])
+
+    def recipe(self, shard: int, row: int) -> str:
+        """Return the recipe of one frame as canonical JSON."""
+        with self._readable(self._shards[shard]) as file:
+            return str(file.read(columns=["recipe"])["recipe"][row].as_py())
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[pq.ParquetFile]:
+        """Open a shard. Raises StoreError, with the command that mends it, when it is damaged."""
+        try:
+            yield open_parquet(path)
+        except (OSError, pa.ArrowException) as error:
+            if not is_damage(path, error):
+                raise
+            mend = f"{to_go_on('repair', self.out)} mends it"
+            raise StoreError(
+                f"{path}: required a committed shard, got a damaged one: {one_line(error)}; {mend}"
+            ) from error
+
+    # Taking in what is there.
+
+    def refresh(self) -> int:
+        """Take in what was committed, scored and marked since; returns the number of new frames.
+
+        After a compaction or a repair, which replace files, all is read anew.
+        """
+        with self._lock:
+            files = [self._ledger.folder.data / name for name in self._ledger.files()]
+            if not self._shards or not set(self._shards) <= set(files):
+                self._shards = []
+                self._put("stored", EMPTY)
+            before, known = self._frames(), set(self._shards)
+            for paths in _batches([path for path in files if path not in known]):
+                self._add_shards(paths)
+            for name in score_names(self.out):
+                self._add_scores(ScoreFiles(self.out, name))
+            self._put("marks", read_marks(self.out))
+            self._join()
+            return self._frames() - before
+
+    def _frames(self) -> int:
+        return int(self._database.sql("SELECT count(*) FROM stored").fetchall()[0][0])
+
+    def _add_shards(self, paths: Sequence[Path]) -> None:
+        with ThreadPoolExecutor(READERS) as pool:
+            tables = list(pool.map(self._light, paths, range(len(self._shards), len(self._shards) + len(paths))))
+        self._append("stored", pa.concat_tables(tables, promote_options="default"))
+        self._shards += paths
+
+    def _light(self, path: Path, shard: int) -> pa.Table:
+        """Return the columns of a shard that are in the table."""
+        with self._readable(path) as file:
+            table = file.read(columns=[name for name in file.schema_arrow.names if name not in HEAVY])
+        rows = pa.array(range(len(table)), pa.int32())
+        return table.append_column("shard", pa.array([shard] * len(table), pa.int32())).append_column("row", rows)
+
+    def _add_scores(self, scores: ScoreFiles) -> None:
+        """Take in the scores of new files; embeddings, which are lists, stay where they are."""
+        known = self._score_files.setdefault(scores.name, [])
+        new = [path for path in scores.files() if path not in known]
+        for table in scores.read(new):
+            flat = [field.name for field in table.schema if not _is_list(field.type)]
+            self._append(f"score {scores.name}", table.select(flat))
+        known += new
+
+    def _put(self, name: str, table: pa.Table) -> None:
+        """Replace a table of the database."""
+        with self._registered(table):
+            self._database.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS SELECT * FROM new")
+
+    def _append(self, name: str, table: pa.Table) -> None:
+        """Add rows to a table of the database, which gets the columns that it does not have."""
+        with self._registered(table):
+            self._database.execute(f"CREATE TABLE IF NOT EXISTS {quoted(name)} AS SELECT * FROM new LIMIT 0")
+            known = self._types(name)
+            for column, kind in self._types("new").items():
+                if column not in known:
+                    self._database.execute(f"ALTER TABLE {quoted(name)} ADD COLUMN {quoted(column)} {kind}")
+            self._database.execute(f"INSERT INTO {quoted(name)} BY NAME SELECT * FROM new")
+
+    @contextmanager
+    def _registered(self, table: pa.Table) -> Iterator[None]:
+        self._database.register("new", table)
+        try:
+            yield
+        finally:
+            self._database.unregister("new")
+
+    def _types(self, table: str) -> dict[str, str]:
+        return {name: kind for name, kind, *_ in self._database.execute(f"DESCRIBE {quoted(table)}").fetchall()}
+
+    def _join(self) -> None:
+        """Define `frames`: what is stored, beside it each scorer's columns and the marks."""
+        columns = [
+            CatalogColumn(name, kind, "store" if name in STORE_COLUMNS else "label")
+            for name, kind in self._types("stored").items()
+            if name not in PLACE
+        ]
+        chosen, joins = ["stored.*"], []
+        for source, table in [*((name, f"score {name}") for name in self._score_files), ("mark", "marks")]:
+            taken = {column.name for column in columns} | {*PLACE, *HEAVY}
+            for name, kind in self._types(table).items():
+                if name != "key":
+                    free = name if name not in taken else f"{source}_{name}"
+                    columns.append(CatalogColumn(free, kind, source))
+                    chosen.append(f"{quoted(table)}.{quoted(name)} AS {quoted(free)}")
+            once = f"(SELECT DISTINCT ON (key) * FROM {quoted(table)})"
+            joins.append(f"LEFT JOIN {once} AS {quoted(table)} ON {quoted(table)}.key = stored.key")
+        selected = f"SELECT {', '.join(chosen)} FROM stored {' '.join(joins)}"
+        self._database.execute(f"CREATE OR REPLACE VIEW frames AS {selected}")
+        self._columns = tuple(columns)
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL writes it, in double quotes."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """Yield the paths in lists of FILES_AT_ONCE."""
+    for first in range(0, len(paths), FILES_AT_ONCE):
+        yield paths[first : first + FILES_AT_ONCE]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind))
