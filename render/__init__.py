@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from render.preview import Preview
     from render.reproduce import Reproduction, reproduce_frame
     from render.run import Summary, animate_store, plan_job, preview_job, run_job, sheet_store
+    from render.scoring import Scored, score_store
     from render.store import Frames, Holder, ImageStore, SeenWorker, StoredFrame, open_store
     from render.templates import Expansion, expand_templates
 
@@ -58,6 +59,7 @@ __all__ = [
     "Reproduction",
     "Retry",
     "RunError",
+    "Scored",
     "SeenWorker",
     "Status",
     "StoreError",
@@ -76,6 +78,7 @@ __all__ = [
     "reproduce_frame",
     "retry_store",
     "run_job",
+    "score_store",
     "sheet_store",
     "status_store",
     "verify_store",
@@ -105,6 +108,7 @@ _MODULES = {
     "render.preview": ("Preview",),
     "render.reproduce": ("Reproduction", "reproduce_frame"),
     "render.run": ("Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"),
+    "render.scoring": ("Scored", "score_store"),
     "render.store": ("Frames", "Holder", "ImageStore", "SeenWorker", "StoredFrame", "open_store"),
     "render.templates": ("Expansion", "expand_templates"),
 }

@@ -1,12 +1,14 @@
 """Make up large stores in a minute, through the real plan, shards and ledger; no network draws the pictures.
 
-`python -m tests.made_up OUT --frames 200000` writes one (from the root of a clone).
+Test files name this module in `pytest_plugins`, so that all share one fixture. They also import its functions first, which
+pytest would take for a mistake: PYTEST_DONT_REWRITE. `python -m tests.made_up OUT --frames 200000` writes one (from the root of a clone).
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from render import run_job
@@ -30,6 +33,7 @@ STYLES, COLOURS = (
     ("white", "black", "red", "green", "blue", "yellow", "orange", "purple", "pink", "grey"),
 )
 THINGS = ("dog face", "cat face", "red apple", "rocket", "octopus", "tulip", "castle", "pizza", "sailboat", "whale")
+MADE_UP = 124  # frames of the fixtures' store
 PICTURES = 64  # that are made once, and used again and again
 
 
@@ -105,6 +109,20 @@ def make_up(out: Path, frames: int, *overrides: str) -> None:
             "workers.batch_rows=4",
             *overrides,
         )
+
+
+@pytest.fixture(scope="session")
+def made_up_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 100 stills, four seeds a prompt, and a walk of 24 frames; not to be written to: see `out`."""
+    out = tmp_path_factory.mktemp("made-up") / "out"
+    make_up(out, MADE_UP, "store.unit_frames=10")
+    return out
+
+
+@pytest.fixture
+def out(made_up_once: Path, tmp_path: Path) -> Path:
+    """A copy of the made-up store."""
+    return shutil.copytree(made_up_once, tmp_path / "out")
 
 
 if __name__ == "__main__":

@@ -205,8 +205,11 @@ class Catalog:
 
     def _add_scores(self, scores: ScoreFiles) -> None:
         """Take in the scores of new files; embeddings, which are lists, stay where they are."""
-        known = self._score_files.setdefault(scores.name, [])
-        new = [path for path in scores.files() if path not in known]
+        known, files = self._score_files.setdefault(scores.name, []), scores.files()
+        if not set(known) <= set(files):  # they were replaced
+            self._database.execute(f"DROP TABLE {quoted(f'score {scores.name}')}")
+            known.clear()
+        new = [path for path in files if path not in known]
         for table in scores.read(new):
             flat = [field.name for field in table.schema if not _is_list(field.type)]
             self._append(f"score {scores.name}", table.select(flat))

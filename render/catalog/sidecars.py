@@ -87,6 +87,13 @@ class ScoreFiles:
         _write(path, table.replace_schema_metadata(metadata))
         return path
 
+    def replace(self, table: pa.Table, settings: Mapping[str, Any]) -> None:
+        """Write a table in the place of all files that are there."""
+        before = self.files()
+        self.write(table, settings)
+        for path in before:
+            path.unlink(missing_ok=True)
+
 
 def read_marks(out: Path) -> pa.Table:
     """Return the table of marks, of the columns of MARKS; without rows where nobody has marked a frame."""

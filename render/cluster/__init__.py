@@ -19,9 +19,11 @@ from __future__ import annotations
 from render.cluster.driver import Cluster
 from render.cluster.metrics import RayMetrics
 from render.cluster.setup import Setup
+from render.cluster.tasks import Tasks
 
 __all__ = [
     "Cluster",
     "RayMetrics",
     "Setup",
+    "Tasks",
 ]

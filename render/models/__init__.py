@@ -13,6 +13,7 @@ Its doors are the names in `__all__`.
 
 from __future__ import annotations
 
+from render.models.digests import known_sha256
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
 from render.models.families.parts import Autoencoder, copy_to, text_encoders
 from render.models.model import Changes, Model, resolve_model
@@ -28,6 +29,7 @@ __all__ = [
     "SamplingDefaults",
     "copy_to",
     "encode_prompt",
+    "known_sha256",
     "load_family",
     "resolve_model",
     "text_encoders",

@@ -22,7 +22,7 @@ from render.prepare.resume import (
     stored_manifest,
     write_manifest_anew,
 )
-from render.prepare.site import check_lasting
+from render.prepare.site import check_lasting, look_at
 
 __all__ = [
     "Asked",
@@ -32,6 +32,7 @@ __all__ = [
     "begun_ledger",
     "check_lasting",
     "load_plan",
+    "look_at",
     "plain_end",
     "planned_manifest",
     "prepare",

@@ -1,9 +1,13 @@
-"""The embedded model: its diffusers folder `pipeline/`. The code that makes and measures it is in `training/`."""
+"""The embedded model: its diffusers folder `pipeline/`, and the CLIP folder `scorer/` that scores its pictures.
+
+The code that makes and measures them is in `training/`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["PIPELINE"]
+__all__ = ["PIPELINE", "SCORER"]
 
 PIPELINE = Path(__file__).parent / "pipeline"
+SCORER = Path(__file__).parent / "scorer"

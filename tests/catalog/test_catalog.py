@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from buckets import Server
-from made_up import make_up
+from made_up import MADE_UP
 
 from render import compact_store, open_store
 from render.catalog.catalog import Catalog
@@ -19,21 +19,8 @@ from render.catalog.sidecars import MARKS, ScoreFiles, read_marks, write_marks
 from render.core.errors import JobError, StoreError
 from render.core.objects import ObjectPath
 
-pytest_plugins = ["buckets"]
-FRAMES = 124  # 100 stills and a walk of 24 frames
-
-
-@pytest.fixture(scope="session")
-def made_up_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("made-up") / "out"
-    make_up(out, FRAMES, "store.unit_frames=10")
-    return out
-
-
-@pytest.fixture
-def out(made_up_once: Path, tmp_path: Path) -> Path:
-    """A made-up output folder of its own."""
-    return shutil.copytree(made_up_once, tmp_path / "out")
+pytest_plugins = ["buckets", "made_up"]
+FRAMES = MADE_UP
 
 
 def keys(out: Path) -> list[str]:
