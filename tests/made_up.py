@@ -1,7 +1,8 @@
 """Make up large stores in a minute, through the real plan, shards and ledger; no network draws the pictures.
 
 Test files name this module in `pytest_plugins`, so that all share one fixture. They also import its functions first, which
-pytest would take for a mistake: PYTEST_DONT_REWRITE. `python -m tests.made_up OUT --frames 200000` writes one (from the root of a clone).
+pytest would take for a mistake: PYTEST_DONT_REWRITE. From the root of a clone, `python -m tests.made_up OUT --frames 200000`
+writes one.
 """
 
 from __future__ import annotations

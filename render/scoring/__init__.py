@@ -7,7 +7,6 @@ never change a shard and never leave a frame out: what is done with them is the 
 
 from __future__ import annotations
 
-from render.scoring.kinds import KINDS
 from render.scoring.score import Scored, score_store
 
-__all__ = ["KINDS", "Scored", "score_store"]
+__all__ = ["Scored", "score_store"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from render.scoring.kinds import Batch, Score, Scorer, Values
+from render.scoring.batch import Batch, Score, Scorer, Values
 from render.scoring.models import load_part
 
 __all__ = ["load_captioner"]

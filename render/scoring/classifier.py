@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from render.core import ModelError
-from render.scoring.kinds import Batch, Score, Scorer, Values
+from render.scoring.batch import Batch, Score, Scorer, Values
 from render.scoring.models import load_part
 
 __all__ = ["load_classifier"]

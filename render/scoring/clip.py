@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from render.core import ModelError
-from render.scoring.kinds import Batch, Score, Scorer, Values
+from render.scoring.batch import Batch, Score, Scorer, Values
 from render.scoring.models import load_part, model_folder
 
 __all__ = ["Towers", "load_clip", "load_labels"]

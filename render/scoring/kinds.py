@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
 from render.core import JobError
+from render.scoring.batch import STARTER, Score, Scorer
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["KINDS", "STARTER", "Batch", "Kind", "Score", "Scorer", "Values", "parse_scores"]
-
-STARTER = "starter"  # the scorer that comes with the embedded model
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Pictures that are scored together."""
-
-    images: Sequence[Image]  # RGB
-    prompts: Sequence[str]  # of their keyframes
-
-
-Values: TypeAlias = Mapping[str, Sequence[Any]]  # part of a column's name → a value for each picture
-Scorer: TypeAlias = Callable[[Batch], Values]
+__all__ = ["KINDS", "Kind", "load_scorer", "parse_scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +30,9 @@ class Kind:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One score that was asked for: NAME:KIND=MODEL."""
-
-    name: str  # of its folder in OUT/scores
-    kind: str
-    model: str = ""  # folder, file or hub id
-    fingerprint: str = ""  # of the model's files
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What the values depend on: kind and model. It is kept with the values."""
-        return {"kind": self.kind, "model": self.model, "fingerprint": self.fingerprint}
-
-    def load(self, device: str) -> Scorer:
-        """Return the function that scores pictures."""
-        return KINDS[self.kind].load(self, device)
+def load_scorer(score: Score, device: str) -> Scorer:
+    """Return the function that scores pictures on a device, cpu or cuda."""
+    return KINDS[score.kind].load(score, device)
 
 
 def parse_scores(texts: Sequence[str]) -> tuple[Score, ...]:
@@ -117,10 +86,9 @@ def _caption(score: Score, device: str) -> Scorer:
 
 
 def _pixels(score: Score, device: str) -> Scorer:  # noqa: ARG001
-    from render.scoring import pixels
+    from render.scoring.pixels import MEASURES
 
-    scorer: Scorer = getattr(pixels, f"measure_{score.kind}")
-    return scorer
+    return MEASURES[score.kind]
 
 
 def _of_pixels(meaning: str, kind: pa.DataType | None = None) -> Kind:

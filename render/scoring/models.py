@@ -8,7 +8,7 @@ from typing import Any
 
 from render.core import ModelError, shorten
 from render.models import known_sha256
-from render.scoring.kinds import STARTER, Score
+from render.scoring.batch import STARTER, Score
 from render.starter import SCORER
 
 __all__ = ["find_model", "load_part", "model_folder"]

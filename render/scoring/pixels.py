@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from render.scoring.kinds import Batch, Values
+from render.scoring.batch import Batch, Scorer, Values
 
-__all__ = [
-    "measure_brightness",
-    "measure_colourfulness",
-    "measure_contrast",
-    "measure_entropy",
-    "measure_phash",
-    "measure_sharpness",
-]
+__all__ = ["MEASURES"]
 
 
 def measure_sharpness(batch: Batch) -> Values:
@@ -80,3 +73,13 @@ def _laplacian(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     inner = levels[1:-1, 1:-1]
     found: NDArray[np.float64] = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:] - 4 * inner
     return found
+
+
+MEASURES: dict[str, Scorer] = {
+    "sharpness": measure_sharpness,
+    "brightness": measure_brightness,
+    "contrast": measure_contrast,
+    "colourfulness": measure_colourfulness,
+    "entropy": measure_entropy,
+    "phash": measure_phash,
+}

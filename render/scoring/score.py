@@ -13,8 +13,9 @@ from render.catalog import Catalog, ScoreFiles
 from render.core import JobError, counted
 from render.job import choose_workforce
 from render.prepare import look_at, plain_end, stored_job
+from render.scoring.batch import Score
 from render.scoring.duplicates import DISTANCE, SCHEMA, near_duplicates
-from render.scoring.kinds import Score, parse_scores
+from render.scoring.kinds import parse_scores
 from render.scoring.models import find_model, model_folder
 from render.scoring.task import Part, ScoreTask, score_frames
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 from PIL import Image
 
 from render.catalog import ScoreFiles
-from render.scoring.kinds import KINDS, Batch, Score, Scorer
+from render.scoring.batch import Batch, Score, Scorer
+from render.scoring.kinds import KINDS, load_scorer
 from render.store import open_parquet
 
 __all__ = ["Done", "Part", "ScoreTask", "score_frames"]
@@ -111,7 +112,7 @@ def _pictures(task: ScoreTask, done: Done) -> Iterator[_Picture]:
 @cache
 def _scorer(score: Score, device: str) -> Scorer:
     """Load a score's model once for all tasks of this process."""
-    return score.load(device)
+    return load_scorer(score, device)
 
 
 @cache

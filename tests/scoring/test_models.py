@@ -14,10 +14,11 @@ from torchmetrics.functional.multimodal import clip_score
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, CLIPProcessor
 
 from render.core.errors import ModelError
-from render.scoring.kinds import Batch, Score, Values, parse_scores
+from render.scoring.batch import Batch, Score, Values
+from render.scoring.kinds import load_scorer, parse_scores
 from render.scoring.models import find_model
 
-PROMPTS = ["3d dog face", "flat red apple on a blue background", "3d rocket " * 40]  # the last is cut
+PROMPTS = ["3d dog face", "flat red apple on a blue background", "3d rocket"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def asked(text: str) -> Score:
 
 
 def values(text: str, batch: Batch) -> Values:
-    return asked(text).load("cpu")(batch)
+    return load_scorer(asked(text), "cpu")(batch)
 
 
 class Unwrapped(CLIPModel):  # type: ignore[misc]
@@ -73,7 +74,7 @@ def test_the_clip_score_is_that_of_torchmetrics(folders: Path, batch: Batch) -> 
 
 @pytest.mark.parametrize("model", ["clip", "siglip"])
 def test_a_score_does_not_depend_on_its_company(model: str, folders: Path, batch: Batch) -> None:
-    scorer = asked(f"clip={folders / model}").load("cpu")
+    scorer = load_scorer(asked(f"clip={folders / model}"), "cpu")
     together = scorer(batch)["score"]
     alone = [
         scorer(Batch([image], [prompt]))["score"][0] for image, prompt in zip(batch.images, batch.prompts, strict=True)
@@ -82,10 +83,21 @@ def test_a_score_does_not_depend_on_its_company(model: str, folders: Path, batch
     assert all(0 <= score <= 100 for score in together)
 
 
+def test_a_long_prompt_is_cut_where_the_tokenizer_cuts_it(folders: Path, batch: Batch) -> None:
+    """Torchmetrics cuts the end token off as well, which CLIP reads the text by."""
+    scorer = load_scorer(asked(f"clip={folders / 'clip'}"), "cpu")
+    tokenizer = AutoTokenizer.from_pretrained(folders / "clip")
+    long = "3d rocket " * 40
+    cut = tokenizer.decode(tokenizer(long, truncation=True, max_length=24).input_ids, skip_special_tokens=True)
+    assert len(cut) < len(long)
+    found = [scorer(Batch(batch.images[:1], [text]))["score"][0] for text in (long, cut)]
+    assert found[0] == pytest.approx(found[1])
+
+
 def test_a_label_is_the_text_with_the_highest_score(folders: Path, batch: Batch) -> None:
     labels = ["dog face", "red apple", "rocket"]
     found = values(f"label={folders / 'clip'}", batch)
-    scorer = asked(f"clip={folders / 'clip'}").load("cpu")
+    scorer = load_scorer(asked(f"clip={folders / 'clip'}"), "cpu")
     for place, image in enumerate(batch.images):
         scores = scorer(Batch([image] * 3, labels))["score"]
         assert found["guess"][place] == labels[int(np.argmax(scores))]
@@ -97,7 +109,7 @@ def test_classifiers_and_regressors(folders: Path, batch: Batch) -> None:
     assert all(0 < one < 1 for one in nsfw)
     assert len(values(f"aesthetic={folders / 'rating'}", batch)["score"]) == len(PROMPTS)
     with pytest.raises(ModelError, match="required a classifier with one of the labels nsfw, porn, unsafe"):
-        asked(f"nsfw={folders / 'other'}").load("cpu")
+        load_scorer(asked(f"nsfw={folders / 'other'}"), "cpu")
 
 
 def test_captions_are_texts_and_repeat(folders: Path, batch: Batch) -> None:
@@ -117,9 +129,9 @@ def test_models_that_are_none_are_refused(folders: Path, tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"with weights as \.safetensors, got none"):
         asked(f"clip={tmp_path}")
     with pytest.raises(ModelError, match="required a CLIP or SigLIP model"):
-        asked(f"clip={folders / 'nsfw'}").load("cpu")
+        load_scorer(asked(f"clip={folders / 'nsfw'}"), "cpu")
     with pytest.raises(ModelError, match=r"required a file labels\.txt"):
-        asked(f"label={folders / 'siglip'}").load("cpu")
+        load_scorer(asked(f"label={folders / 'siglip'}"), "cpu")
 
 
 def test_another_model_has_another_fingerprint(folders: Path) -> None:
