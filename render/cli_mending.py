@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render.core import JobError, ObjectPath, any_path, counted, write_atomically
+from render.core import JobError, ObjectPath, StoreError, any_path, counted, write_atomically
 from render.progress import make_report
 
 __all__ = ["BAD_INPUT", "DONE", "FAILED", "MENDING", "QUARANTINED", "AddCommand", "add_mending", "output", "short"]
@@ -89,7 +90,8 @@ def _repair(options: Any) -> int:
 
 
 def _report(options: Any) -> int:
-    from render.mending import page_of, report_store, text_of
+    from render.catalog import Catalog
+    from render.mending import page_of, quality_of, report_store, text_of
 
     if options.html is not None and (options.html.is_dir() or not options.html.parent.is_dir()):
         got = "a folder" if options.html.is_dir() else f"no folder {options.html.parent}"
@@ -97,7 +99,14 @@ def _report(options: Any) -> int:
     report = report_store(options.out)
     print(text_of(report))
     if options.html is not None:
-        write_atomically(options.html, page_of(report).encode("utf-8", "replace"))
+        quality = None
+        try:
+            with Catalog(options.out) as catalog:
+                quality = quality_of(catalog)
+        except StoreError as error:  # the report of a damaged store is wanted most
+            print(f"warning: the page does not say what the pictures are like: {error}", file=sys.stderr)
+        page = page_of(report, quality)
+        write_atomically(options.html, page.encode("utf-8", "replace"))
         print(f"{'page':<12}{short(options.html)}")
     return DONE
 

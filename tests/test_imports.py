@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
     },
     "scoring": {"catalog", "cluster", "core", "job", "models", "prepare", "starter", "store"},
     "submit": {"core", "job", "manifest", "prepare", "store"},
-    "mending": {"core", "plan", "prepare", "store"},
+    "mending": {"catalog", "core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
     "catalog": {"core", "store"},
     "templates": {"core", "manifest"},

@@ -22,7 +22,7 @@ from render.catalog.sidecars import ScoreFiles, read_marks, score_names
 from render.core import JobError, StoreError, one_line, to_go_on
 from render.store import STORE_COLUMNS, STORE_TABLE, ImageStore, Ledger, is_damage, open_parquet, reach_output
 
-__all__ = ["Catalog", "CatalogColumn", "Picture"]
+__all__ = ["Catalog", "CatalogColumn", "Picture", "quoted"]
 
 HEAVY = ("image", "recipe")  # columns that are read for single frames only
 PLACE = ("shard", "row")
@@ -77,7 +77,11 @@ class Catalog:
         self._shards: list[Path] = []
         self._score_files: dict[str, list[Path]] = {}  # scorer → its files that are in the database
         self._columns: tuple[CatalogColumn, ...] = ()
-        self.refresh()
+        try:
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Catalog:
         return self

@@ -10,6 +10,7 @@ from __future__ import annotations
 from render.mending.compact import Compacted, compact_store
 from render.mending.inspect import Finding, check_files, check_store
 from render.mending.pace import Pace
+from render.mending.quality import quality_of
 from render.mending.repair import Repair, repair_store
 from render.mending.report import Failed, NightReport, report_store
 from render.mending.report_page import page_of, text_of
@@ -41,6 +42,7 @@ __all__ = [
     "lines_of",
     "next_steps",
     "page_of",
+    "quality_of",
     "repair_store",
     "report_store",
     "reseed_blank",

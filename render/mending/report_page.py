@@ -7,6 +7,7 @@ from datetime import UTC
 from typing import Any
 
 from render.core import counted
+from render.mending.quality import Quality
 from render.mending.report import Failed, NightReport
 
 __all__ = ["page_of", "printable", "text_of"]
@@ -27,7 +28,9 @@ table { border-collapse: collapse; margin: 0 0 2em }
 td, th { text-align: left; padding: .2em 1em .2em 0; vertical-align: top }
 td.text { white-space: pre-wrap; overflow-wrap: break-word; max-width: 45em }
 td:first-child { white-space: nowrap; max-width: 25em } li { margin: .3em 0 } .bars { display: flex; height: 8em }
-.bars div { flex: 1; margin-right: 2px; background: #47a; align-self: flex-end }
+.bars div { flex: 1; margin-right: 2px; background: #47a; align-self: flex-end } .low { height: 4em }
+.examples { display: flex; flex-wrap: wrap; gap: 1em } figure { margin: 0; width: 128px; overflow-wrap: break-word }
+figcaption { font-size: 12px; max-height: 9em; overflow: hidden }
 </style>
 </head>
 <body>
@@ -44,6 +47,22 @@ title="{{ one.since.isoformat(timespec='seconds') }}: {{ '%.2f' | format(one.fra
 <p>{{ report.pace[0].since.isoformat(timespec='minutes') }} to \
 {{ report.pace[-1].since.isoformat(timespec='minutes') }}, at most {{ '%.2f' | format(fastest) }} img/s</p>
 {% endif %}
+{% if quality %}
+<h2>Pictures</h2>
+<table>{% for title, value in quality_facts %}<tr><th>{{ title }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
+{% for one in quality.histograms %}
+<h3>{{ one.score }}</h3>
+<div class="bars low">{% for count in one.counts %}
+<div style="height: {{ (100 * count / (one.counts | max)) | round(1) }}%" title="{{ count }} frames"></div>{% endfor %}</div>
+<p>{{ '%.4g' | format(one.low) }} to {{ '%.4g' | format(one.high) }}, mean {{ '%.4g' | format(one.mean) }}</p>
+{% endfor %}
+{% for word, lists in (("highest", quality.best), ("lowest", quality.worst)) %}{% for score, examples in lists if examples %}
+<h3>{{ word }} {{ score }}</h3>
+<div class="examples">{% for one in examples %}
+<figure><img src="{{ one.picture }}" alt="{{ one.prompt }}"/><figcaption>{{ '%.4g' | format(one.value) }} · {{ one.walk }} \
+{{ one.frame }}<br/>{{ one.prompt }}</figcaption></figure>{% endfor %}</div>
+{% endfor %}{% endfor %}
+{% endif %}
 {% if report.damage %}
 <h2>Damage</h2>
 <ul>{% for one in report.damage %}<li>{{ one }}{% if one.frames %} ({{ one.frames }}){% endif %}</li>{% endfor %}</ul>
@@ -59,8 +78,8 @@ title="{{ one.since.isoformat(timespec='seconds') }}: {{ '%.2f' | format(one.fra
 """
 
 
-def page_of(report: NightReport) -> str:
-    """Return the report as one HTML page without scripts or other files.
+def page_of(report: NightReport, quality: Quality | None = None) -> str:
+    """Return the report as one HTML page without scripts or other files, with what its pictures are like.
 
     All texts are escaped and without control characters; the page is well-formed XML as well.
     """
@@ -69,8 +88,42 @@ def page_of(report: NightReport) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     fastest = max((one.frames_per_s for one in report.pace), default=0.0) or 1.0
     return environment.from_string(PAGE).render(
-        name=report.out.absolute().name, report=report, facts=_facts(report), fastest=fastest, tables=_tables(report)
+        name=report.out.absolute().name,
+        report=report,
+        facts=_facts(report),
+        fastest=fastest,
+        tables=[*_quality_tables(quality), *_tables(report)],
+        quality=quality,
+        quality_facts=_quality_facts(quality),
     )
+
+
+def _quality_facts(quality: Quality | None) -> list[tuple[str, str]]:
+    """Return the lines of the table of what the pictures are like."""
+    if quality is None:
+        return []
+    facts = [("prompts", f"{quality.prompts:,} of {counted(quality.frames, 'frame')}")]
+    if quality.measure:
+        told = "mean distance of two pictures of one prompt (0: equal)"
+        facts.append(("diversity", f"{quality.diversity:.3f}, {told}, by {quality.measure}"))
+    else:
+        scored = "not measured: `render score OUT --with clip`, or `phash`, gives what it needs"
+        facts.append(("diversity", scored))
+    if quality.near_groups:
+        groups = counted(quality.near_groups, "group")
+        facts.append(("near-duplicates", f"{counted(quality.near_frames, 'frame')} in {groups}"))
+    facts += [(flag, counted(frames, "frame")) for flag, frames in quality.flags]
+    return facts
+
+
+def _quality_tables(quality: Quality | None) -> Iterator[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]:
+    for one in quality.coverage if quality else ():
+        yield f"Frames by {one.label}", (one.label, "frames"), [*one.counts]
+    if quality:
+        rows: list[tuple[object, ...]] = [
+            (one.prompt, one.frames, f"{one.distance:.3f}") for one in quality.least_diverse
+        ]
+        yield "Prompts of least diversity", ("prompt", "frames", "distance"), rows
 
 
 def _tables(report: NightReport) -> Iterator[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]:
