@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from render.core import counted
-from render.mending.report_page import printable
+from render.core import counted, printable
 from render.mending.status import Status
 from render.store import Holder
 

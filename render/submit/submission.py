@@ -20,7 +20,7 @@ from render.job import JobConfig, load_job, output_given, public
 from render.prepare import Prepared, prepare, record_or_resume
 from render.store import Ledger, check_access
 from render.submit.client import Dashboard
-from render.submit.jobs import ENTRY, running_on
+from render.submit.jobs import ENTRY, STOP_WAIT_S, running_on
 from render.submit.look import Look, Paths, look_inside, site_of
 from render.submit.package import Package, pack, package_modules, why_too_large, write_package
 from render.submit.reach import check_output, local_models, unreachable, why_no_output
@@ -28,7 +28,6 @@ from render.submit.versions import differing, is_same_package, missing, requirem
 
 __all__ = ["Submitted", "submit_job"]
 
-STOP_WAIT_S = 20  # for a run to end in order when it is stopped, before Ray kills it
 NAME_MAX = 40  # signs
 
 
@@ -160,6 +159,7 @@ def _hand_over(
         "job_name": job.output.name,
         "output": str(job.output),
         "target": _shown(target),
+        "manifest": prepared.plan.fingerprint["manifest"],
         "frames": str(prepared.counts.frames),
         "submitted_by": f"{_user()}@{platform.node()}",
     }

@@ -155,7 +155,7 @@ def test_the_exit_code_of_the_run_is_that_of_who_follows(
     said = capsys.readouterr()
     assert said.out.splitlines() == ["one", "two", "three"]
     assert ("failed:" in said.err) == (code == 1)
-    assert main(["logs", name[:-1]]) == 0  # by its first signs
+    assert main(["logs", name[:-1]]) == 0  # by the beginning of it
     assert capsys.readouterr().out.splitlines() == ["one", "two", "three"]
 
 
@@ -206,7 +206,7 @@ def test_a_job_that_is_not_there(head: Head, capsys: pytest.CaptureFixture[str])
     for command in ("logs", "stop"):
         assert main([command, "nobody"]) == 2
         assert (
-            "required one of the jobs that `render jobs` lists, or its first signs; got 'nobody'"
+            "required one of the jobs that `render jobs` lists, or the beginning of one; got 'nobody'"
             in capsys.readouterr().err
         )
 

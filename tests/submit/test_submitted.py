@@ -63,7 +63,91 @@ def test_every_line_is_shown_once(breaks: tuple[int, ...], monkeypatch: pytest.M
     assert (found.status, found.exit_code) == ("FAILED", 3)
 
 
-def test_a_job_is_found_by_its_first_signs() -> None:
+class LostLog(Stand):
+    """A dashboard that has no log, of a job that ends after some questions."""
+
+    def __init__(self, *then: dict[str, Any] | None) -> None:
+        super().__init__(job())
+        self._then = [*then]
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        return self._then.pop(0) if len(self._then) > 1 else self._then[0]
+
+    async def follow(self, name: str) -> AsyncIterator[str]:
+        raise RunError("404")
+        yield ""
+
+
+def test_a_job_whose_log_is_lost_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "POLL_S", 0.0)
+    stand: Any = LostLog(job(), job(), job(status="SUCCEEDED", driver_exit_code=0))
+    assert follow(stand, "a-1", print).status == "SUCCEEDED"
+
+
+def test_a_job_that_the_head_has_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "POLL_S", 0.0)
+    stand: Any = LostLog(job(), None)
+    with pytest.raises(RunError, match=r"a-1: .*got one that it has forgotten .*; the same `render submit` goes on"):
+        follow(stand, "a-1", print)
+
+
+class Pending(Stand):
+    """A dashboard that takes a stop only when it is asked again."""
+
+    def __init__(self, takes: list[bool], *then: dict[str, Any]) -> None:
+        super().__init__(*then)
+        self._takes, self._then = takes, [*then]
+
+    def job(self, name: str) -> dict[str, Any] | None:
+        return self._then.pop(0) if len(self._then) > 1 else self._then[0]
+
+    def stop(self, name: str) -> bool:
+        return self._takes.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("takes", "then", "status", "is_stopped"),
+    [
+        ([True], ["RUNNING", "RUNNING", "STOPPED"], "STOPPED", True),
+        ([False, True], ["PENDING", "PENDING", "STOPPED"], "STOPPED", True),
+        ([False], ["RUNNING", "SUCCEEDED"], "SUCCEEDED", False),
+        ([], ["FAILED"], "FAILED", False),
+    ],
+)
+def test_a_stop_is_asked_for_until_it_is_taken(
+    takes: list[bool], then: list[str], status: str, is_stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Pending(takes, *(job(status=one) for one in then))
+    monkeypatch.setattr(jobs, "POLL_S", 0.0)
+    monkeypatch.setattr(jobs, "connect", lambda _: stand)
+    found, was_going = jobs.stop_job("a-1", stand.address)
+    assert (found.status, was_going, takes) == (status, is_stopped, [])
+
+
+def test_another_programs_job_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = Pending([], job("theirs", metadata={}))
+    monkeypatch.setattr(jobs, "connect", lambda _: stand)
+    with pytest.raises(JobError, match="got another program's: theirs; `ray job stop` stops it"):
+        jobs.stop_job("theirs", stand.address)
+
+
+def test_a_stop_that_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = Pending([False] * 1000, job(status="PENDING"))
+    monkeypatch.setattr(jobs, "POLL_S", 0.001)
+    monkeypatch.setattr(jobs, "STOP_S", 0.02)
+    monkeypatch.setattr(jobs, "connect", lambda _: stand)
+    with pytest.raises(RunError, match="got one that goes on: pending"):
+        jobs.stop_job("a-1", stand.address)
+
+
+def test_names_of_others_do_not_reach_the_terminal_raw() -> None:
+    found = replace(facts_of(job(status="FAILED")), output="/out\x1b[2J", submitted_by="me\r", exit_code=3)
+    assert cli_cluster._row(found)[1:] == (
+        "done with frames in quarantine (3)", "2026-11-26 23:08", "7", "/out\\x1b[2J", "me\\r"
+    )  # fmt: skip
+
+
+def test_a_job_is_found_by_the_beginning_of_its_name() -> None:
     stand: Any = Stand(
         job("night-1a"), job("night-2b"), job("other"), {"submission_id": "nobody's", "status": "RUNNING"}
     )
