@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +41,8 @@ class Look:
 
     python: str  # the interpreter of the head
     uid: int  # number of the user as whom Ray runs there
-    versions: dict[str, str]  # of libraries; "" for one that is not installed
-    package: str  # hash of the installed package's modules, "" for none
+    versions: dict[str, tuple[str, ...]]  # of each library, all that the nodes have; "" for a node without it
+    packages: tuple[str, ...]  # hashes of the installed package's modules, likewise
     mounts: dict[str, str]  # the type of the file system of each path on the head
     nodes: dict[str, dict[str, Any] | None]  # node id → its look; None where it did not answer
     is_shared: dict[str, bool]  # path to write to → it is the same folder here and on the head
@@ -75,16 +75,26 @@ def look_inside(
         }
         found = _ask(dashboard, question, folder)
     head = next(iter(found["nodes"].values()), None) or {}
+    own = [found["nodes"].get(node["node_id"]) for node in first if node["is_head_node"] or _has_workers(node, nodes)]
     seen = dict(zip(paths.writes, head.get("here", []), strict=False))
     return Look(
         python=str(found["python"]),
         uid=int(found["uid"]),
-        versions=found["versions"],
-        package=str(found["package"]),
+        versions={name: _distinct(one["versions"][name] for one in own if one is not None) for name in libraries},
+        packages=_distinct(one["package"] if one is not None else "" for one in own),
         mounts=found["mounts"],
         nodes=found["nodes"],
         is_shared={path: bool(seen.get(path)) for path in paths.writes},
     )
+
+
+def _has_workers(node: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> bool:
+    """Return True for a node that workers may run on: where a cluster has GPUs, one with a GPU."""
+    return not site_of(nodes).gpus or bool(site_of([node]).gpus)
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
 
 
 def _ask(dashboard: Dashboard, question: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from render.store import Ledger, check_access
 from render.submit.client import Dashboard
 from render.submit.jobs import ENTRY, STOP_WAIT_S, running_on
 from render.submit.look import Look, Paths, look_inside, site_of
-from render.submit.package import Package, pack, package_modules, why_too_large, write_package
+from render.submit.package import Package, media_cells, pack, package_modules, why_too_large, write_package
 from render.submit.reach import check_output, local_models, unreachable, why_no_output
 from render.submit.versions import differing, is_same_package, missing, requirements
 
@@ -55,7 +55,7 @@ def submit_job(
     nodes = dashboard.nodes()
     weights = all(not is_url(model.id) and _is_here(model.id) for model in job.all_models.values())
     prepared = prepare(job, weights, site=site_of(nodes))
-    package, needed = pack(job, prepared.manifest), requirements(job)
+    package, needed = pack(job, prepared.manifest), requirements(job, media_cells(prepared.manifest))
     with tempfile.TemporaryDirectory(prefix="render-submit-") as temporary:
         folder = Path(temporary)
         (folder / "probe").mkdir()

@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> Path:
 
 def seen(output: object, uid: int = os.getuid(), shared: bool = True, **reads: bool) -> Look:
     node: dict[str, Any] = {"reads": reads, "writes": {str(output): ""}, "marks": [True], "here": [shared]}
-    return Look("/bin/python", uid, {}, "", {str(output): "ext4"}, {"1": node}, {str(output): shared})
+    return Look("/bin/python", uid, {}, (), {str(output): "ext4"}, {"1": node}, {str(output): shared})
 
 
 def job(table: Path, *overrides: str) -> JobConfig:

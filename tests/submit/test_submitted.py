@@ -17,9 +17,11 @@ from render import cli_cluster
 from render.core import JobError, RunError
 from render.job import load_job
 from render.submit import jobs
+from render.submit import look as submit_look
 from render.submit.jobs import facts_of, follow, running_on
-from render.submit.look import Look, site_of
-from render.submit.versions import differing, missing, requirements
+from render.submit.look import Look, Paths, look_inside, site_of
+from render.submit.probe import modules_hash
+from render.submit.versions import differing, is_same_package, missing, requirements
 
 LOG = "2026 INFO job_manager.py:581 -- Runtime env is setting up.\nRunning entrypoint for job a-1: render\none\ntwo\nthree"
 
@@ -190,8 +192,9 @@ def test_exit_codes(status: str, exit_code: int | None, code: int, capsys: pytes
     assert ("the same `render submit` goes on" in capsys.readouterr().err) == (exit_code in (137, None))
 
 
-def look(**versions: str) -> Look:
-    return Look("/bin/python", 0, versions, "", {}, {}, {})
+def look(**versions: str | tuple[str, ...]) -> Look:
+    own = {name: (found,) if isinstance(found, str) else found for name, found in versions.items()}
+    return Look("/bin/python", 0, own, (), {}, {}, {})
 
 
 def test_versions_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,27 +207,65 @@ def test_versions_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "Python is 3.11.4 on the cluster and 3.12.1 here",
         "torch is 2.9.1 on the cluster; tested are <2.14,>=2.10",
     ]
+    assert [*differing(("2.60.0", "3.12.1"), needed, look(torch=("2.13.0", "2.9.1"), av="17"))] == [
+        "torch is 2.9.1 on the cluster; tested are <2.14,>=2.10"
+    ]
 
 
 def test_what_is_not_installed_there_is_refused() -> None:
     needed = [Requirement("torch>=2"), Requirement("av>=17")]
     assert missing(needed, look(torch="2.13.0", av="17")) == ""
     assert "got none of av (pip install nightrender there" in missing(needed, look(torch="2.13.0", av=""))
+    assert "got none of av (on some nodes: av)" in missing(needed, look(torch="2.13.0", av=("", "17")))
+
+
+def test_the_package_travels_unless_all_nodes_have_it() -> None:
+    own = modules_hash(ROOT / "render")
+    assert is_same_package(replace(look(), packages=(own,)))
+    assert not is_same_package(replace(look(), packages=(own, "another")))
+    assert not is_same_package(replace(look(), packages=("", own)))
+
+
+def test_nodes_without_workers_need_no_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are GPUs, those of nodes with a GPU count, and those of the head."""
+    gpus = {"head": 0.0, "old": 1.0, "new": 1.0, "other": 0.0, "silent": 1.0}
+    nodes = [
+        {"node_id": name, "is_head_node": name == "head", "resources_total": {"GPU": count, "CPU": 1.0}}
+        for name, count in gpus.items()
+    ]
+    torch = {"head": "2.13.0", "old": "2.9.1", "new": "2.13.0", "other": ""}
+    looks = {name: {"versions": {"torch": own}, "package": own, "here": []} for name, own in torch.items()}
+    answer = {"python": "python", "uid": 0, "mounts": {}, "nodes": looks | {"silent": None}}
+    monkeypatch.setattr(submit_look, "_ask", lambda *_: answer)
+    found = look_inside(Stand(), nodes, Paths((), ()), ["torch"], tmp_path)  # type: ignore[arg-type]
+    assert found.versions == {"torch": ("2.13.0", "2.9.1")}
+    assert found.packages == ("", "2.13.0", "2.9.1")
 
 
 def test_an_output_in_a_bucket_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [(name, line) for name, lines in project["optional-dependencies"].items() for line in lines]
-    declared = [*project["dependencies"], *(f'{line}; extra == "{name}"' for name, line in extras)]
+    declared = [
+        *project["dependencies"],
+        'sometimes; python_version > "3"',
+        'never; python_version < "3"',
+        *(f'{line}; extra == "{name}"' for name, line in extras),
+    ]
     monkeypatch.setattr("render.submit.versions.requires", lambda _: declared)
     (tmp_path / "a.csv").write_text("prompt\n3d dog\n")
 
-    def names(output: str) -> set[str]:
-        return {one.name for one in requirements(load_job(tmp_path / "a.csv", [f"output={output}"]))}
+    def names(output: str, *others: str, cells: tuple[str, ...] = ()) -> set[str]:
+        return {one.name for one in requirements(load_job(tmp_path / "a.csv", [f"output={output}", *others]), cells)}
 
     assert names("s3://bucket/out") - names("/out") == {"boto3"}
+    assert names("/out", "model.id=s3://bucket/sdxl") - names("/out") == {"boto3"}
+    assert names("/out", "model.loras=[{path: 'gs://bucket/a.safetensors'}]") - names("/out") == {
+        "google-cloud-storage"
+    }
+    assert names("/out", cells=("start.png", "az://bucket/b.png")) - names("/out") == {"azure-storage-blob"}
     assert {"torch", "ray", "diffusers"} <= names("/out")
-    assert not {"pytest", "moto"} & names("/out")
+    assert "sometimes" in names("/out")
+    assert not {"pytest", "moto", "never"} & names("/out")
 
 
 def test_what_a_cluster_has_is_the_sum_of_its_nodes() -> None:
