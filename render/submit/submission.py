@@ -104,8 +104,11 @@ def _refuse_second(dashboard: Dashboard, output: Path) -> None:
 
 def _left_behind(job: JobConfig) -> Iterator[str]:
     """Yield the warning that URLs of notices, which hold tokens, do not travel."""
+    instead = "RENDER_NOTIFY in the environment of the head's `ray start` does the same"
     if job.notify:
-        yield "notify: its URLs do not travel; RENDER_NOTIFY in the environment of the head's `ray start` does the same"
+        yield f"notify: its URLs do not travel; {instead}"
+    if os.environ.get("RENDER_NOTIFY"):
+        yield f"RENDER_NOTIFY: the URLs of this machine's environment do not travel; {instead}"
 
 
 def _is_here(model: str) -> bool:
