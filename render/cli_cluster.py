@@ -70,7 +70,7 @@ def _ending(done: Submitted, address: str | None) -> str:
     """Return the lines that end a submission: what was submitted, and how to follow and stop it."""
     counts, out = done.prepared.counts, short(done.prepared.job.output)
     before = f", {done.frames_done:,} of them done before" if done.frames_done else ""
-    begun = f" (the job begins it: {done.begun})" if done.begun else ""
+    begun = f" (the job begins it: {done.why_not_begun})" if done.why_not_begun else ""
     own = " and the package itself" if done.brings_package else ""
     return "\n".join(
         [

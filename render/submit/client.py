@@ -20,7 +20,7 @@ from render.core import JobError, RunError, shorten, without_secrets
 
 __all__ = ["Dashboard", "address_of", "connect"]
 
-CONNECT_S, ANSWER_S, FIRST_S = 3.05, 60.0, 8.0  # patience with the network, with an answer, and with the very first one
+CONNECT_S, ANSWER_S, FIRST_S = 3.05, 60.0, 8.0  # limits for connecting, for an answer, and for the first answer
 VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's own `ray job` reads them in this order
 EXAMPLE = "http://HEAD:8265"
 HOST_PORT = re.compile(r"(ray://)?[^/]+:\d+")

@@ -135,7 +135,7 @@ def _sweep(dashboard: Dashboard) -> None:
 
 @contextmanager
 def _marks(folders: Sequence[str]) -> Iterator[list[str]]:
-    """Write a mark beside each folder, as far as that can be done here, for the head to find; delete them in the end."""
+    """Write a mark beside each folder, as far as that can be done here, for the head to find; delete them at the end."""
     with ExitStack() as stack:
         marks = []
         for folder in folders:

@@ -60,7 +60,8 @@ def test_what_can_not_be_looked_at_is_an_error(
     answer(monkeypatch, out, err, 1)
     with pytest.raises(JobError) as caught:
         look_at("auto")
-    begin = "key 'workers.address': required the address HOST:PORT of a running Ray cluster, or auto inside one; got 'auto' ("
+    required = "required the address HOST:PORT of a running Ray cluster, or auto inside one"
+    begin = f"key 'workers.address': {required}; got 'auto' ("
     assert str(caught.value).startswith(begin)
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 500

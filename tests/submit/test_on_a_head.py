@@ -105,10 +105,12 @@ def test_the_output_is_begun_before_the_job_runs(
     ((entrypoint, environment, metadata),) = given
     assert environment["names"] == ["inputs/manifest/night.csv", "inputs/media/start.png", "job.yaml"]
     assert entrypoint.endswith(" -m render run job.yaml")
-    again = shlex.split(environment["env_vars"]["RENDER_COMMAND"])
+    place, _, command = environment["env_vars"]["RENDER_COMMAND"].partition(" && ")
+    assert shlex.split(place) == ["cd", str(Path.cwd())]
+    again = shlex.split(command)
     assert again == ["render", "submit", str(table), *SMALL, f"output={tmp_path / 'out'}", "--address", at.address]
     assert metadata["output"] == str(tmp_path / "out")
-    assert (done.frames_done, done.begun, done.brings_package) == (0, "", True)
+    assert (done.frames_done, done.why_not_begun, done.brings_package) == (0, "", True)
     package, record = environment["py_modules"]
     assert package == str(ROOT / "render")
     assert record.endswith(".dist-info")
