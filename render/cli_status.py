@@ -17,7 +17,7 @@ from render.core import JobError, ObjectPath, RunError, StoreError, any_path, is
 
 if TYPE_CHECKING:
     from render.mending import Status, Watch
-    from render.submit import JobFacts
+    from render.submit import JobFacts, JobWatch
 
 __all__ = ["STATUS", "add_status"]
 
@@ -121,6 +121,9 @@ class Seen:
 
 class JobLook:
     """A submitted job and its output, looked at again and again."""
+
+    _job: JobFacts
+    _asks: JobWatch
 
     def __init__(self, name: str, address: str | None) -> None:
         """Raises JobError for a name that is neither an output's nor a job's."""
