@@ -36,7 +36,7 @@ def prepare_again(out: Path, overrides: Sequence[str] = ()) -> Prepared:
         manifest = planned_manifest(out)
     except ManifestError:
         manifest = _read_anew(job, plan)
-    with _written(manifest, out) as file:
+    with _hinting(), _written(manifest, out) as file:
         prepared = prepare(replace(job, manifest=file, media=job.media_root, sweep=UNSWEPT))
     return resume_record(replace(prepared, job=job), Record(out, job, plan, manifest))
 
@@ -51,6 +51,16 @@ def _moved_job(out: Path, overrides: Sequence[str]) -> JobConfig:
             "\n".join(f"override {shorten(repr(text))}: {required}, got another key ({hint})" for text in wrong)
         )
     return load_job(OutputFolder(out).job, overrides) if overrides else stored
+
+
+@contextmanager
+def _hinting() -> Iterator[None]:
+    """Add to an error how to name another place: a cluster that began the output has deleted its own folders."""
+    try:
+        yield
+    except InputError as error:
+        hint = "what has moved can be named after OUT: media=FOLDER, workers.address=null, model.loras=[…]"
+        raise type(error)(f"{error}\n({hint})") from error
 
 
 @contextmanager

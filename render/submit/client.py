@@ -26,7 +26,7 @@ EXAMPLE = "http://HEAD:8265"
 HOST_PORT = re.compile(r"(ray://)?[^/]+:\d+")
 QUIET_S = 60.0  # after which a log that says nothing is asked for anew; a run says something every ten seconds or so
 NODES_MAX = 10_000  # of the state API's answer
-TALKATIVE = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
+LOUD_LOGGERS = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
 MISSING = "required the Jobs client of Ray (pip install 'nightrender[cluster]'), got Ray without it"
 NEEDED = (
     "the head asks for a token. Ray reads it from the environment variable RAY_AUTH_TOKEN, from the file that"
@@ -67,7 +67,7 @@ def connect(address: str) -> Dashboard:
     except (ImportError, TypeError) as error:  # TypeError: of a class whose library is missing
         raise JobError(MISSING) from error
 
-    for name in TALKATIVE:
+    for name in LOUD_LOGGERS:
         logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
 
     class Client(JobSubmissionClient):

@@ -29,7 +29,7 @@ __all__ = [
 ENTRY = "nightrender"  # key of the metadata by which a job is one of ours; its value is the version
 QUARANTINED = 3  # exit code of a run that is done, with frames that could not be rendered
 GOING = ("PENDING", "RUNNING")
-RAYS_OWN = (
+RAY_LINES = (
     "Runtime env is setting up.",
     "Running entrypoint for job ",
 )  # lines of Ray's in a log before those of the job
@@ -102,7 +102,7 @@ def job_log(name: str, address: str | None = None) -> Iterator[str]:
     """Yield what a job has written so far, line by line, without Ray's own lines in front."""
     dashboard = connect(address_of(address))
     lines = dashboard.log(_found(dashboard, name).id).splitlines()
-    yield from (line for line in lines if not _is_rays(line))
+    yield from (line for line in lines if not _is_of_ray(line))
 
 
 def stop_job(name: str, address: str | None = None) -> tuple[JobFacts, bool]:
@@ -204,12 +204,12 @@ class _Shown:
             self._rest = ""
 
     def _line(self, line: str) -> None:
-        if not _is_rays(line):
+        if not _is_of_ray(line):
             self._show(line)
 
 
-def _is_rays(line: str) -> bool:
-    return any(own in line for own in RAYS_OWN)
+def _is_of_ray(line: str) -> bool:
+    return any(own in line for own in RAY_LINES)
 
 
 def _ours(dashboard: Dashboard) -> list[JobFacts]:

@@ -16,9 +16,9 @@ from uuid import uuid4
 from render.core import RunError, shorten
 from render.job import Site
 from render.submit.client import Dashboard
-from render.submit.probe import MARK, SCRIPT, leave_mark
+from render.submit.probe import ANSWER_PREFIX, SCRIPT, leave_mark
 
-__all__ = ["Look", "Paths", "look_inside", "site_of"]
+__all__ = ["Look", "Paths", "inspect_cluster", "site_of"]
 
 PROBE_ID = "render-probe"
 PROBE_S = 180.0  # for a job that takes 3 s on an idle head
@@ -31,8 +31,8 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 class Paths:
     """The local paths of a job."""
 
-    reads: tuple[str, ...]  # files and folders that every node has to read
-    writes: tuple[str, ...]  # folders that every node has to write to
+    reads: tuple[str, ...]  # files and folders; every node has to read them
+    writes: tuple[str, ...]  # folders; every node has to write to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def site_of(nodes: Sequence[dict[str, Any]]) -> Site:
     return Site(int(total("CPU")), total("GPU"), int(total("memory")), is_cluster=True)
 
 
-def look_inside(
+def inspect_cluster(
     dashboard: Dashboard, nodes: Sequence[dict[str, Any]], paths: Paths, libraries: Sequence[str], folder: Path
 ) -> Look:
     """Return what a small job finds on the cluster. Raises RunError where it can't run. `folder` is for its script."""
@@ -112,8 +112,8 @@ def _ask(dashboard: Dashboard, question: dict[str, Any], folder: Path) -> dict[s
         time.sleep(POLL_S)
     log = dashboard.log(name)
     for line in reversed(log.splitlines()):
-        if line.startswith(MARK):
-            answer: dict[str, Any] = json.loads(line.removeprefix(MARK))
+        if line.startswith(ANSWER_PREFIX):
+            answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER_PREFIX))
             return answer
     last = (log.strip().splitlines() or [str(found.get("message", ""))])[-1]
     hint = " (`python` of the head's PATH has to be the one that Ray runs in)"

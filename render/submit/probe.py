@@ -1,7 +1,7 @@
 """The look at a cluster from inside: a script that a small job runs on the head, with nothing but Python and Ray there.
 
-`python probe.py QUESTION` prints one line of JSON behind MARK. Where there are several nodes, a Ray task looks at each.
-Nothing of the package is imported: it need not be installed there.
+`python probe.py QUESTION` prints one line of JSON behind ANSWER_PREFIX. Where there are several nodes, a Ray task looks at
+each. Nothing of the package is imported: it need not be installed there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-MARK = "render-probe:"
+ANSWER_PREFIX = "render-probe:"
 SCRIPT = Path(__file__)
 NODES_S = 60.0  # for the tasks of all nodes
 
@@ -140,4 +140,4 @@ def modules_hash(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(MARK + json.dumps(answer(json.loads(sys.argv[1]))), flush=True)
+    print(ANSWER_PREFIX + json.dumps(answer(json.loads(sys.argv[1]))), flush=True)

@@ -21,7 +21,7 @@ from render.prepare import Prepared, prepare, record_or_resume
 from render.store import Ledger, check_access
 from render.submit.client import Dashboard
 from render.submit.jobs import ENTRY, STOP_WAIT_S, running_on
-from render.submit.look import Look, Paths, look_inside, site_of
+from render.submit.look import Look, Paths, inspect_cluster, site_of
 from render.submit.package import Package, media_cells, pack, package_modules, why_too_large, write_package
 from render.submit.reach import check_output, local_models, unreachable, why_no_output
 from render.submit.versions import differing, is_same_package, missing, requirements
@@ -61,7 +61,7 @@ def submit_job(
         (folder / "probe").mkdir()
         writes = () if isinstance(job.output, ObjectPath) else (str(job.output),)
         paths = Paths((*local_models(job), *(group.root for group in package.left)), writes)
-        look = look_inside(dashboard, nodes, paths, [one.name for one in needed], folder / "probe")
+        look = inspect_cluster(dashboard, nodes, paths, [one.name for one in needed], folder / "probe")
         _check(job, package, look, missing(needed, look))
         for text in (*prepared.warnings, *_left_behind(job), *differing(dashboard.versions(), needed, look)):
             warn(text)

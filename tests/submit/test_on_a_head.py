@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import zipfile
 from importlib.metadata import version
@@ -19,7 +22,7 @@ from render.cli import main
 from render.core import JobError
 from render.submit import connect, find_job, list_jobs, look, submission, submit_job
 from render.submit.client import Dashboard
-from render.submit.look import Paths, look_inside
+from render.submit.look import Paths, inspect_cluster
 from render.submit.package import package_modules
 
 pytest_plugins = ["stores", "buckets", "heads"]
@@ -135,7 +138,7 @@ def test_looks_at_the_cluster_do_not_fill_the_list(
         at.submit(name, "true", {}, {})
         wait_until(lambda name=name: not find_job(name).goes_on, "the end of the job")  # type: ignore[misc]
     monkeypatch.setattr(look, "KEPT_S", 0.0)
-    look_inside(at, at.nodes(), Paths((), ()), [], tmp_path)
+    inspect_cluster(at, at.nodes(), Paths((), ()), [], tmp_path)
     left = {job["submission_id"] for job in at.jobs()}
     assert "other-old" in left
     assert "render-probe-old" not in left
@@ -185,21 +188,18 @@ def test_the_second_submission_to_an_output_is_told_of_the_first(
     assert (found["status"], found["output"], found["submitted_by"]) == ("STOPPED", str(out), "me@here")
 
 
-def test_who_stops_following_stops_nothing(
-    at: Dashboard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_who_stops_following_stops_nothing(at: Dashboard, head: Head) -> None:
+    """Ctrl-C on a terminal is a SIGINT for the one who follows."""
     name = started(at, "echo begun; sleep 300")
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("builtins.print", interrupt)
-    with monkeypatch.context() as patched:
-        patched.setattr("render.cli_cluster._say", lambda *words: said.append(" ".join(words)))
-        said: list[str] = []
-        assert main(["logs", name, "--follow"]) == 1
-    monkeypatch.undo()
-    assert said == [f"\n{name} goes on. render logs {name} --follow shows it, render stop {name} stops it"]
+    command = [sys.executable, "-m", "render", "logs", name, "--follow"]
+    own = {**head.environment, "RAY_API_SERVER_ADDRESS": at.address}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as follower:
+        assert follower.stdout
+        assert follower.stdout.readline() == "begun\n"
+        follower.send_signal(signal.SIGINT)
+        _, said = follower.communicate(timeout=100)
+    assert follower.returncode == 1
+    assert said == f"\n{name} goes on. render logs {name} --follow shows it, render stop {name} stops it\n"
     assert at.job(name)["status"] == "RUNNING"  # type: ignore[index]
     assert at.stop(name)
 

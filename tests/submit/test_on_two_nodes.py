@@ -17,7 +17,7 @@ from stores import wait_until
 from render.core import JobError
 from render.submit import connect
 from render.submit.client import Dashboard
-from render.submit.look import Paths, look_inside, site_of
+from render.submit.look import Paths, inspect_cluster, site_of
 from render.submit.probe import modules_hash
 from render.submit.reach import check_output
 
@@ -59,7 +59,7 @@ def test_every_node_looks_at_the_folders(dashboard: Dashboard, tmp_path: Path) -
     out = str(tmp_path / "out")
     nodes = dashboard.nodes()
     paths = Paths((str(tmp_path / "model"), str(tmp_path / "gone")), (out,))
-    seen = look_inside(dashboard, nodes, paths, ["torch", "no-such-library"], tmp_path / "look")
+    seen = inspect_cluster(dashboard, nodes, paths, ["torch", "no-such-library"], tmp_path / "look")
     assert set(seen.nodes) == {node["node_id"] for node in nodes}
     for found in seen.nodes.values():
         assert found is not None

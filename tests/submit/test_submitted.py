@@ -19,7 +19,7 @@ from render.job import load_job
 from render.submit import jobs
 from render.submit import look as submit_look
 from render.submit.jobs import facts_of, follow, running_on
-from render.submit.look import Look, Paths, look_inside, site_of
+from render.submit.look import Look, Paths, inspect_cluster, site_of
 from render.submit.probe import modules_hash
 from render.submit.versions import differing, is_same_package, missing, requirements
 
@@ -237,7 +237,7 @@ def test_nodes_without_workers_need_no_libraries(tmp_path: Path, monkeypatch: py
     looks = {name: {"versions": {"torch": own}, "package": own, "here": []} for name, own in torch.items()}
     answer = {"python": "python", "uid": 0, "mounts": {}, "nodes": looks | {"silent": None}}
     monkeypatch.setattr(submit_look, "_ask", lambda *_: answer)
-    found = look_inside(Stand(), nodes, Paths((), ()), ["torch"], tmp_path)  # type: ignore[arg-type]
+    found = inspect_cluster(Stand(), nodes, Paths((), ()), ["torch"], tmp_path)  # type: ignore[arg-type]
     assert found.versions == {"torch": ("2.13.0", "2.9.1")}
     assert found.packages == ("", "2.13.0", "2.9.1")
 
