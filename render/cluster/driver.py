@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -37,7 +38,6 @@ from render.store import Failure, Ledger, write_quarantine
 
 __all__ = ["Cluster"]
 
-FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
 RESTARTS_MAX = 3  # of a local Ray, without a unit that is done between them
 
 
@@ -53,7 +53,6 @@ class Cluster:
         self._reports = Reports(self._crew)
         self._ledger = Ledger(setup.out)
         self._restarts = 0  # of Ray, since a unit was done
-        self._is_full = False  # some workers found no free CPUs or GPUs
 
     @property
     def ready_s(self) -> float | None:
@@ -108,7 +107,7 @@ class Cluster:
         self._follow_scale(listener)
         self._check_room()
         self._assign(listener)
-        if self._reclaim_from_unstarted(listener):
+        if self._reclaim_from_unplaced(listener):
             self._assign(listener)
         refs = [ref for worker in self._crew.workers for ref in worker.refs]
         if not refs:
@@ -142,14 +141,15 @@ class Cluster:
 
     def _follow_scale(self, listener: CrewListener) -> None:
         """Take in which machines have joined the cluster, have left it, or are to end."""
-        before, is_new = self._dispatcher.workers, self._scale.look()
+        crew, before, is_new = self._crew, self._scale.workers, self._scale.look()
         self._leaving.follow(self._scale.ends, listener)
         if is_new:
-            self._dispatcher.workers = self._scale.workers
-            self._is_full = self._is_full and self._scale.workers <= before  # what joins has room for several at a time
-            surplus = max(0, len(self._crew.staying) - self._scale.workers)
-            self._cancel(self._crew.unstarted[::-1][:surplus], listener)  # a machine is gone that had room for them
-        busy = [worker for worker in self._crew.workers if worker.refs]
+            surplus = max(0, len(crew.staying) - self._scale.workers)
+            self._cancel(crew.unplaced[::-1][:surplus], listener)  # a machine is gone that had room for them
+            if self._scale.workers > before:
+                crew.starts.note_machines()
+        self._dispatcher.workers = max(1, len(crew.staying)) if crew.starts.is_full else self._scale.workers
+        busy = [worker for worker in crew.workers if worker.refs]
         self._scale.ask(self._dispatcher.units_left + sum(len(worker.refs) for worker in busy), len(busy))
 
     def _assign(self, listener: CrewListener) -> None:
@@ -176,34 +176,33 @@ class Cluster:
             worker.hand.give(load)
             listener.unit_given(load.unit.id, worker.name)
 
-    def _reclaim_from_unstarted(self, listener: CrewListener) -> bool:
-        """Requeue the units of as many workers that are not up as are idle: their node may be lost. Return if any was."""
-        unstarted = [worker for worker in self._crew.unstarted if worker.refs]
+    def _reclaim_from_unplaced(self, listener: CrewListener) -> bool:
+        """Requeue what as many workers without a place hold as are idle, and got no copy of it. Return if any was."""
+        holders = Counter(unit for hand in self._crew.hands for unit in hand.units)
+        unplaced = [one for one in self._crew.unplaced if any(holders[unit] == 1 for unit in one.hand.units)]
         idle = sum(worker.started and not worker.refs for worker in self._crew.staying)
-        self._cancel(unstarted[::-1][:idle], listener)  # the others go on loading
-        return bool(unstarted and idle)
+        self._cancel(unplaced[::-1][:idle], listener)
+        return bool(unplaced and idle)
 
     def _replace_stalled(self, listener: CrewListener) -> Iterator[Receipt]:
         """Replace workers without progress until the deadline; cancel those that found no free CPUs or GPUs to start."""
         workers, now = self._crew.workers, time.monotonic()
         stalled = [worker for worker in workers if worker.refs and now - worker.progress_s > self._deadline_s]
-        unplaced = [worker for worker in stalled if not worker.started] if any(w.started for w in workers) else []
-        self._is_full = self._is_full or bool(unplaced)
+        unplaced = [worker for worker in stalled if not worker.is_placed] if any(w.is_placed for w in workers) else []
+        self._crew.starts.is_full |= bool(unplaced)
         self._cancel(unplaced, listener)
         for worker in stalled:
             if worker not in unplaced:
                 yield from self._replace(worker, f"no progress for {self._deadline_s:g} s", listener)
 
-    def _cancel(self, unstarted: list[WorkerState], listener: CrewListener) -> None:
-        """Kill workers that are not up and requeue their units. This counts as no failure of either."""
-        for worker in unstarted:
-            self._crew.remove(worker, "", listener)
-            self._dispatcher.requeue(list(worker.refs.values()), self._crew.hands)
+    def _cancel(self, workers: list[WorkerState], listener: CrewListener) -> None:
+        """End workers, and requeue their units. This counts as no failure of either."""
+        for worker in workers:
+            self._leaving.let_go(worker, listener)
 
     def _may_start(self) -> bool:
-        """Return whether to start one worker more; on a full cluster only one at a time may try."""
-        is_trying = self._is_full and bool(self._crew.unstarted)
-        return len(self._crew.staying) < self._scale.workers and not is_trying
+        crew = self._crew
+        return crew.starts.may_start(len(crew.staying), len(crew.unplaced), self._scale.workers, time.monotonic())
 
     def _collect(self, ref: Any, listener: CrewListener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
@@ -231,7 +230,7 @@ class Cluster:
                 self._dispatcher.requeue([unit], self._crew.hands)
                 return
             self._cancel_copies(unit)
-            self._crew.failed_starts = self._restarts = 0
+            worker.started, self._restarts = True, 0
             self._reports.committed(len(unit.frames), receipt.seconds, listener)
             yield receipt
 
@@ -251,10 +250,8 @@ class Cluster:
             return
         why = reason_of(reason)
         share = MACHINE_SHARE if why.startswith(MACHINE) else 1.0
-        if share == 1.0:  # a start that ended with its machine has not failed
-            crew.failed_starts = 0 if worker.started else crew.failed_starts + 1
-        if crew.failed_starts >= FAILED_STARTS_MAX:
-            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {why}")
+        if share == 1.0 and not worker.started:  # a start that ended with its machine has not failed
+            self._note_failed_start(why)
         listener.lost(why)
         crew.remove(worker, why, listener)
         for unit in reversed(worker.refs.values()):
@@ -262,6 +259,11 @@ class Cluster:
                 self._dispatcher.requeue([unit], crew.hands)
             elif not self._dispatcher.blame(unit, crew.hands, share):
                 yield from self._quarantine(unit, reason, listener)
+
+    def _note_failed_start(self, why: str) -> None:
+        """Note a worker that did not start. Raises RunError after too many in a row, if no other worker is up."""
+        if self._crew.starts.note_failure(time.monotonic()) and not any(one.started for one in self._crew.workers):
+            raise RunError(f"workers: {self._crew.starts.failed} in a row did not start: {why}")
 
     def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Iterator[Receipt]:
         """Commit a unit of one frame without its frame."""

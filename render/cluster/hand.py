@@ -83,7 +83,7 @@ class Hand:
 
     def _measure(self, report: Progress) -> None:
         """Bring the paces up to date."""
-        if not self.units:
+        if not (self.units and report.is_up):
             self._reports.clear()
             return
         self._reports.append(report)

@@ -25,7 +25,7 @@ from render.cluster.finish import Finisher
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
 from render.cluster.memory import half_rows, where_memory_lasts
 from render.cluster.meter import Meter
-from render.cluster.progress import Progress
+from render.cluster.progress import LOADING, STAGE_S, Progress
 from render.cluster.setup import Setup
 from render.core import ModelError, Receipt, Recipe, Unit
 from render.engine import Batches, Renderer, use_threads
@@ -33,7 +33,6 @@ from render.store import Failure, Ledger, Origin, Rendered, shard_schema, write_
 
 __all__ = ["Worker"]
 
-STAGE_S = 1800.0  # time that measuring or compiling may take beyond the deadline
 ENCODERS_MAX = 4  # threads that encode images: PNG takes 25 ms at 512x512 pixels, 106 ms at 1024x1024
 
 
@@ -41,7 +40,7 @@ class Worker:
     """Renderer of units, in the order in which they are submitted, with one pipeline at a time."""
 
     def __init__(self, setup: Setup, model: str) -> None:
-        """Load the model of this name. Raises what loading raises."""
+        """Load the model of this name. Raises ModelError if it can't be loaded."""
         self._setup = setup
         self._origins: dict[str, Origin] = {}  # by the names of all models loaded so far
         self._renderer, self._model = self._load(model), model
@@ -85,7 +84,7 @@ class Worker:
         """Return what was done and what is in hand; without work the seconds since the last progress grow, too."""
         now, lane = time.monotonic(), self._lane
         renderer: Renderer | None = getattr(self, "_renderer", None)  # None between two models
-        stage = renderer.tuner.stage if renderer else "loading a model"
+        stage = renderer.tuner.stage if renderer else LOADING
         received = self._feed.received
         unstarted, left = self._feed.unstarted()
         return Progress(
@@ -112,7 +111,12 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media, setup.compiles)
+        try:
+            renderer = Renderer(
+                model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media, setup.compiles
+            )
+        except Exception as error:
+            raise ModelError(f"models: required {name!r} to load, got {type(error).__name__}: {error}") from error
         self._origins[name] = Origin(
             model.id, model.revision, renderer.device, renderer.dtype, setup.format, setup.compiles
         )
@@ -148,10 +152,7 @@ class Worker:
         del self._renderer
         gc.collect()  # a pipeline's modules refer to each other
         torch.cuda.empty_cache()
-        try:
-            self._renderer, self._model = self._load(name), name
-        except Exception as error:
-            raise ModelError(f"models: required {name!r} to load, got {type(error).__name__}: {error}") from error
+        self._renderer, self._model = self._load(name), name
         self._progress_s = time.monotonic()
 
     def _run_lane(self, flight: UnitInFlight) -> None:

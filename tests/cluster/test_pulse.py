@@ -10,6 +10,7 @@ import pytest
 
 from render.cluster.crew import WorkerState, occupation
 from render.cluster.hand import Hand
+from render.cluster.progress import Progress
 from render.cluster.pulse import Pulse
 from render.cluster.reasons import reason_of
 
@@ -102,6 +103,10 @@ def test_what_a_run_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     unit: Any = None
     assert occupation([]) == "Ray to start"
     assert occupation([worker(progress_s=0.0)]) == "1 worker to start"
+    loading = worker(progress_s=0.0)
+    loading.hand.report = Progress(node="a")
+    assert occupation([loading]) == "1 worker to load a model"
+    assert occupation([loading, worker(), worker()]) == "1 worker to load a model and 2 workers to start"
     at_work = [worker(progress_s=time_s, started=True, refs={"ref": unit}) for time_s in (40.0, 70.0)]
     assert occupation([*at_work, worker()]) == "2 workers at work, the last sign of life 30 s ago"
     assert occupation([worker(started=True)]) == "the last results"

@@ -45,6 +45,20 @@ def resting(pace: float, model: str = "main") -> Hand:
     return hand
 
 
+def fresh() -> Hand:
+    """A worker that is up and has had no unit."""
+    hand = Hand("main")
+    hand.take_report(Progress(up_s=1.0))
+    return hand
+
+
+def loading(unit: Unit) -> Hand:
+    hand = Hand(unit.model)
+    hand.give(Load(unit))
+    hand.take_report(Progress(stage="loading a model", node="a"))
+    return hand
+
+
 LATE = units(8, 8, steps=20)[1]  # 160 network inputs, in batches of 4: 20 batches are the least
 
 
@@ -57,13 +71,16 @@ LATE = units(8, 8, steps=20)[1]  # 160 network inputs, in batches of 4: 20 batch
         (working(LATE, 1.0, 100), resting(2.0), False),  # 100 s against 80 s
         (working(LATE, 0.0, 100), resting(40.0), False),  # of no known pace
         (working(LATE, 0.0, 100, stage="compiling"), resting(40.0), True),
-        (working(LATE, 0.0, 100, stage="compiling"), Hand("main"), False),  # it would compile as well
+        (working(LATE, 0.0, 100, stage="compiling"), fresh(), False),  # it would compile as well
         (working(LATE, 0.0, 100, idle_s=40.0), resting(40.0), True),  # nothing for 40 s: it may hang
         (working(LATE, 40.0, 100, idle_s=40.0), resting(40.0), True),
         (working(LATE, 1.0, 100), resting(40.0, model="xl"), False),  # it would load a model first
-        (working(LATE, 1.0, 100), Hand("main"), False),  # is taken to be as fast as the fastest: 160 s
-        (working(LATE, 0.0, 100, idle_s=40.0), Hand("main"), False),
-        (working(LATE, 0.0, 100, idle_s=100.0), Hand("main"), True),
+        (working(LATE, 1.0, 100), fresh(), False),  # is taken to be as fast as the fastest: 160 s
+        (working(LATE, 0.0, 100, idle_s=40.0), fresh(), False),
+        (working(LATE, 0.0, 100, idle_s=100.0), fresh(), True),
+        (working(LATE, 0.0, 100, idle_s=100.0), Hand("main"), False),  # it loads a model as yet
+        (loading(LATE), resting(2.0), True),
+        (loading(LATE), fresh(), True),
     ],
 )
 def test_a_copy_is_given_where_it_is_sooner(owner: Hand, idle: Hand, is_copied: bool) -> None:
