@@ -93,9 +93,9 @@ class Dispatcher:
         if self._deaths[unit.id] < DEATHS_MAX:
             self.requeue([unit])
         elif len(unit.frames) > 1:
-            if self._ledger.split(unit):
-                self._suspects |= {half.id for half in unit.halves()}
-                self.requeue(unit.halves())
+            parts = unit.halves() if self._ledger.split(unit) else (unit,)  # its dead worker has committed it
+            self._suspects |= {part.id for part in parts}
+            self.requeue(parts)
         else:
             return False
         return True

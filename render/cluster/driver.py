@@ -229,18 +229,19 @@ class Cluster:
             if receipt is None:  # handed back
                 self._dispatcher.requeue([unit], self._crew.hands)
                 return
-            self._cancel_copies(unit)
-            worker.started, self._restarts = True, 0
-            self._reports.committed(len(unit.frames), receipt.seconds, listener)
-            yield receipt
+            worker.started = True
+            yield self._settle(unit, receipt, listener)
 
-    def _cancel_copies(self, unit: Unit) -> None:
-        """Tell the workers that have the same unit as the one that has committed it: nobody waits for them."""
+    def _settle(self, unit: Unit, receipt: Receipt, listener: CrewListener) -> Receipt:
+        """Note that a unit is committed. Other workers that have it are told to stop: nobody waits for them."""
+        self._restarts = 0
         for worker in self._crew.workers:
             for ref in [ref for ref, held in worker.refs.items() if held.id == unit.id]:
                 del worker.refs[ref]
                 worker.hand.drop(unit.id)
                 worker.actor.cancel.remote(unit.id)
+        self._reports.committed(len(unit.frames), receipt.seconds, listener)
+        return receipt
 
     def _replace(self, worker: WorkerState, reason: str, listener: CrewListener) -> Iterator[Receipt]:
         """Kill a worker; requeue its units, whole or in halves, or put a single frame in quarantine."""
@@ -255,24 +256,26 @@ class Cluster:
         listener.lost(why)
         crew.remove(worker, why, listener)
         for unit in reversed(worker.refs.values()):
-            if not worker.started:
+            if receipt := self._ledger.receipt(unit.id):  # it died before its answer came
+                yield self._settle(unit, receipt, listener)
+            elif not worker.started:
                 self._dispatcher.requeue([unit], crew.hands)
             elif not self._dispatcher.blame(unit, crew.hands, share):
-                yield from self._quarantine(unit, reason, listener)
+                yield self._quarantine(unit, reason, listener)
 
     def _note_failed_start(self, why: str) -> None:
         """Note a worker that did not start. Raises RunError after too many in a row, if no other worker is up."""
         if self._crew.starts.note_failure(time.monotonic()) and not any(one.started for one in self._crew.workers):
             raise RunError(f"workers: {self._crew.starts.failed} in a row did not start: {why}")
 
-    def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Iterator[Receipt]:
-        """Commit a unit of one frame without its frame."""
+    def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Receipt:
+        """Commit a unit of one frame without its frame. Returns its receipt."""
         failure = Failure(f"{DEATHS_MAX} workers died while rendering it: {reason}", DEATHS_MAX)
         write_quarantine(self._ledger, unit, {0: failure})
         receipt = Receipt.of_quarantined(unit)
-        if self._ledger.commit(receipt):
-            self._reports.committed(len(unit.frames), 0.0, listener)
-            yield receipt
+        if not self._ledger.commit(receipt):  # a worker that was thought dead has, at this moment
+            receipt = self._ledger.receipt(unit.id) or receipt
+        return self._settle(unit, receipt, listener)
 
     def _take_reports(self, listener: CrewListener) -> None:
         for worker, error in self._reports.take(time.monotonic(), listener):

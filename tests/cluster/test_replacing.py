@@ -8,72 +8,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from light_workers import Watch, make_units
+from crews import KILLED, LOST, make_cluster
+from light_workers import Watch, make_units, tombs
 
+from render.cluster import driver
 from render.cluster.crew import WorkerState
-from render.cluster.dispatch import Dispatcher
-from render.cluster.driver import Cluster
-from render.cluster.hand import Hand, Load
-from render.cluster.leaving import Leaving
 from render.cluster.progress import Progress
-from render.cluster.starts import FAILED_STARTS_MAX, PAUSE_S, Starts
-from render.core import RunError, Unit
-from render.store import Ledger
-
-LOST = "The actor died unexpectedly.\n\tip: 10.0.0.7\nThe actor died because its node has died. Node Id: 3f"
-KILLED = "ActorDiedError: the worker died"
-
-
-class Actor:
-    """Takes what it is told, and does nothing."""
-
-    def __getattr__(self, _: str) -> Any:
-        return SimpleNamespace(remote=lambda *_: None)
-
-
-class Crew:
-    """Workers that nothing runs behind."""
-
-    def __init__(self) -> None:
-        self.workers: list[WorkerState] = []
-        self.starts = Starts()
-
-    @property
-    def hands(self) -> list[Hand]:
-        return [worker.hand for worker in self.workers]
-
-    @property
-    def staying(self) -> list[WorkerState]:
-        return self.workers
-
-    @property
-    def unplaced(self) -> list[WorkerState]:
-        return [worker for worker in self.workers if not worker.is_placed]
-
-    def add(self, started: bool, *units: Unit, node: str = "") -> WorkerState:
-        worker = WorkerState(Actor(), Hand("main"), f"w{len(self.workers)}", started=started)
-        worker.hand.report = Progress(up_s=float(started), node=node)
-        for number, unit in enumerate(units):
-            worker.refs[number] = unit
-            worker.hand.give(Load(unit))
-        self.workers.append(worker)
-        return worker
-
-    def remove(self, worker: WorkerState, reason: str, listener: Watch) -> None:
-        self.workers.remove(worker)
-        listener.worker_gone(worker.name, reason)
+from render.cluster.starts import FAILED_STARTS_MAX, PAUSE_S
+from render.core import Receipt, RunError, Unit
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Any:
-    ledger = Ledger(tmp_path)
-    ledger.create()
-    cluster: Any = Cluster.__new__(Cluster)
-    cluster._crew, cluster._ledger, cluster._dispatcher = Crew(), ledger, Dispatcher(iter([]), ledger, 8)
-    cluster._leaving = Leaving(cluster._crew, cluster._dispatcher)
-    cluster._scale = SimpleNamespace(workers=8, look=lambda: True, ends={}, ask=lambda *_: None)
-    cluster._deadline_s = 900.0
-    return cluster
+    return make_cluster(tmp_path)
 
 
 def replace(cluster: Any, worker: WorkerState, reason: str) -> Watch:
@@ -186,3 +133,37 @@ def test_workers_that_load_on_a_machine_that_ends_go_at_once(cluster: Any) -> No
     assert cluster._crew.workers == [staying]
     assert watch.gone == [(ending.name, "")]
     assert cluster._dispatcher.units_left == 1
+
+
+def receipt_of(unit: Unit) -> Receipt:
+    return Receipt(unit.id, None, len(unit.frames), 0, "", 0.0, 2)
+
+
+@pytest.mark.parametrize(("started", "reason"), [(True, KILLED), (True, LOST), (False, LOST)])
+def test_a_worker_that_dies_after_its_commit_has_rendered_its_unit(cluster: Any, started: bool, reason: str) -> None:
+    """Nobody renders it again: its receipt is the one that is stored. Who had a copy is told."""
+    done, other = make_units(2, 2)
+    worker, copy = cluster._crew.add(started, done, other), cluster._crew.add(True, done)
+    assert cluster._ledger.commit(receipt_of(done))
+    assert list(cluster._replace(worker, reason, watch := Watch())) == [receipt_of(done)]
+    assert not copy.refs
+    assert not copy.hand.units
+    assert watch.counted == 2
+    assert cluster._dispatcher.units_left == 1
+
+
+def test_a_frame_that_is_stored_at_the_last_moment_is_not_given_up(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers fell silent with it and were killed; the second commits while the driver puts it in quarantine."""
+    (unit,) = make_units(1, 1)
+    cluster._dispatcher.blame(unit)
+    write = driver.write_quarantine
+
+    def late(*arguments: Any) -> None:
+        write(*arguments)
+        assert cluster._ledger.commit(receipt_of(unit))
+
+    monkeypatch.setattr(driver, "write_quarantine", late)
+    assert list(cluster._replace(cluster._crew.add(True, unit), KILLED, Watch())) == [receipt_of(unit)]
+    assert len(tombs(tmp_path)) == 1

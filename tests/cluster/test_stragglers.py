@@ -1,14 +1,11 @@
-"""The end of a run: a unit that is late gets a second worker, and is counted once whatever happens."""
+"""The end of a run: a unit that is late gets a second worker, and its frames are counted once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stand_in import mixed_walks, run_stand_ins
 from test_dispatch import units
 
@@ -17,7 +14,7 @@ from render.cluster.hand import Hand, Load
 from render.cluster.progress import Progress
 from render.cluster.stragglers import find_copy
 from render.cluster.tally import Tally
-from render.core.unit import Receipt, Unit
+from render.core.unit import Unit
 from render.core.walk import Keyframe
 from render.store.ledger import Ledger
 
@@ -186,91 +183,3 @@ def test_workers_that_join_take_their_share(make_keyframe: Callable[..., Keyfram
     outcome = run_stand_ins(mixed_walks(400, make_keyframe), 4, 8, ledger, begins_s={2: 10.0, 3: 10.0})
     assert (outcome.frames, outcome.told) == (400, 400)
     assert outcome.full_s / (4 * outcome.seconds - 2 * 10.0) > 0.97
-
-
-@settings(deadline=None, max_examples=40)
-@given(sizes=st.lists(st.integers(1, 12), max_size=12), chance=st.randoms(use_true_random=False))
-def test_every_frame_has_one_receipt(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], chance: Random
-) -> None:
-    """Whatever workers do: they are fast, slow, or hang, they die with all they have, leave, and others join."""
-    ledger = Ledger(tmp_path_factory.mktemp("out"))
-    ledger.create()
-    run = _Run(ledger, units(*sizes), chance)
-    for _ in range(10_000):
-        if run.is_done:
-            break
-        run.step()
-    assert run.is_done
-    receipts = ledger.receipts()
-    assert sorted(run.received) == sorted(receipt.unit for receipt in receipts)
-    assert sum(receipt.frames + len(receipt.quarantined) for receipt in receipts) == sum(sizes)
-    assert run.told == sum(sizes)
-
-
-class _Run:
-    """A driver whose workers do something by chance at each step."""
-
-    def __init__(self, ledger: Ledger, some: list[Unit], chance: Random) -> None:
-        self._ledger, self._chance = ledger, chance
-        self._dispatcher = Dispatcher(iter(some), ledger, 2)
-        self._hands, self._lost = [Hand("main"), Hand("main")], 0
-        self._tally, self.told = Tally(), 0
-        self.received: list[str] = []
-
-    @property
-    def is_done(self) -> bool:
-        return self._dispatcher.is_empty and not any(hand.units for hand in self._hands)
-
-    def step(self) -> None:
-        while found := self._dispatcher.next(self._hands, starting=False):
-            hand, load = found
-            assert hand is not None
-            assert load.unit.id not in hand.units
-            assert sum(load.unit.id in one.units for one in self._hands) <= 1
-            hand.give(load)
-        busy = [hand for hand in self._hands if hand.units]
-        if busy:
-            hand = self._chance.choice(busy)
-            self._chance.choices([self._work, self._commit, self._die, self._leave], [4, 4, 1, 1])[0](hand)
-        self._hands = [hand for hand in self._hands if hand.units or not hand.is_leaving]
-        while len(self._hands) < self._chance.randint(1, 4):
-            self._hands.append(Hand("main"))
-        self._dispatcher.workers = len(self._hands)
-        self.told += self._tally.rise(self._hands)
-
-    def _work(self, hand: Hand) -> None:
-        before = hand.report
-        left = self._chance.randint(0, 200)
-        rows, up_s = before.rows + self._chance.choice([0, 1, 500]), before.up_s + 10.0
-        finished = hand.done + self._chance.randint(0, sum(len(unit.frames) for unit in hand.units.values()))
-        idle_s = self._chance.choice([0.0, 500.0])
-        hand.take_report(
-            Progress(units=hand.given, capacity=4, left=left, frames=finished, idle_s=idle_s, rows=rows, up_s=up_s)
-        )
-
-    def _commit(self, hand: Hand) -> None:
-        unit = hand.units[self._chance.choice(list(hand.units))]
-        hand.drop(unit.id, is_done=True)
-        assert self._ledger.commit(Receipt(unit.id, None, len(unit.frames), 0, "", 0.0, 4))
-        self._tally.commit(len(unit.frames))
-        self.received.append(unit.id)
-        for other in self._hands:
-            if unit.id in other.units:
-                other.drop(unit.id)
-
-    def _die(self, hand: Hand) -> None:
-        self._hands.remove(hand)
-        for unit in hand.units.values():
-            if not self._dispatcher.blame(unit, self._hands):
-                receipt = Receipt.of_quarantined(unit)
-                assert self._ledger.commit(receipt)
-                self._tally.commit(len(unit.frames))
-                self.received.append(unit.id)
-
-    def _leave(self, hand: Hand) -> None:
-        """Hand some units back."""
-        hand.is_leaving = True
-        for unit in [unit for unit in hand.units.values() if self._chance.random() < 0.5]:
-            hand.drop(unit.id)
-            self._dispatcher.requeue([unit], self._hands)
