@@ -53,6 +53,7 @@ class Cluster:
         self._reports = Reports(self._crew)
         self._ledger = Ledger(setup.out)
         self._restarts = 0  # of Ray, since a unit was done
+        self._listener: CrewListener | None = None
 
     @property
     def ready_s(self) -> float | None:
@@ -64,7 +65,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self._crew.kill_all()
-        self._scale.end()
+        if not self._scale.end() and self._listener:
+            self._listener.warn(
+                "the cluster's autoscaler was asked for machines, and it is not known whether that was taken back:"
+                " docs/cluster.md, Workers come and go, has the command that does"
+            )
         self._link.end()
 
     def render(self, units: Iterator[Unit], listener: CrewListener) -> Iterator[Receipt]:
@@ -73,7 +78,7 @@ class Cluster:
         Raises RunError if the run can't go on: workers do not start, shards can't be written, or Ray is lost again and
         again.
         """
-        is_begun = is_done = False
+        self._listener, is_begun, is_done = listener, False, False
         with Pulse(listener, self._occupation) as told:
             try:
                 while not is_done:
@@ -163,7 +168,8 @@ class Cluster:
             hand, load = given
             try:
                 if hand is None:
-                    worker = crew.start(load.unit.model, self._scale.memory_bytes)
+                    memory_bytes = 0 if crew.starts.is_full else self._scale.memory_bytes  # it is all that may lack
+                    worker = crew.start(load.unit.model, memory_bytes)
                 else:
                     worker = next(one for one in crew.workers if one.hand is hand)
                 is_idle = not worker.refs
