@@ -100,7 +100,8 @@ class Feed:
         """Drop a unit by its id, one of those `begun`, or waiting, or about to come."""
         with self._changed:
             self._cancelled.add(unit)
-            for flight in [*self._queued, *begun]:
+            waiting = [flight for flight, _ in self._waiting]  # one that begins now is not among those begun yet
+            for flight in [*self._queued, *dict.fromkeys(waiting), *begun]:
                 if flight.unit.id == unit:
                     self._drop(flight)
 

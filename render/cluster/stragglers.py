@@ -55,7 +55,7 @@ def _ends_in_s(hand: Hand) -> float:
         return 0.0
     if not hand.report.is_up:
         return math.inf
-    quiet_s = hand.report.idle_s if hand.report.idle_s > QUIET_S else 0.0
+    quiet_s = hand.quiet_s if hand.quiet_s > QUIET_S else 0.0
     stage_s = UNKNOWN_S if hand.report.stage else 0.0
     return max(hand.left / hand.pace if hand.pace else 0.0, quiet_s, stage_s)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import gc
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from threading import Thread
+from threading import Lock, Thread
 
 import torch
 
@@ -51,7 +52,8 @@ class Worker:
         self._feed = Feed(self._meter.add_wait)
         self._started_units: list[UnitInFlight] = []  # at least those with unfinished frames
         self._lane: Lane[FrameHandle] | None = None  # the frames in flight
-        self._finished = 0  # frames
+        self._finished, self._frames_of = 0, Counter[str]()  # frames, by unit too: without those that were cancelled
+        self._counting = Lock()  # held while these change
         self._decoded_s = 0.0  # seconds of decoding that receipts have told
         self._ready_s = self._progress_s = time.monotonic()  # the latter: when it last made progress
         encoders = min(setup.threads, ENCODERS_MAX)
@@ -79,6 +81,7 @@ class Worker:
     def cancel(self, unit: str) -> None:
         """Give up a unit, by its id, that another worker has committed."""
         self._feed.cancel(unit, self._started_units)
+        self._forget_frames(unit)
 
     def progress(self) -> Progress:
         """Return what was done and what is in hand; without work the seconds since the last progress grow, too."""
@@ -226,6 +229,10 @@ class Worker:
         self._feed.begin(flight)
         self._started_units = [*self._unfinished_units(), flight]
 
+    def _forget_frames(self, unit: str) -> None:
+        with self._counting:
+            self._finished -= self._frames_of.pop(unit, 0)
+
     def _unfinished_units(self) -> list[UnitInFlight]:
         return [flight for flight in self._started_units if flight.unfinished and not flight.is_dropped]
 
@@ -242,13 +249,18 @@ class Worker:
         batches = self._batches(half_rows(unit.batch_rows, unit), unit)
         self._started_units.clear()
         for flight in restarted:
+            self._forget_frames(flight.unit.id)
             flight.unit = replace(flight.unit, batch_rows=batches.network.rows, exact=batches.exact)
             self._begin(flight)
 
     # Called by the finisher's threads.
 
-    def _note_frame(self) -> None:
-        self._finished += 1
+    def _note_frame(self, flight: UnitInFlight) -> None:
+        with self._counting:
+            if flight.is_dropped:
+                return
+            self._finished += 1
+            self._frames_of[flight.unit.id] += 1
         self._progress_s = time.monotonic()
 
     def _judged(self, result: Rendered | Failure) -> Rendered | Failure:

@@ -94,6 +94,17 @@ def test_what_is_not_begun_is_handed_back(feed: Feed) -> None:
     assert feed.unstarted() == (0, 0)
 
 
+def test_a_unit_is_cancelled_while_it_begins(feed: Feed) -> None:
+    """Its worker has not noted yet that it has begun it."""
+    flight = make_flight(0, 10, 20)
+    feed.put(flight)
+    feed.begin(flight)
+    feed.cancel("00000", [])
+    assert flight.is_dropped
+    assert feed.take(flight.lane) is None
+    assert feed.unstarted() == (0, 0)
+
+
 def test_a_unit_is_cancelled(feed: Feed) -> None:
     """Queued, begun, and before it comes; the others are not touched."""
     begun, queued, other, late = (make_flight(number, 10, 20) for number in range(4))

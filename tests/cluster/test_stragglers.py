@@ -94,6 +94,18 @@ def test_a_copy_is_given_where_it_is_sooner(owner: Hand, idle: Hand, is_copied: 
         assert find_copy([owner, hand], set()) is None
 
 
+def test_a_worker_that_has_just_been_given_something_is_not_late() -> None:
+    """Its last report tells of a long rest. Only the time since then counts."""
+    owner = resting(40.0)
+    owner.take_report(Progress(units=1, up_s=300.0, idle_s=190.0))
+    owner.give(Load(LATE))
+    assert find_copy([owner, resting(40.0)], set()) is None
+    owner.take_report(Progress(units=2, up_s=301.0, idle_s=191.0, left=160))
+    assert find_copy([owner, resting(40.0)], set()) is None
+    owner.take_report(Progress(units=2, up_s=400.0, idle_s=290.0, left=160))
+    assert find_copy([owner, resting(40.0)], set()) is not None
+
+
 def test_of_several_units_the_one_that_was_given_last_is_copied() -> None:
     first, second = units(8, 8, steps=20)
     owner = working(first, 1.0, 160)
