@@ -11,11 +11,11 @@ import pytest
 from crews import KILLED, LOST, make_cluster
 from light_workers import Watch, make_units, tombs
 
-from render.cluster import driver
 from render.cluster.crew import WorkerState
 from render.cluster.progress import Progress
 from render.cluster.starts import FAILED_STARTS_MAX, PAUSE_S
 from render.core import Receipt, RunError, Unit
+from render.store import write_quarantine
 
 
 @pytest.fixture
@@ -158,12 +158,11 @@ def test_a_frame_that_is_stored_at_the_last_moment_is_not_given_up(
     """Two workers fell silent with it and were killed; the second commits while the driver puts it in quarantine."""
     (unit,) = make_units(1, 1)
     cluster._dispatcher.blame(unit)
-    write = driver.write_quarantine
 
     def late(*arguments: Any) -> None:
-        write(*arguments)
+        write_quarantine(*arguments)
         assert cluster._ledger.commit(receipt_of(unit))
 
-    monkeypatch.setattr(driver, "write_quarantine", late)
+    monkeypatch.setattr("render.cluster.driver.write_quarantine", late)
     assert list(cluster._replace(cluster._crew.add(True, unit), KILLED, Watch())) == [receipt_of(unit)]
     assert len(tombs(tmp_path)) == 1

@@ -145,8 +145,8 @@ def test_room_is_measured_by_one_worker_at_a_time(
             others[0].join(1.0)
         return target
 
-    monkeypatch.setattr(render.core.inputs.shutil, "copyfile", copied)
-    monkeypatch.setattr(render.core.inputs.shutil, "disk_usage", lambda _: SimpleNamespace(free=room - used()))
+    monkeypatch.setattr("render.core.inputs.shutil.copyfile", copied)
+    monkeypatch.setattr("render.core.inputs.shutil.disk_usage", lambda _: SimpleNamespace(free=room - used()))
     here = model.resolve_here().path
     others[0].join(100)
     assert here.is_relative_to(cache)
@@ -166,7 +166,7 @@ def test_a_disk_that_fills_up_meanwhile_is_left(
             raise OSError(fault, os.strerror(fault))
         return copy(source, target)
 
-    monkeypatch.setattr(render.core.inputs.shutil, "copyfile", copied)
+    monkeypatch.setattr("render.core.inputs.shutil.copyfile", copied)
     if fault == errno.EIO:
         with pytest.raises(OSError, match=os.strerror(fault)):
             shared_folder(share / "model", lambda _: True)
