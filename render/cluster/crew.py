@@ -87,11 +87,11 @@ class Crew:
         ref = self._link.call(partial(worker.actor.render.remote, worker.hand.given, unit))
         worker.refs[ref] = unit
 
-    def of(self, ref: Any) -> WorkerState | None:
+    def holder_of(self, ref: Any) -> WorkerState | None:
         """Return the worker that a receipt is expected from; None if it is gone, or not wanted any more."""
         return next((worker for worker in self.workers if ref in worker.refs), None)
 
-    def remove(self, worker: WorkerState, reason: str, listener: CrewListener) -> None:
+    def kill(self, worker: WorkerState, reason: str, listener: CrewListener) -> None:
         """Kill a worker; what it held is the caller's business. An empty reason is for one that ends as it should."""
         self.workers.remove(worker)
         ray.kill(worker.actor)

@@ -86,7 +86,7 @@ class Cluster:
                         if not is_begun:
                             self._link.start()
                             self._scale.start()
-                            self._dispatcher, is_begun = Dispatcher(units, self._ledger, self._scale.workers), True
+                            self._dispatcher, is_begun = Dispatcher(units, self._ledger, self._scale.workers_max), True
                             self._leaving = Leaving(self._crew, self._dispatcher)
                         is_done = yield from self._turn(told)
                     except RayLostError as lost:
@@ -146,14 +146,14 @@ class Cluster:
 
     def _follow_scale(self, listener: CrewListener) -> None:
         """Take in which machines have joined the cluster, have left it, or are to end."""
-        crew, before, is_new = self._crew, self._scale.workers, self._scale.look()
+        crew, before, is_new = self._crew, self._scale.workers_max, self._scale.look()
         self._leaving.follow(self._scale.ends, listener)
         if is_new:
-            surplus = max(0, len(crew.staying) - self._scale.workers)
+            surplus = max(0, len(crew.staying) - self._scale.workers_max)
             self._cancel(crew.unplaced[::-1][:surplus], listener)  # a machine is gone that had room for them
-            if self._scale.workers > before:
+            if self._scale.workers_max > before:
                 crew.starts.note_machines()
-        self._dispatcher.workers = max(1, len(crew.staying)) if crew.starts.is_full else self._scale.workers
+        self._dispatcher.workers = max(1, len(crew.staying)) if crew.starts.is_full else self._scale.workers_max
         busy = [worker for worker in crew.workers if worker.refs]
         self._scale.ask(self._dispatcher.units_left + sum(len(worker.refs) for worker in busy), len(busy))
 
@@ -208,11 +208,11 @@ class Cluster:
 
     def _may_start(self) -> bool:
         crew = self._crew
-        return crew.starts.may_start(len(crew.staying), len(crew.unplaced), self._scale.workers, time.monotonic())
+        return crew.starts.may_start(len(crew.staying), len(crew.unplaced), self._scale.workers_max, time.monotonic())
 
     def _collect(self, ref: Any, listener: CrewListener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
-        worker = self._crew.of(ref)
+        worker = self._crew.holder_of(ref)
         if worker is None:  # it was replaced while this loop's results were taken, or has rendered what is committed
             return
         try:
@@ -260,7 +260,7 @@ class Cluster:
         if share == 1.0 and not worker.started:  # a start that ended with its machine has not failed
             self._note_failed_start(why)
         listener.lost(why)
-        crew.remove(worker, why, listener)
+        crew.kill(worker, why, listener)
         for unit in reversed(worker.refs.values()):
             if receipt := self._ledger.receipt(unit.id):  # it died before its answer came
                 yield self._settle(unit, receipt, listener)
@@ -288,6 +288,6 @@ class Cluster:
             self._link.check()
             if not worker.refs:  # else its units end with the same error, which _collect handles
                 reason = "" if worker.hand.is_leaving else reason_of(error)
-                self._crew.remove(worker, reason, listener)  # to ask it again would fail at once, again and again
+                self._crew.kill(worker, reason, listener)  # to ask it again would fail at once, again and again
                 if reason:
                     listener.lost(reason)

@@ -179,7 +179,7 @@ class Feed:
         with self._changed:  # a unit may be dropped meanwhile
             return self._waiting[0][0] if self._waiting else None
 
-    def drop(self) -> None:
+    def forget_begun(self) -> None:
         """Forget the frames of the units begun, to begin these anew."""
         with self._changed:
             self._count(map(_frame, self._waiting), -1)

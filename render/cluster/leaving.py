@@ -38,5 +38,5 @@ class Leaving:
 
     def let_go(self, worker: WorkerState, listener: CrewListener) -> None:
         """End a worker. Others render what it has, and nobody is to blame."""
-        self._crew.remove(worker, "", listener)
+        self._crew.kill(worker, "", listener)
         self._dispatcher.requeue(list(worker.refs.values()), self._crew.hands)

@@ -37,7 +37,7 @@ class Scale:
         self._asked: tuple[int, dict[str, float]] | None = None  # what an autoscaler was asked for last
         self._asking: Future[None] | None = None  # that call
         self._asked_s = -math.inf
-        self.workers = 0  # that the run may have
+        self.workers_max = 0  # that the run may have
         self.memory_bytes = 0  # that a worker is to ask for
         self.ends: dict[str, float] = {}  # Ray's id of a node → Unix time at which it ends
         self.lack = ""  # what a worker takes and what there is, while no worker fits on any machine
@@ -51,7 +51,7 @@ class Scale:
     def start(self) -> None:
         """Take the first look."""
         if self._link.restarts:
-            self.workers = self._force.count or 1
+            self.workers_max = self._force.count or 1
             return
         self._take(self._link.call(self._link.nodes))
 
@@ -106,6 +106,6 @@ class Scale:
         if fitting:
             self._fitted_s = time.monotonic()
         fitting = max(1, fitting)  # one looks for room
-        self.workers = min(fitting, self._force.count or fitting)
+        self.workers_max = min(fitting, self._force.count or fitting)
         self.memory_bytes = shared_memory(nodes, self._force)
         self.ends = {node.id: node.ends_s for node in nodes if node.ends_s is not None}

@@ -242,7 +242,7 @@ class Worker:
         restarted = self._unfinished_units()
         gc.collect()  # the error's traceback may be part of a cycle that holds the batch's tensors
         torch.cuda.empty_cache()
-        self._feed.drop()
+        self._feed.forget_begun()
         if not restarted:  # all were dropped
             return
         unit = restarted[0].unit

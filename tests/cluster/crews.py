@@ -39,7 +39,7 @@ class Crew:
     def __init__(self) -> None:
         self.workers: list[WorkerState] = []
         self.starts, self._number = Starts(), 0
-        self.removed: list[WorkerState] = []
+        self.killed: list[WorkerState] = []
 
     @property
     def hands(self) -> list[Hand]:
@@ -61,7 +61,7 @@ class Crew:
     def give(self, worker: WorkerState, unit: Unit) -> None:
         worker.refs[object()] = unit
 
-    def of(self, ref: Any) -> WorkerState | None:
+    def holder_of(self, ref: Any) -> WorkerState | None:
         return next((worker for worker in self.workers if ref in worker.refs), None)
 
     def add(self, started: bool, *units: Unit, node: str = "") -> WorkerState:
@@ -73,9 +73,9 @@ class Crew:
             worker.hand.give(Load(unit))
         return worker
 
-    def remove(self, worker: WorkerState, reason: str, listener: Watch) -> None:
+    def kill(self, worker: WorkerState, reason: str, listener: Watch) -> None:
         self.workers.remove(worker)
-        self.removed.append(worker)
+        self.killed.append(worker)
         listener.worker_gone(worker.name, reason)
 
 
@@ -86,7 +86,7 @@ def make_cluster(out: Path, *units: Unit) -> Any:
     made: Any = cluster
     made._crew, made._ledger, made._dispatcher = Crew(), ledger, Dispatcher(iter(units), ledger, 8)
     made._leaving, made._reports = Leaving(made._crew, made._dispatcher), Reports(made._crew)
-    made._scale = SimpleNamespace(workers=8, memory_bytes=0, ends={})
+    made._scale = SimpleNamespace(workers_max=8, memory_bytes=0, ends={})
     made._scale.look, made._scale.ask, made._scale.look_soon = (lambda: True), (lambda *_: None), (lambda: None)
     made._link, made._restarts, made._deadline_s = SimpleNamespace(check=lambda: None), 0, 900.0
     return made

@@ -67,7 +67,7 @@ class _Run:
 
     def step(self) -> None:
         cluster = self.cluster
-        cluster._scale.workers = self._chance.randint(1, 4)
+        cluster._scale.workers_max = self._chance.randint(1, 4)
         cluster._follow_scale(self.watch)
         cluster._assign(self.watch)
         if cluster._reclaim_from_unplaced(self.watch):
@@ -127,7 +127,7 @@ class _Run:
 
     def _commit_late(self) -> None:
         """Let a worker that was given up commit a unit that it had."""
-        held = [unit for worker in self._crew.removed if worker.started for unit in worker.refs.values()]
+        held = [unit for worker in self._crew.killed if worker.started for unit in worker.refs.values()]
         if held and self._chance.random() < 0.1:
             self._rendered(self._chance.choice(held))
 

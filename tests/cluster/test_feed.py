@@ -34,7 +34,7 @@ def test_what_is_not_started_is_counted(feed: Feed) -> None:
     assert feed.unstarted() == (6, 120)
     assert feed.take(first.lane) == (first, 0)
     assert feed.unstarted() == (4, 100)
-    feed.drop()
+    feed.forget_begun()
     assert feed.unstarted() == (2, 60)  # the unit that is not begun
     feed.begin(first)  # anew
     assert feed.unstarted() == (6, 120)

@@ -88,7 +88,7 @@ def test_starts_that_fail_beside_a_worker_that_is_up_are_tried_again_later(
     assert not cluster._may_start()
     cluster._crew.starts.note_machines()
     assert cluster._may_start()
-    cluster._crew.remove(up, "", Watch())
+    cluster._crew.kill(up, "", Watch())
     with pytest.raises(RunError, match="5 in a row did not start"):
         replace(cluster, cluster._crew.add(False), KILLED)
 
@@ -118,10 +118,10 @@ def test_a_surplus_is_of_workers_without_a_place(cluster: Any) -> None:
     """A machine has gone whose dead workers are not collected yet: those that load elsewhere stay."""
     loading = [cluster._crew.add(False, unit, node="a") for unit in make_units(2, 1)]
     unplaced = [cluster._crew.add(False, unit) for unit in make_units(2, 1)]
-    cluster._scale.workers = 3
+    cluster._scale.workers_max = 3
     cluster._follow_scale(Watch())
     assert cluster._crew.workers == [*loading, unplaced[0]]
-    cluster._scale.workers = 1
+    cluster._scale.workers_max = 1
     cluster._follow_scale(Watch())
     assert cluster._crew.workers == loading
 

@@ -118,22 +118,22 @@ def test_the_number_follows_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(render.cluster.scale, "LOOK_S", 0.0)
     link = Link(H100)
     scale = make_scale(link)
-    assert scale.workers == 8
+    assert scale.workers_max == 8
     link.now = [H100, Node("b", cpus=32, gpus=8, memory_bytes=400e9)]
     follow(scale)
-    assert (scale.workers, scale.ends) == (16, {})
+    assert (scale.workers_max, scale.ends) == (16, {})
     link.now = [H100, Node("b", cpus=32, gpus=8, ends_s=5.0)]
     follow(scale)
-    assert (scale.workers, scale.ends) == (8, {"b": 5.0})
+    assert (scale.workers_max, scale.ends) == (8, {"b": 5.0})
     link.now = OSError("the head does not answer")
     failed = link.failed
     for _ in range(100):
         assert not scale.look()
     wait_until(lambda: not scale.look() and link.failed > failed, "a look that fails")
-    assert (scale.workers, scale.ends) == (8, {"b": 5.0})
+    assert (scale.workers_max, scale.ends) == (8, {"b": 5.0})
     link.now = []
     follow(scale)
-    assert scale.workers == 1  # looks for room
+    assert scale.workers_max == 1  # looks for room
     scale.end()
 
 
@@ -168,7 +168,7 @@ def test_a_look_is_taken_now_and_then_and_waits_for_nobody(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("count", "workers"), [(None, 8), (3, 3), (100, 8)])
 def test_a_count_is_the_most(count: int | None, workers: int) -> None:
-    assert make_scale(Link(H100), Workforce(count, 4, 1.0, "cuda")).workers == workers
+    assert make_scale(Link(H100), Workforce(count, 4, 1.0, "cuda")).workers_max == workers
 
 
 @pytest.mark.parametrize("count", [None, 2])
@@ -177,12 +177,12 @@ def test_a_cluster_without_room(count: int | None, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(render.cluster.scale, "LOOK_S", 0.0)
     link = Link(Node("a", cpus=3, gpus=8))
     scale = make_scale(link, Workforce(count, 4, 1.0, "cuda"))
-    assert scale.workers == 1
+    assert scale.workers_max == 1
     assert scale.lack == "required a machine with 4 CPUs and 1 GPU, got 1 machine with 3 CPUs and 8 GPUs in all"
     assert scale.lack_s > 0
     link.now = [H100]
     follow(scale)
-    assert (scale.workers, scale.lack, scale.lack_s) == (count or 8, "", 0.0)
+    assert (scale.workers_max, scale.lack, scale.lack_s) == (count or 8, "", 0.0)
     scale.end()
 
 
@@ -190,7 +190,7 @@ def test_a_ray_of_ones_own_has_what_it_was_started_for() -> None:
     link = Link()
     link.restarts = True
     scale = make_scale(link, Workforce(2, 1, 0.0, "cpu"))
-    assert scale.workers == 2
+    assert scale.workers_max == 2
     assert not scale.look()
     scale.ask(100, 2)
     scale.end()
