@@ -30,7 +30,7 @@ def look_at(address: str | None) -> Site:
         return this_machine()
     check_address(address)
     environment = {name: value for name, value in os.environ.items() if name != SUBMITTED}
-    command = [sys.executable, "-m", "render.cluster.look", address]
+    command = [sys.executable, "-m", "render.cluster.cluster_facts", address]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LOOK_S, check=False)
         found = json.loads((done.stdout.splitlines() or [""])[-1])

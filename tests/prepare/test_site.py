@@ -42,7 +42,7 @@ def test_what_the_process_prints_is_the_site(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     calls = answer(monkeypatch, 'a line of Ray\'s\n{"CPU": 16.0, "GPU": 4.0, "memory": 10000000000.0}\n')
     assert look_at("auto") == FARM
-    assert calls[0]["command"][1:] == ["-m", "render.cluster.look", "auto"]
+    assert calls[0]["command"][1:] == ["-m", "render.cluster.cluster_facts", "auto"]
     assert "RAY_JOB_CONFIG_JSON_ENV_VAR" not in calls[0]["env"], "the look is no part of a submitted job"
 
 
