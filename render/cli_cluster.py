@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from render.cli_mending import BAD_INPUT, DONE, FAILED, QUARANTINED, AddCommand, short
-from render.core import without_secrets
+from render.core import counted, printable, without_secrets
 
 if TYPE_CHECKING:
     from render.submit import Dashboard, JobFacts, Submitted
@@ -46,7 +46,7 @@ def add_cluster(add: AddCommand, target: Callable[[str], Path], target_help: str
     jobs.add_argument("--json", action="store_true", help="print one JSON list")
     logs.add_argument("--follow", action="store_true", help="go on until the job ends, and end with its exit code")
     for command in (logs, stop):
-        command.add_argument("id", metavar="ID", help="of a job, or the first signs of it")
+        command.add_argument("id", metavar="ID", help="of a job, or the beginning of it")
     for command in (submit, jobs, logs, stop):
         add_address(command)
 
@@ -70,11 +70,11 @@ def _ending(done: Submitted, address: str | None) -> str:
     """Return the lines that end a submission: what was submitted, and how to follow and stop it."""
     counts, out = done.prepared.counts, short(done.prepared.job.output)
     before = f", {done.frames_done:,} of them done before" if done.frames_done else ""
-    begun = f" (the job begins it: {done.begun})" if done.begun else ""
+    begun = f" (the job begins it: {done.why_not_begun})" if done.why_not_begun else ""
     own = " and the package itself" if done.brings_package else ""
     return "\n".join(
         [
-            f"submitted  {done.id}: {counts.frames:,} frames{before}",
+            f"submitted  {done.id}: {counted(counts.frames, 'frame')}{before}",
             f"output     {out}{begun}",
             f"travels    {done.travels_bytes / 1e6:,.1f} MB of inputs{own}",
             f"follow it  {_command('logs', done.id, address)} --follow",
@@ -111,7 +111,7 @@ def _code(job: JobFacts) -> int:
         return FAILED
     if job.exit_code in CODES:
         return job.exit_code
-    reason = (job.message.strip().splitlines() or ["its process was killed"])[0]
+    reason = printable(job.reason or "its process was killed")
     _say(f"{job.id} failed: {reason}. What is committed stays; the same `render submit` goes on")
     return FAILED
 
@@ -143,8 +143,9 @@ def _jobs(options: Any) -> int:
 
 def _row(job: JobFacts) -> tuple[str, ...]:
     began = f"{job.began:%Y-%m-%d %H:%M}" if job.began else ""
-    status = job.status.lower() + (f" ({job.exit_code})" if job.exit_code else "")
-    return job.id, status, began, f"{job.frames:,}", job.output, job.submitted_by
+    status = job.state + (f" ({job.exit_code})" if job.exit_code else "")
+    cells = (job.id, status, began, f"{job.frames:,}", job.output, job.submitted_by)
+    return tuple(printable(cell) for cell in cells)  # anybody who reaches the cluster may have written them
 
 
 def _stop(options: Any) -> int:

@@ -43,6 +43,10 @@ def add_mending(add: AddCommand) -> None:
         command.add_argument(
             "out", metavar="OUT", type=output, help="the output folder of a run, or s3://BUCKET/PREFIX"
         )
+    for command in (repair, retry):
+        command.add_argument(
+            "overrides", metavar="key=value", nargs="*", help="where things are by now, e.g. media=FOLDER"
+        )
     for command in (verify, repair):
         command.add_argument("--deep", action="store_true", help="decode every image and compare its pixels' hash")
 
@@ -79,7 +83,9 @@ def _repair(options: Any) -> int:
 
     report = make_report()
     try:
-        done = repair_store(options.out, options.deep, report, lambda finding: print(finding, flush=True))
+        done = repair_store(
+            options.out, options.deep, report, lambda finding: print(finding, flush=True), options.overrides
+        )
     finally:
         report.close()
     taken = f"{counted(done.taken_back, 'frame')} taken back, " if done.taken_back else ""
@@ -116,7 +122,7 @@ def _retry(options: Any) -> int:
 
     report = make_report()
     try:
-        done = retry_store(options.out, options.seed_shift, options.batch_rows, report)
+        done = retry_store(options.out, options.seed_shift, options.batch_rows, report, options.overrides)
     finally:
         report.close()
     print(f"{counted(done.tried, 'frame')} tried again, {done.failed:,} in quarantine still")

@@ -22,9 +22,11 @@ from render.job import JobConfig
 from render.mending import Left, next_steps
 from render.prepare import Prepared, Report
 
-__all__ = ["Notices", "check_notices"]
+__all__ = ["COMMAND", "VARIABLE", "Notices", "check_notices"]
 
 VARIABLE = "RENDER_NOTIFY"  # of the environment: URLs with blanks between them
+COMMAND = "RENDER_COMMAND"  # of the environment: the command that goes on, of a run that is started for somebody else
+LOGGERS = ("apprise", "urllib3", "requests")  # and those below them
 SEND_S = 5.0  # that a run waits for a notice to be sent
 LOOKS = 20  # in the time after which a run counts as stalled
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -49,27 +51,33 @@ def check_notices(job: JobConfig) -> None:
 
 
 class Notices(Relay[Report]):
-    """A report that passes on what it hears, and sends notices. A context manager: its error is that of the run."""
+    """A report that passes on what it hears, and sends notices. A context manager: its error is that of the run.
 
-    def __init__(self, prepared: Prepared, report: Report) -> None:
+    It begins before the run is prepared: models that can't be fetched fail a night as well.
+    """
+
+    def __init__(self, job: JobConfig, command: str, report: Report) -> None:
+        """`command` goes on with the run; "" for none. Nobody sees what a job says that Ray starts, so all is told of it."""
         super().__init__(report)
-        self._job = prepared.job
-        self._command = prepared.command or to_go_on("repair", prepared.job.output).strip("`")
+        self._job, self._is_unseen = job, bool(os.environ.get(COMMAND))
+        self._command = command or to_go_on("repair", job.output).strip("`")
         with _quiet():
-            self._services = [(_scheme(url), _service(url)) for _, url in _urls(prepared.job)]
+            self._services = [(_scheme(url), _service(url)) for _, url in _urls(job)]
         self._lock, self._ended = Lock(), Event()
-        self._frame_s: float | None = None  # when the last frame came, or rendering began; None before and afterwards
+        self._frame_s: float | None = None  # when the last frame came, or the run or rendering began; None afterwards
         self._is_stalled = self._has_begun = False
         self._done = self._total = 0  # frames
 
     def __enter__(self) -> Notices:
+        self._frame_s = time.monotonic()
         if self._services and "stalled" in self._job.notify_on:
             Thread(target=self._look, name="notices", daemon=True).start()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._ended.set()
-        if error is None or (isinstance(error, InputError) and not self._has_begun):  # refused: nothing has started
+        is_refused = isinstance(error, InputError) and not self._has_begun  # nothing has started
+        if error is None or (is_refused and not self._is_unseen):
             return
         reason = one_line(error)[:REASON_MAX] or type(error).__name__
         reason = "stopped by a signal" if isinstance(error, KeyboardInterrupt) else reason
@@ -85,7 +93,8 @@ class Notices(Relay[Report]):
 
     def begin(self, prepared: Prepared, frames_done: int) -> None:
         self._has_begun, self._total, self._done = True, prepared.counts.frames, frames_done
-        self._frame_s = time.monotonic()
+        with self._lock:
+            self._is_stalled, self._frame_s = False, time.monotonic()
         self._listener.begin(prepared, frames_done)
 
     def frames(self, count: int) -> None:
@@ -117,6 +126,8 @@ class Notices(Relay[Report]):
                 self._send("stalled", told, f"look: {status}", f"after it was stopped, go on: {self._command}")
 
     def _count(self) -> str:
+        if not self._has_begun:
+            return f"before the first frame of {self._job.output}"
         return f"{min(self._done, self._total):,} of {self._total:,} frames in {self._job.output}"
 
     def _send(self, event: str, *lines: str) -> None:
@@ -193,14 +204,17 @@ def _notify(service: Any, title: str, body: str, event: str) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Have apprise log nothing of what this thread does: its lines may show tokens."""
-    log, own = logging.getLogger("apprise"), get_ident()
+    """Have apprise and what it sends by log nothing of what this thread does: their lines may show tokens."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in LOGGERS]
+    logs, own = [logging.getLogger(name) for name in dict.fromkeys([*names, "apprise"])], get_ident()
 
     def is_other(record: logging.LogRecord) -> bool:
         return record.thread != own
 
-    log.addFilter(is_other)
+    for log in logs:
+        log.addFilter(is_other)
     try:
         yield
     finally:
-        log.removeFilter(is_other)
+        for log in logs:
+            log.removeFilter(is_other)

@@ -15,7 +15,7 @@ from render.core import JobError, Receipt, RunError, StoreError, Unit, without_s
 from render.job import JobConfig, load_job, public
 from render.manifest import Manifest, TableLike, memory_name
 from render.mending import check_files, check_store, reseed_blank, take_back
-from render.notices import Notices, check_notices
+from render.notices import COMMAND, Notices, check_notices
 from render.output import UNWRITABLE, animation_files, write_file, write_preview, write_sheets
 from render.plan import plan_units
 from render.prepare import (
@@ -37,8 +37,6 @@ from render.preview import Preview, begin_preview, choose_frames, measure, previ
 from render.store import ImageStore, Ledger, check_access, delete_partial_records, open_store, reach_output
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
-
-COMMAND = "RENDER_COMMAND"  # environment variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +79,10 @@ def run_job(
     """
     report = report or Silent()
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
-    checked = _prepare(target, overrides, weights=True, writes=True)
-    prepared = replace(record_or_resume(checked, asked), command=_command(target, overrides))
-    with Notices(prepared, report) as notices:
+    command, (job, _) = _command(target, overrides), _load(target, overrides)
+    with Notices(job, command, report) as notices:
+        checked = _prepare(target, overrides, weights=True, writes=True)
+        prepared = replace(record_or_resume(checked, asked), command=command)
         summary = _rendered(prepared, notices)
         notices.done(summary.frames, summary.quarantined, summary.blank)
     return summary
@@ -216,6 +215,15 @@ def _prepare(
     writes: bool = False,
 ) -> Prepared:
     """Check and plan a job; with `writes`, look first whether its output can be written."""
+    job, table = _load(target, overrides)
+    if writes:
+        check_lasting(job.output)
+        check_access(job.output, writes)
+    return prepare(job, weights, check_files, table, rows_before)
+
+
+def _load(target: str | Path | TableLike, overrides: Sequence[str]) -> tuple[JobConfig, TableLike | None]:
+    """Return a job and its table in memory, if it is one. Raises JobError, also for notices that can't be sent."""
     if isinstance(target, str | Path):
         job, table = load_job(target, overrides), None
     elif isinstance(target, TableLike):
@@ -225,10 +233,7 @@ def _prepare(
         hint = " (its to_pandas() gives one)" if hasattr(target, "to_pandas") else ""
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     check_notices(job)
-    if writes:
-        check_lasting(job.output)
-        check_access(job.output, writes)
-    return prepare(job, weights, check_files, table, rows_before)
+    return job, table
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

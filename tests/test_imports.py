@@ -62,7 +62,7 @@ HOMES = {  # library → the modules that may import it
         "cluster.crew",
         "cluster.driver",
         "cluster.local_ray",
-        "cluster.look",
+        "cluster.cluster_facts",
         "cluster.metrics",
         "cluster.ray_link",
         "cluster.reports",

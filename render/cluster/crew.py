@@ -16,12 +16,13 @@ from render.cluster.actor import RenderWorker
 from render.cluster.hand import Hand
 from render.cluster.ray_link import RayLink
 from render.cluster.setup import Setup
+from render.cluster.starts import Starts
 from render.core import CrewListener, Unit, counted
 from render.job import Workforce
 
 __all__ = ["Crew", "WorkerState", "occupation"]
 
-UNNAMED = re.compile(r"[^A-Za-z0-9._-]+")  # signs that are left out of an actor's name
+UNNAMED = re.compile(r"[^A-Za-z0-9._-]+")  # characters that an actor's name has no place for
 
 
 @dataclass(eq=False)
@@ -35,7 +36,12 @@ class WorkerState:
     poll: Any = None  # object reference of the report that it will give
     progress_s: float = field(default_factory=time.monotonic)  # when it last made progress, or was given its only unit
     started: bool = False  # it has answered, so its process and model are up
-    is_known: bool = False  # it was told that it is up
+    is_known: bool = False  # the listener was told that it is up
+
+    @property
+    def is_placed(self) -> bool:
+        """True once Ray has found room for it: its process has reported, though it may still load its model."""
+        return self.started or bool(self.hand.report.node)
 
 
 class Crew:
@@ -47,7 +53,7 @@ class Crew:
         self._namespace = f"render-{uuid4().hex[:12]}"  # two runs may have one name
         self._number = 0  # of workers, ever
         self.workers: list[WorkerState] = []
-        self.failed_starts = 0  # in a row
+        self.starts = Starts()
 
     @property
     def hands(self) -> list[Hand]:
@@ -59,8 +65,9 @@ class Crew:
         return [worker for worker in self.workers if not worker.hand.is_leaving]
 
     @property
-    def unstarted(self) -> list[WorkerState]:
-        return [worker for worker in self.workers if not worker.started]
+    def unplaced(self) -> list[WorkerState]:
+        """The workers that Ray has not found room for yet."""
+        return [worker for worker in self.workers if not worker.is_placed]
 
     def start(self, model: str, memory_bytes: int) -> WorkerState:
         """Start a worker that loads a model first. Ray chooses a node where it has room, now or later."""
@@ -80,11 +87,11 @@ class Crew:
         ref = self._link.call(partial(worker.actor.render.remote, worker.hand.given, unit))
         worker.refs[ref] = unit
 
-    def of(self, ref: Any) -> WorkerState | None:
+    def holder_of(self, ref: Any) -> WorkerState | None:
         """Return the worker that a receipt is expected from; None if it is gone, or not wanted any more."""
         return next((worker for worker in self.workers if ref in worker.refs), None)
 
-    def remove(self, worker: WorkerState, reason: str, listener: CrewListener) -> None:
+    def kill(self, worker: WorkerState, reason: str, listener: CrewListener) -> None:
         """Kill a worker; what it held is the caller's business. An empty reason is for one that ends as it should."""
         self.workers.remove(worker)
         ray.kill(worker.actor)
@@ -104,9 +111,12 @@ class Crew:
 
 def occupation(workers: Sequence[WorkerState]) -> str:
     """Say what a run with these workers waits for."""
-    starting = sum(not worker.started for worker in workers)
-    if starting == len(workers):
-        return f"{counted(starting, 'worker')} to start" if starting else "Ray to start"
+    if not any(worker.started for worker in workers):
+        loading = sum(worker.is_placed for worker in workers)
+        starting = len(workers) - loading
+        parts = [f"{counted(loading, 'worker')} to load a model"] if loading else []
+        parts += [f"{counted(starting, 'worker')} to start"] if starting else []
+        return " and ".join(parts) or "Ray to start"
     quiet = [time.monotonic() - worker.progress_s for worker in workers if worker.refs and worker.started]
     if not quiet:
         return "the last results"

@@ -26,9 +26,7 @@ DEATHS_MAX = 2  # workers that may die with a unit before it is split
 MACHINE_SHARE = 0.5  # of a death, where a worker was lost with its whole machine
 LOOKAHEAD = 2  # units that are known ahead, for each worker
 PARTS = 4  # units that each worker gets of the last ones, about
-SLACK_SHARE = (
-    0.01  # of a worker's work so far, by which the workers' ends may differ where that is more than two batches
-)
+SLACK_SHARE = 0.01  # of a worker's work so far, by which the workers' ends may differ where two batches are less
 
 
 class Dispatcher:
@@ -71,7 +69,7 @@ class Dispatcher:
             return (None, load) if load else None
         is_ending = self._is_ending
         wanting = [hand for hand in staying if self._may_get_more(hand, is_ending)]
-        for hand in sorted(wanting, key=lambda one: (one.left, len(one.units))):
+        for hand in sorted(wanting, key=lambda one: (one.left, not one.report.is_up, len(one.units))):
             if load := self._choose(hand, staying):
                 return hand, load
         return find_copy(hands, self._suspects) if self.is_empty else None
@@ -95,9 +93,9 @@ class Dispatcher:
         if self._deaths[unit.id] < DEATHS_MAX:
             self.requeue([unit])
         elif len(unit.frames) > 1:
-            if self._ledger.split(unit):
-                self._suspects |= {half.id for half in unit.halves()}
-                self.requeue(unit.halves())
+            parts = unit.halves() if self._ledger.split(unit) else (unit,)  # its dead worker has committed it
+            self._suspects |= {part.id for part in parts}
+            self.requeue(parts)
         else:
             return False
         return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -37,7 +38,6 @@ from render.store import Failure, Ledger, write_quarantine
 
 __all__ = ["Cluster"]
 
-FAILED_STARTS_MAX = 3  # workers in a row that do not start before the run ends
 RESTARTS_MAX = 3  # of a local Ray, without a unit that is done between them
 
 
@@ -53,7 +53,7 @@ class Cluster:
         self._reports = Reports(self._crew)
         self._ledger = Ledger(setup.out)
         self._restarts = 0  # of Ray, since a unit was done
-        self._is_full = False  # some workers found no free CPUs or GPUs
+        self._listener: CrewListener | None = None
 
     @property
     def ready_s(self) -> float | None:
@@ -65,7 +65,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self._crew.kill_all()
-        self._scale.end()
+        if not self._scale.end() and self._listener:
+            self._listener.warn(
+                "the cluster's autoscaler was asked for machines, and it is not known whether that was taken back:"
+                " docs/cluster.md, Workers come and go, has the command that does"
+            )
         self._link.end()
 
     def render(self, units: Iterator[Unit], listener: CrewListener) -> Iterator[Receipt]:
@@ -74,7 +78,7 @@ class Cluster:
         Raises RunError if the run can't go on: workers do not start, shards can't be written, or Ray is lost again and
         again.
         """
-        is_begun = is_done = False
+        self._listener, is_begun, is_done = listener, False, False
         with Pulse(listener, self._occupation) as told:
             try:
                 while not is_done:
@@ -82,7 +86,7 @@ class Cluster:
                         if not is_begun:
                             self._link.start()
                             self._scale.start()
-                            self._dispatcher, is_begun = Dispatcher(units, self._ledger, self._scale.workers), True
+                            self._dispatcher, is_begun = Dispatcher(units, self._ledger, self._scale.workers_max), True
                             self._leaving = Leaving(self._crew, self._dispatcher)
                         is_done = yield from self._turn(told)
                     except RayLostError as lost:
@@ -108,7 +112,7 @@ class Cluster:
         self._follow_scale(listener)
         self._check_room()
         self._assign(listener)
-        if self._reclaim_from_unstarted(listener):
+        if self._reclaim_from_unplaced(listener):
             self._assign(listener)
         refs = [ref for worker in self._crew.workers for ref in worker.refs]
         if not refs:
@@ -142,14 +146,15 @@ class Cluster:
 
     def _follow_scale(self, listener: CrewListener) -> None:
         """Take in which machines have joined the cluster, have left it, or are to end."""
-        before, is_new = self._dispatcher.workers, self._scale.look()
+        crew, before, is_new = self._crew, self._scale.workers_max, self._scale.look()
         self._leaving.follow(self._scale.ends, listener)
         if is_new:
-            self._dispatcher.workers = self._scale.workers
-            self._is_full = self._is_full and self._scale.workers <= before  # what joins has room for several at a time
-            surplus = max(0, len(self._crew.staying) - self._scale.workers)
-            self._cancel(self._crew.unstarted[::-1][:surplus], listener)  # a machine is gone that had room for them
-        busy = [worker for worker in self._crew.workers if worker.refs]
+            surplus = max(0, len(crew.staying) - self._scale.workers_max)
+            self._cancel(crew.unplaced[::-1][:surplus], listener)  # a machine is gone that had room for them
+            if self._scale.workers_max > before:
+                crew.starts.note_machines()
+        self._dispatcher.workers = max(1, len(crew.staying)) if crew.starts.is_full else self._scale.workers_max
+        busy = [worker for worker in crew.workers if worker.refs]
         self._scale.ask(self._dispatcher.units_left + sum(len(worker.refs) for worker in busy), len(busy))
 
     def _assign(self, listener: CrewListener) -> None:
@@ -163,7 +168,8 @@ class Cluster:
             hand, load = given
             try:
                 if hand is None:
-                    worker = crew.start(load.unit.model, self._scale.memory_bytes)
+                    memory_bytes = 0 if crew.starts.is_full else self._scale.memory_bytes  # it is all that may lack
+                    worker = crew.start(load.unit.model, memory_bytes)
                 else:
                     worker = next(one for one in crew.workers if one.hand is hand)
                 is_idle = not worker.refs
@@ -176,38 +182,37 @@ class Cluster:
             worker.hand.give(load)
             listener.unit_given(load.unit.id, worker.name)
 
-    def _reclaim_from_unstarted(self, listener: CrewListener) -> bool:
-        """Requeue the units of as many workers that are not up as are idle: their node may be lost. Return if any was."""
-        unstarted = [worker for worker in self._crew.unstarted if worker.refs]
+    def _reclaim_from_unplaced(self, listener: CrewListener) -> bool:
+        """Requeue what as many workers without a place hold as are idle, and got no copy of it. Return if any was."""
+        holders = Counter(unit for hand in self._crew.hands for unit in hand.units)
+        unplaced = [one for one in self._crew.unplaced if any(holders[unit] == 1 for unit in one.hand.units)]
         idle = sum(worker.started and not worker.refs for worker in self._crew.staying)
-        self._cancel(unstarted[::-1][:idle], listener)  # the others go on loading
-        return bool(unstarted and idle)
+        self._cancel(unplaced[::-1][:idle], listener)
+        return bool(unplaced and idle)
 
     def _replace_stalled(self, listener: CrewListener) -> Iterator[Receipt]:
         """Replace workers without progress until the deadline; cancel those that found no free CPUs or GPUs to start."""
         workers, now = self._crew.workers, time.monotonic()
         stalled = [worker for worker in workers if worker.refs and now - worker.progress_s > self._deadline_s]
-        unplaced = [worker for worker in stalled if not worker.started] if any(w.started for w in workers) else []
-        self._is_full = self._is_full or bool(unplaced)
+        unplaced = [worker for worker in stalled if not worker.is_placed] if any(w.is_placed for w in workers) else []
+        self._crew.starts.is_full |= bool(unplaced)
         self._cancel(unplaced, listener)
         for worker in stalled:
             if worker not in unplaced:
                 yield from self._replace(worker, f"no progress for {self._deadline_s:g} s", listener)
 
-    def _cancel(self, unstarted: list[WorkerState], listener: CrewListener) -> None:
-        """Kill workers that are not up and requeue their units. This counts as no failure of either."""
-        for worker in unstarted:
-            self._crew.remove(worker, "", listener)
-            self._dispatcher.requeue(list(worker.refs.values()), self._crew.hands)
+    def _cancel(self, workers: list[WorkerState], listener: CrewListener) -> None:
+        """End workers, and requeue their units. This counts as no failure of either."""
+        for worker in workers:
+            self._leaving.let_go(worker, listener)
 
     def _may_start(self) -> bool:
-        """Return whether to start one worker more; on a full cluster only one at a time may try."""
-        is_trying = self._is_full and bool(self._crew.unstarted)
-        return len(self._crew.staying) < self._scale.workers and not is_trying
+        crew = self._crew
+        return crew.starts.may_start(len(crew.staying), len(crew.unplaced), self._scale.workers_max, time.monotonic())
 
     def _collect(self, ref: Any, listener: CrewListener) -> Iterator[Receipt]:
         """Take the result of a unit: yield its receipt, or handle the error that it ended with."""
-        worker = self._crew.of(ref)
+        worker = self._crew.holder_of(ref)
         if worker is None:  # it was replaced while this loop's results were taken, or has rendered what is committed
             return
         try:
@@ -230,18 +235,19 @@ class Cluster:
             if receipt is None:  # handed back
                 self._dispatcher.requeue([unit], self._crew.hands)
                 return
-            self._cancel_copies(unit)
-            self._crew.failed_starts = self._restarts = 0
-            self._reports.committed(len(unit.frames), receipt.seconds, listener)
-            yield receipt
+            worker.started = True
+            yield self._settle(unit, receipt, listener)
 
-    def _cancel_copies(self, unit: Unit) -> None:
-        """Tell the workers that have the same unit as the one that has committed it: nobody waits for them."""
+    def _settle(self, unit: Unit, receipt: Receipt, listener: CrewListener) -> Receipt:
+        """Note that a unit is committed. Other workers that have it are told to stop: nobody waits for them."""
+        self._restarts = 0
         for worker in self._crew.workers:
             for ref in [ref for ref, held in worker.refs.items() if held.id == unit.id]:
                 del worker.refs[ref]
                 worker.hand.drop(unit.id)
                 worker.actor.cancel.remote(unit.id)
+        self._reports.committed(len(unit.frames), receipt.seconds, listener)
+        return receipt
 
     def _replace(self, worker: WorkerState, reason: str, listener: CrewListener) -> Iterator[Receipt]:
         """Kill a worker; requeue its units, whole or in halves, or put a single frame in quarantine."""
@@ -251,32 +257,37 @@ class Cluster:
             return
         why = reason_of(reason)
         share = MACHINE_SHARE if why.startswith(MACHINE) else 1.0
-        if share == 1.0:  # a start that ended with its machine has not failed
-            crew.failed_starts = 0 if worker.started else crew.failed_starts + 1
-        if crew.failed_starts >= FAILED_STARTS_MAX:
-            raise RunError(f"workers: {FAILED_STARTS_MAX} in a row did not start: {why}")
+        if share == 1.0 and not worker.started:  # a start that ended with its machine has not failed
+            self._note_failed_start(why)
         listener.lost(why)
-        crew.remove(worker, why, listener)
+        crew.kill(worker, why, listener)
         for unit in reversed(worker.refs.values()):
-            if not worker.started:
+            if receipt := self._ledger.receipt(unit.id):  # it died before its answer came
+                yield self._settle(unit, receipt, listener)
+            elif not worker.started:
                 self._dispatcher.requeue([unit], crew.hands)
             elif not self._dispatcher.blame(unit, crew.hands, share):
-                yield from self._quarantine(unit, reason, listener)
+                yield self._quarantine(unit, reason, listener)
 
-    def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Iterator[Receipt]:
-        """Commit a unit of one frame without its frame."""
+    def _note_failed_start(self, why: str) -> None:
+        """Note a worker that did not start. Raises RunError after too many in a row, if no other worker is up."""
+        if self._crew.starts.note_failure(time.monotonic()) and not any(one.started for one in self._crew.workers):
+            raise RunError(f"workers: {self._crew.starts.failed} in a row did not start: {why}")
+
+    def _quarantine(self, unit: Unit, reason: str, listener: CrewListener) -> Receipt:
+        """Commit a unit of one frame without its frame. Returns its receipt."""
         failure = Failure(f"{DEATHS_MAX} workers died while rendering it: {reason}", DEATHS_MAX)
         write_quarantine(self._ledger, unit, {0: failure})
         receipt = Receipt.of_quarantined(unit)
-        if self._ledger.commit(receipt):
-            self._reports.committed(len(unit.frames), 0.0, listener)
-            yield receipt
+        if not self._ledger.commit(receipt):  # a worker that was thought dead has, at this moment
+            receipt = self._ledger.receipt(unit.id) or receipt
+        return self._settle(unit, receipt, listener)
 
     def _take_reports(self, listener: CrewListener) -> None:
         for worker, error in self._reports.take(time.monotonic(), listener):
             self._link.check()
             if not worker.refs:  # else its units end with the same error, which _collect handles
                 reason = "" if worker.hand.is_leaving else reason_of(error)
-                self._crew.remove(worker, reason, listener)  # to ask it again would fail at once, again and again
+                self._crew.kill(worker, reason, listener)  # to ask it again would fail at once, again and again
                 if reason:
                     listener.lost(reason)

@@ -100,7 +100,8 @@ class Feed:
         """Drop a unit by its id, one of those `begun`, or waiting, or about to come."""
         with self._changed:
             self._cancelled.add(unit)
-            for flight in [*self._queued, *begun]:
+            waiting = [flight for flight, _ in self._waiting]  # one that begins now is not among those begun yet
+            for flight in [*self._queued, *dict.fromkeys(waiting), *begun]:
                 if flight.unit.id == unit:
                     self._drop(flight)
 
@@ -178,7 +179,7 @@ class Feed:
         with self._changed:  # a unit may be dropped meanwhile
             return self._waiting[0][0] if self._waiting else None
 
-    def drop(self) -> None:
+    def forget_begun(self) -> None:
         """Forget the frames of the units begun, to begin these anew."""
         with self._changed:
             self._count(map(_frame, self._waiting), -1)

@@ -68,11 +68,11 @@ class Finisher:
         encoders: int,
         write: Callable[[UnitInFlight], None],
         image_format: str,
-        tick: Callable[[], None],
+        tick: Callable[[UnitInFlight], None],
     ) -> None:
         """`threads` are torch's to decode, `encoders` the threads that encode; `write` stores a unit and never raises.
 
-        `tick` is called for every finished frame.
+        `tick` is called with its unit for every finished frame.
         """
         self.device_lock = Lock()  # held while a batch runs, and to decode images alone
         self._write, self._format, self._tick = write, image_format, tick
@@ -214,8 +214,7 @@ class Finisher:
             flight.results[position] = result
             flight.unfinished -= 1
             is_done = not flight.unfinished and not flight.is_dropped
-        if not flight.is_dropped:
-            self._tick()
+        self._tick(flight)
         if is_done:
             self._write_slots.acquire()
             self._writer.submit(self._write_unit, flight)

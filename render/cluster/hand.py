@@ -59,11 +59,14 @@ class Hand:
     is_leaving: bool = False  # its node is about to end: it gets no more units
     pace: float = 0.0  # network inputs a second of late; 0 while that is unknown
     places_pace: float = 0.0  # places of batches a second when it was last at work; 0 while that is unknown
+    _busy_since_s: float = 0.0  # seconds that it had been up when it was given a unit and held none
     _unreported: deque[Load] = field(default_factory=deque)  # given after the report was made
     _evaluations: dict[str, int] = field(default_factory=dict)  # of all units given, by id
     _reports: deque[Progress] = field(default_factory=deque)  # of the last PACE_S, without a pause between them
 
     def give(self, load: Load) -> None:
+        if not self.units:
+            self._busy_since_s = self.report.up_s
         self.units[load.unit.id], self.model = load.unit, load.unit.model
         self._evaluations[load.unit.id] = load.evaluations
         self.given += 1
@@ -83,7 +86,7 @@ class Hand:
 
     def _measure(self, report: Progress) -> None:
         """Bring the paces up to date."""
-        if not self.units:
+        if not (self.units and report.is_up):
             self._reports.clear()
             return
         self._reports.append(report)
@@ -93,6 +96,11 @@ class Hand:
         seconds, rows = report.up_s - first.up_s, report.rows - first.rows
         if seconds > 0 and rows > 0:
             self.pace, self.places_pace = rows / seconds, (rows + report.padding - first.padding) / seconds
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds without progress, of those since it was given something to do: its report may be from before."""
+        return min(self.report.idle_s, self.report.up_s - self._busy_since_s)
 
     @property
     def left(self) -> int:

@@ -19,10 +19,7 @@ __all__ = ["FATAL", "OUT_OF_MEMORY", "TRIES", "FrameRenderer", "Lane"]
 
 TRIES = 2  # times that a frame may raise
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
-FATAL = (
-    *OUT_OF_MEMORY,
-    torch.AcceleratorError,
-)  # not caused by one frame; after AcceleratorError the process is unusable
+FATAL = (*OUT_OF_MEMORY, torch.AcceleratorError)  # no frame's fault; after the latter the process is unusable
 
 
 class FrameRenderer(Protocol):
@@ -62,7 +59,7 @@ class Lane(Generic[Handle]):
         self._next_frame, self._batch_context, self._is_ending = next_frame, batch_context, is_ending
         self._in_flight: dict[Handle, Recipe] = {}
         self._left: dict[Handle, int] = {}  # network inputs that a frame in flight still needs
-        self._suspects: deque[tuple[Handle, Recipe]] = deque()  # to be run alone: one of them made a batch fail
+        self._to_run_alone: deque[tuple[Handle, Recipe]] = deque()  # to be run alone: one of them made a batch fail
         self._tries: Counter[Handle] = Counter()
 
     @property
@@ -78,8 +75,8 @@ class Lane(Generic[Handle]):
         """
         while True:
             self._renderer.forget()
-            alone = bool(self._suspects)
-            admit = self._admit_suspect if alone else self._admit_next
+            alone = bool(self._to_run_alone)
+            admit = self._admit_alone if alone else self._admit_next
             try:
                 for handle, result in pack_rows(admit, self._run_batch, self.size.capacity, self._is_ending):
                     recipe = self._in_flight.pop(handle)
@@ -95,20 +92,20 @@ class Lane(Generic[Handle]):
                 if not broken:  # `next_frame` raised, not a batch
                     raise
                 if not alone:
-                    self._suspects.extend(broken.items())
+                    self._to_run_alone.extend(broken.items())
                     continue
                 for handle, recipe in broken.items():
                     if failure := self._retry_or_fail(handle, recipe, error):
                         yield handle, failure
             else:
-                if not alone and not self._suspects:
+                if not alone and not self._to_run_alone:
                     return
 
     def _admit_next(self, wait: bool) -> tuple[Handle, FrameGenerator] | None:
-        return self._start(self._next_frame(wait and not self._suspects))
+        return self._start(self._next_frame(wait and not self._to_run_alone))
 
-    def _admit_suspect(self, wait: bool) -> tuple[Handle, FrameGenerator] | None:
-        return self._start(self._suspects.popleft() if wait and self._suspects else None)
+    def _admit_alone(self, wait: bool) -> tuple[Handle, FrameGenerator] | None:
+        return self._start(self._to_run_alone.popleft() if wait and self._to_run_alone else None)
 
     def _start(self, frame: tuple[Handle, Recipe] | None) -> tuple[Handle, FrameGenerator] | None:
         if frame is None:
@@ -135,11 +132,11 @@ class Lane(Generic[Handle]):
             return self._renderer.run(rows, self.size)
 
     def _retry_or_fail(self, handle: Handle, recipe: Recipe, error: Exception) -> Failure | None:
-        """Return the failure of a frame that has had its tries; put any other among the suspects, to run again alone."""
+        """Return the failure of a frame that has had its tries; put any other among those to be run alone."""
         if isinstance(error, FATAL):
             raise error
         self._tries[handle] += 1
         if self._tries[handle] >= TRIES:
             return Failure("".join(traceback.format_exception(error)), self._tries[handle])
-        self._suspects.append((handle, recipe))
+        self._to_run_alone.append((handle, recipe))
         return None

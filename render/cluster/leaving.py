@@ -21,7 +21,7 @@ class Leaving:
         self._crew, self._dispatcher = crew, dispatcher
 
     def follow(self, ends: Mapping[str, float], listener: CrewListener) -> None:
-        """Tell the workers on machines that are to end; let those go that have done what they had, or have no more time.
+        """Tell the workers on machines that are to end; let those go that are done, still load, or have no more time.
 
         `ends` has the Unix time of each machine's end, by Ray's id of it. A machine whose end is called off keeps its
         workers no less: another worker takes the place of one that has gone.
@@ -30,12 +30,13 @@ class Leaving:
             end_s = ends.get(worker.hand.report.node)
             if end_s is not None and not worker.hand.is_leaving:
                 worker.hand.is_leaving = True
-                worker.actor.hand_back.remote()
+                if worker.started:
+                    worker.actor.hand_back.remote()
             is_late = end_s is not None and time.time() > end_s - EARLY_S
-            if worker.hand.is_leaving and (is_late or not worker.refs):
+            if worker.hand.is_leaving and (is_late or not (worker.started and worker.refs)):
                 self.let_go(worker, listener)
 
     def let_go(self, worker: WorkerState, listener: CrewListener) -> None:
         """End a worker. Others render what it has, and nobody is to blame."""
-        self._crew.remove(worker, "", listener)
+        self._crew.kill(worker, "", listener)
         self._dispatcher.requeue(list(worker.refs.values()), self._crew.hands)

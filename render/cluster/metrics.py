@@ -54,7 +54,8 @@ class RayMetrics(CrewRelay[EventLog]):
         self._metrics: dict[str, Any] | None = None  # made when Ray is there
         self._is_off = False
         self._hosts: dict[str, str] = {}  # worker → host
-        self._hands: dict[str, str] = {}  # unit → the worker that it was given last
+        self._processes: dict[tuple[str, int], str] = {}  # (host, process) of a commit → the worker
+        self._hands: dict[str, list[str]] = {}  # unit → the workers that have it: of a straggler's unit two
         self._commit_s: dict[str, float] = {}  # worker → when its last unit was committed
 
     def worker_up(self, name: str, host: str, card: str) -> None:
@@ -66,14 +67,16 @@ class RayMetrics(CrewRelay[EventLog]):
     def unit_given(self, unit: str, name: str) -> None:
         """Count a unit in a worker's hands."""
         super().unit_given(unit, name)
-        before, self._hands[unit] = self._hands.get(unit), name
-        for worker in {name, before} - {None}:
-            self._note_queue(str(worker))
+        hands = self._hands.setdefault(unit, [])
+        if name not in hands:
+            hands.append(name)
+        self._note_queue(name)
 
     def worker_gone(self, name: str, reason: str) -> None:
         """Count a worker that is there no more; with a reason it is a fault."""
         super().worker_gone(name, reason)
-        self._hands = {unit: worker for unit, worker in self._hands.items() if worker != name}
+        self._hands = {unit: rest for unit, own in self._hands.items() if (rest := [one for one in own if one != name])}
+        self._processes = {process: worker for process, worker in self._processes.items() if worker != name}
         if reason:
             self._note("render_faults", 1, name)
         for gauge in ("render_worker_up", "render_images_per_second", "render_fill", "render_queue_units"):
@@ -83,9 +86,8 @@ class RayMetrics(CrewRelay[EventLog]):
     def committed(self, receipt: Receipt) -> None:
         """Count what a unit has brought."""
         self._listener.committed(receipt)
-        name, now_s = self._hands.pop(receipt.unit, ""), time.monotonic()
-        if not name:
-            name = f"{receipt.host}:{receipt.process}"
+        hands, now_s = self._hands.pop(receipt.unit, []), time.monotonic()
+        name = self._worker_of(receipt, hands)
         self._hosts.setdefault(name, receipt.host)
         elapsed_s = now_s - self._commit_s[name] if name in self._commit_s else receipt.seconds
         self._commit_s[name] = now_s
@@ -99,10 +101,23 @@ class RayMetrics(CrewRelay[EventLog]):
         self._note("render_write_seconds", receipt.write_s, name)
         if receipt.file is not None:
             self._note("render_shard_seconds", receipt.write_s, name)
-        self._note_queue(name)
+        for worker in {name, *hands}:
+            self._note_queue(worker)
+
+    def _worker_of(self, receipt: Receipt, hands: list[str]) -> str:
+        """Return the worker whose commit it is. A receipt names host and process; of which worker, a unit of one tells."""
+        process = receipt.host, receipt.process
+        if len(hands) == 1:
+            self._processes[process] = hands[0]
+            return hands[0]
+        known = {worker: own for own, worker in self._processes.items()}
+        if self._processes.get(process) in hands:
+            return self._processes[process]
+        likely = [name for name in hands if name not in known and self._hosts.get(name) in (None, receipt.host)]
+        return likely[0] if likely else f"{receipt.host}:{receipt.process}"
 
     def _note_queue(self, name: str) -> None:
-        self._note("render_queue_units", sum(worker == name for worker in self._hands.values()), name)
+        self._note("render_queue_units", sum(name in own for own in self._hands.values()), name)
 
     def _note(self, metric: str, value: float, worker: str) -> None:
         """Give Ray a value. Whatever it raises ends the metrics, not the run."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AHEAD_BATCHES", "Progress"]
+__all__ = ["AHEAD_BATCHES", "LOADING", "STAGE_S", "Progress"]
 
+LOADING = "loading a model"  # a stage
+STAGE_S = 1800.0  # time that loading, measuring or compiling may take beyond the deadline
 AHEAD_BATCHES = 2  # batches that the frames fill which a worker holds and has not started
 
 
@@ -14,7 +16,7 @@ class Progress:
     """Progress of a worker; counts are since it started."""
 
     frames: int = 0  # finished
-    up_s: float = 0.0  # seconds since it was ready
+    up_s: float = 0.0  # seconds since it was ready; 0 while it loads its first model
     idle_s: float = 0.0  # seconds since it last made progress
     units: int = 0  # received
     capacity: int = 0  # network inputs that a batch of its present frames takes; 0 before the first
@@ -27,6 +29,11 @@ class Progress:
     host: str = ""  # name of its machine
     card: str = ""  # its device: a GPU's name, or that of a CPU with the number of threads
     node: str = ""  # Ray's id of its machine
+
+    @property
+    def is_up(self) -> bool:
+        """True once it has loaded its first model."""
+        return self.up_s > 0
 
     @property
     def wants_more(self) -> bool:

@@ -48,6 +48,7 @@ class RayLink:
         self._workforce, self._address = workforce, None if address == "local" else address
         self._owns = not ray.is_initialized()
         self._calls = CallThread()
+        self.background = CallThread()  # for calls that nobody waits for, to a cluster
         self._local: LocalRay | None = None
         self._cluster: ClusterWatch | None = None
 
@@ -93,11 +94,13 @@ class RayLink:
 
     @staticmethod
     def request(count: int, bundle: dict[str, float]) -> None:
-        """Ask the cluster's autoscaler to have room for so many workers; 0 takes that back. Nobody minds without one."""
+        """Ask the cluster's autoscaler to have room for so many workers; 0 takes that back. Nobody minds without one.
+
+        The call may not return: see `call`. Raises what Ray raises.
+        """
         from ray.autoscaler.sdk import request_resources
 
-        with suppress(Exception):
-            request_resources(bundles=[bundle] * count)
+        request_resources(bundles=[bundle] * count)
 
     def check(self) -> None:
         """Raise RayLostError when Ray is gone."""
@@ -127,6 +130,7 @@ class RayLink:
         if self._local:
             self._local.end(is_free)
         self._calls.close()
+        self.background.close()
 
     def _start_local(self, keep_handler: Callable[[], None]) -> None:
         self._calls.call(self._prepare_local, keep_handler)
@@ -172,6 +176,9 @@ class RayLink:
 
     def _shut_down(self) -> bool:
         """Shut Ray's library down. Returns False if a call into it does not return, and no other can be made."""
+        if not self._local and not self.background.is_free(FINISH_S):  # the library might crash under it
+            atexit.unregister(ray.shutdown)
+            return False
         if self._local and not self._calls.is_free(0.0):
             self._local.give_up()
             with suppress(RayLostError):

@@ -17,7 +17,7 @@ __all__ = ["Reports"]
 
 
 class Reports:
-    """The reports of a crew's workers: one is asked of each at any time."""
+    """The reports of a crew's workers. Each worker is always asked for its next one."""
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
@@ -50,7 +50,7 @@ class Reports:
                 broken.append((worker, error))
                 continue
             self._note(worker, report, now, listener)
-        stages = (hand.report.stage for hand in self._crew.hands)
+        stages = (worker.hand.report.stage for worker in self._crew.workers if worker.started)
         stage = next(filter(None, stages), "")
         if stage != self._stage:
             self._stage = stage
@@ -64,11 +64,16 @@ class Reports:
         listener.frames(self._tally.rise(self._crew.hands))
 
     def _note(self, worker: WorkerState, report: Progress, now: float, listener: CrewListener) -> None:
+        if not report.is_up:
+            worker.progress_s = max(worker.progress_s, now - report.idle_s)
+            worker.hand.take_report(report)
+            return
         if not worker.started:
-            worker.started, worker.progress_s, self._crew.failed_starts = True, now, 0
+            worker.started, worker.progress_s = True, now
             self.ready_s = self.ready_s or now - report.up_s
         if not worker.is_known:
             worker.is_known = True
+            self._crew.starts.note_success()
             listener.worker_up(worker.name, report.host, report.card)
         worker.progress_s = max(worker.progress_s, now - report.idle_s)
         before = worker.hand.report

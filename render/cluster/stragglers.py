@@ -1,11 +1,13 @@
 """Find the unit that the end of a run waits for, and a worker that would render it sooner. Pure: no Ray, no clock.
 
 When every unit is in a worker's hands and another worker has nothing to do, that one may get a copy of a unit. The first
-commit decides. A copy that is not worth it costs the time of a worker that has none better, and delays nothing.
+commit decides. A copy that is not worth it costs the time of a worker that has nothing better to do. A worker that still
+loads its first model ends later than any that is up: from its units copies are made at once.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -25,7 +27,7 @@ def find_copy(hands: Sequence[Hand], suspects: Collection[str]) -> tuple[Hand, L
     This is a unit of the worker that is expected to end last. A unit that a worker has died with (`suspects`) is never
     copied, since it might kill two; neither is one that two workers hold already.
     """
-    idle = [hand for hand in hands if not hand.units and not hand.is_leaving]
+    idle = [hand for hand in hands if hand.report.is_up and not hand.units and not hand.is_leaving]
     if not idle:
         return None
     holders = Counter(unit for hand in hands for unit in hand.units)
@@ -45,10 +47,15 @@ def find_copy(hands: Sequence[Hand], suspects: Collection[str]) -> tuple[Hand, L
 
 
 def _ends_in_s(hand: Hand) -> float:
-    """Estimate the seconds until a worker has rendered what it holds; 0 where nothing is known against it."""
+    """Estimate the seconds until a worker has rendered what it holds; 0 where nothing is known against it.
+
+    Infinite for one that is not up: it has to load, and then to render as long as another.
+    """
     if not hand.units:
         return 0.0
-    quiet_s = hand.report.idle_s if hand.report.idle_s > QUIET_S else 0.0
+    if not hand.report.is_up:
+        return math.inf
+    quiet_s = hand.quiet_s if hand.quiet_s > QUIET_S else 0.0
     stage_s = UNKNOWN_S if hand.report.stage else 0.0
     return max(hand.left / hand.pace if hand.pace else 0.0, quiet_s, stage_s)
 

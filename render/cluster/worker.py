@@ -10,12 +10,13 @@ from __future__ import annotations
 import gc
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from threading import Thread
+from threading import Lock, Thread
 
 import torch
 
@@ -25,7 +26,7 @@ from render.cluster.finish import Finisher
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
 from render.cluster.memory import half_rows, where_memory_lasts
 from render.cluster.meter import Meter
-from render.cluster.progress import Progress
+from render.cluster.progress import LOADING, STAGE_S, Progress
 from render.cluster.setup import Setup
 from render.core import ModelError, Receipt, Recipe, Unit
 from render.engine import Batches, Renderer, use_threads
@@ -33,7 +34,6 @@ from render.store import Failure, Ledger, Origin, Rendered, shard_schema, write_
 
 __all__ = ["Worker"]
 
-STAGE_S = 1800.0  # time that measuring or compiling may take beyond the deadline
 ENCODERS_MAX = 4  # threads that encode images: PNG takes 25 ms at 512x512 pixels, 106 ms at 1024x1024
 
 
@@ -41,7 +41,7 @@ class Worker:
     """Renderer of units, in the order in which they are submitted, with one pipeline at a time."""
 
     def __init__(self, setup: Setup, model: str) -> None:
-        """Load the model of this name. Raises what loading raises."""
+        """Load the model of this name. Raises ModelError if it can't be loaded."""
         self._setup = setup
         self._origins: dict[str, Origin] = {}  # by the names of all models loaded so far
         self._renderer, self._model = self._load(model), model
@@ -52,7 +52,8 @@ class Worker:
         self._feed = Feed(self._meter.add_wait)
         self._started_units: list[UnitInFlight] = []  # at least those with unfinished frames
         self._lane: Lane[FrameHandle] | None = None  # the frames in flight
-        self._finished = 0  # frames
+        self._finished, self._frames_of = 0, Counter[str]()  # frames, by unit too: without those that were cancelled
+        self._counting = Lock()  # held while these change
         self._decoded_s = 0.0  # seconds of decoding that receipts have told
         self._ready_s = self._progress_s = time.monotonic()  # the latter: when it last made progress
         encoders = min(setup.threads, ENCODERS_MAX)
@@ -80,12 +81,13 @@ class Worker:
     def cancel(self, unit: str) -> None:
         """Give up a unit, by its id, that another worker has committed."""
         self._feed.cancel(unit, self._started_units)
+        self._forget_frames(unit)
 
     def progress(self) -> Progress:
         """Return what was done and what is in hand; without work the seconds since the last progress grow, too."""
         now, lane = time.monotonic(), self._lane
         renderer: Renderer | None = getattr(self, "_renderer", None)  # None between two models
-        stage = renderer.tuner.stage if renderer else "loading a model"
+        stage = renderer.tuner.stage if renderer else LOADING
         received = self._feed.received
         unstarted, left = self._feed.unstarted()
         return Progress(
@@ -112,7 +114,12 @@ class Worker:
 
     def _load(self, name: str) -> Renderer:
         setup, model = self._setup, self._setup.models[name]
-        renderer = Renderer(model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media, setup.compiles)
+        try:
+            renderer = Renderer(
+                model.resolve_here(), setup.device, setup.dtype, setup.threads, setup.media, setup.compiles
+            )
+        except Exception as error:
+            raise ModelError(f"models: required {name!r} to load, got {type(error).__name__}: {error}") from error
         self._origins[name] = Origin(
             model.id, model.revision, renderer.device, renderer.dtype, setup.format, setup.compiles
         )
@@ -148,10 +155,7 @@ class Worker:
         del self._renderer
         gc.collect()  # a pipeline's modules refer to each other
         torch.cuda.empty_cache()
-        try:
-            self._renderer, self._model = self._load(name), name
-        except Exception as error:
-            raise ModelError(f"models: required {name!r} to load, got {type(error).__name__}: {error}") from error
+        self._renderer, self._model = self._load(name), name
         self._progress_s = time.monotonic()
 
     def _run_lane(self, flight: UnitInFlight) -> None:
@@ -225,6 +229,10 @@ class Worker:
         self._feed.begin(flight)
         self._started_units = [*self._unfinished_units(), flight]
 
+    def _forget_frames(self, unit: str) -> None:
+        with self._counting:
+            self._finished -= self._frames_of.pop(unit, 0)
+
     def _unfinished_units(self) -> list[UnitInFlight]:
         return [flight for flight in self._started_units if flight.unfinished and not flight.is_dropped]
 
@@ -234,20 +242,25 @@ class Worker:
         restarted = self._unfinished_units()
         gc.collect()  # the error's traceback may be part of a cycle that holds the batch's tensors
         torch.cuda.empty_cache()
-        self._feed.drop()
+        self._feed.forget_begun()
         if not restarted:  # all were dropped
             return
         unit = restarted[0].unit
         batches = self._batches(half_rows(unit.batch_rows, unit), unit)
         self._started_units.clear()
         for flight in restarted:
+            self._forget_frames(flight.unit.id)
             flight.unit = replace(flight.unit, batch_rows=batches.network.rows, exact=batches.exact)
             self._begin(flight)
 
     # Called by the finisher's threads.
 
-    def _note_frame(self) -> None:
-        self._finished += 1
+    def _note_frame(self, flight: UnitInFlight) -> None:
+        with self._counting:
+            if flight.is_dropped:
+                return
+            self._finished += 1
+            self._frames_of[flight.unit.id] += 1
         self._progress_s = time.monotonic()
 
     def _judged(self, result: Rendered | Failure) -> Rendered | Failure:

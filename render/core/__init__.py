@@ -73,7 +73,7 @@ from render.core.vocabulary import (
 )
 from render.core.walk import MAIN, Keyframe, Walk, still_name
 from render.core.weights import SYNTAXES, WeightedText, parse_weights
-from render.core.wording import counted, one_line, plain_reason, to_go_on
+from render.core.wording import counted, one_line, plain_reason, printable, to_go_on
 
 __all__ = [
     "BLANK_POLICIES",
@@ -169,6 +169,7 @@ __all__ = [
     "partial",
     "plain_reason",
     "plain_url",
+    "printable",
     "publish",
     "read_many",
     "real_path",

@@ -1,10 +1,11 @@
 """The folder of local copies of inputs: files by their content, links by names, and what is known of their sources.
 
-blobs/SHA256                the files
-named/SHA256/NAME           links to them, by the names in their URLs
-folders/HASH/…              links to the files of a folder in a bucket
-index/HASH.json             for each URL, or path: what its file was, when it was asked for last; one more for those
-of one address with queries, of the last of them
+blobs/SHA256          the files
+named/SHA256/NAME     links to them, by the names in their URLs
+folders/HASH/…        links to the files of a folder, in a bucket or on a network file system
+index/HASH.json       for each URL, or path: what its file was, when it was asked for last. Each query of an address has an
+                      entry; the address alone has that of its last query
+partial/…             a folder for each file on its way here, locked by its process
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +25,7 @@ from uuid import uuid4
 
 from render.core.atomic import publish, sync
 from render.core.digests import file_sha256
-from render.core.scratch import scratch_folder
+from render.core.scratch import OwnedFolder, scratch_folder
 from render.core.user_cache import make_private, user_cache
 
 __all__ = [
@@ -40,7 +42,7 @@ __all__ = [
     "store_file",
 ]
 
-ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone
+ABANDONED_S = 2 * 86400  # age of a partial file whose process is gone, where the file system knows no locks
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # modes
 
 
@@ -90,14 +92,8 @@ def entry_of(root: Path, address: Path | str) -> Path:
 
 def store_file(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
     """Return (SHA-256, bytes) of a new file of the cache, which `write` fills; ("", 0) if that returns False."""
-    folder = root / "partial"
-    folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
-    for old in folder.iterdir():
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > ABANDONED_S:
-                old.unlink()
-    temporary = folder / uuid4().hex
-    try:
+    with _partial_folder(root) as folder:
+        temporary = folder / "file"
         temporary.touch(PRIVATE_FILE)
         if not write(temporary):
             return "", 0
@@ -106,8 +102,29 @@ def store_file(root: Path, write: Callable[[Path], bool]) -> tuple[str, int]:
         sync(temporary)
         publish(temporary, blob_of(root, sha256))
         return sha256, size
+
+
+@contextmanager
+def _partial_folder(root: Path) -> Iterator[Path]:
+    """Make a folder for one file on its way here. Those of dead processes are deleted first."""
+    place = root / "partial"
+    place.mkdir(PRIVATE_FOLDER, exist_ok=True)
+    for old in place.iterdir():
+        with suppress(OSError):
+            files = [old, *(old.iterdir() if old.is_dir() else ())]
+            if time.time() - max(file.stat().st_mtime for file in files) > ABANDONED_S:
+                old.unlink() if old.is_file() else shutil.rmtree(old)
+    folder, held = None, None
+    try:
+        with suppress(OSError):  # a file system without locks
+            held = OwnedFolder("", place=place)
+        folder = held.path if held else Path(tempfile.mkdtemp(dir=place))
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        if held:
+            held.delete()
+        elif folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def kept_file(root: Path, entry: Path) -> Kept | None:

@@ -8,6 +8,7 @@ says what is where.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -114,12 +115,19 @@ def shared_folder(folder: Path, wanted: Callable[[str], bool]) -> Path:
     root = cache_root()
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     names = [name for name in names if wanted(name)]
-    needed = sum(
-        (folder / name).stat().st_size for name in names if kept_file(root, entry_of(root, folder / name)) is None
-    )
-    if not is_on_disk(root) or needed + SPARE_BYTES > shutil.disk_usage(root).free:
+    if not is_on_disk(root):
         return folder
-    return linked_folder(root, {name: _fetched(root, folder / name, WEIGHTS_BYTES) for name in names})
+    with cache_lock(entry_of(root, folder)):  # the room is for the copy of one process, which others wait for
+        unkept = [name for name in names if kept_file(root, entry_of(root, folder / name)) is None]
+        needed = sum((folder / name).stat().st_size for name in unkept)
+        if needed + SPARE_BYTES > shutil.disk_usage(root).free:
+            return folder
+        try:
+            return linked_folder(root, {name: _fetched(root, folder / name, WEIGHTS_BYTES) for name in names})
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return folder  # somebody else has taken the room meanwhile
 
 
 def _fetched(root: Path, path: Path, most: int, facts: ObjectStat | None = None) -> str:
@@ -178,7 +186,7 @@ def _download(path: ObjectPath, target: Path) -> bool:
 
 
 def _web_file(root: Path, path: WebPath, most: int, kept: Kept | None) -> Kept:
-    if path.query == HIDDEN_QUERY:  # from a file of ours
+    if path.query == HIDDEN_QUERY:  # a stored path, whose query was left out
         if kept:
             return kept
         hint = "a query is not stored; give the whole address again"

@@ -34,16 +34,21 @@ def scratch_folder() -> Path:
 
 
 class OwnedFolder:
-    """A new folder in the folder of temporary files, locked as long as this process lives."""
+    """A new folder, by default in the folder of temporary files, locked as long as this process lives."""
 
-    def __init__(self, prefix: str, end: Callable[[Path], object] = lambda _: None) -> None:
+    def __init__(self, prefix: str, end: Callable[[Path], object] = lambda _: None, place: Path | None = None) -> None:
         """Delete the folders of dead processes of this user with the same prefix first, each after `end(folder)`."""
-        _sweep(prefix, end)
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        place = place or Path(tempfile.gettempdir())
+        _sweep(place, prefix, end)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         new = self.path / f".{LOCK}"
         self._held = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._held, fcntl.LOCK_EX)
-        new.rename(self.path / LOCK)  # nobody sees it before it is locked
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX)
+            new.rename(self.path / LOCK)  # nobody sees it before it is locked
+        except OSError:
+            self.delete()
+            raise
 
     def delete(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -51,9 +56,9 @@ class OwnedFolder:
             os.close(self._held)
 
 
-def _sweep(prefix: str, end: Callable[[Path], object]) -> None:
+def _sweep(place: Path, prefix: str, end: Callable[[Path], object]) -> None:
     """Delete the folders of dead processes of this user."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    for folder in place.glob(f"{prefix}*"):
         with suppress(OSError):  # not there any more, not ours, or just being made
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue

@@ -13,10 +13,8 @@ __all__ = ["cache_lock", "make_private", "user_cache"]
 
 def user_cache(name: str) -> Path:
     """Return `nightrender/NAME` in the user's cache folder: `$XDG_CACHE_HOME`, by default `~/.cache`. Nothing is created."""
-    own = os.environ.get("XDG_CACHE_HOME", "")
-    root = (
-        Path(own) if Path(own).is_absolute() else Path.home() / ".cache"
-    )  # a relative one is to be ignored: the standard
+    own = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    root = own if own.is_absolute() else Path.home() / ".cache"  # by its standard a relative one is to be ignored
     return root / "nightrender" / name
 
 

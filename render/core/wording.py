@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-__all__ = ["counted", "one_line", "plain_reason", "to_go_on"]
+__all__ = ["counted", "one_line", "plain_reason", "printable", "to_go_on"]
 
 
 def to_go_on(command: str, *arguments: object) -> str:
@@ -34,6 +34,15 @@ def one_line(error: object) -> str:
     "Couldn't deserialize thrift: end Deserializing page header failed."
     """
     return " ".join(str(error).split())
+
+
+def printable(line: str) -> str:
+    r"""Return a line with its control characters written out: a terminal would obey them.
+
+    >>> printable("a\x1b[2J")
+    'a\\x1b[2J'
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 def counted(number: int, one: str, several: str = "") -> str:

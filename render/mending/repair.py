@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -48,12 +48,14 @@ def repair_store(
     deep: bool = False,
     report: Report | None = None,
     note: Callable[[Finding], object] = lambda _: None,
+    overrides: Sequence[str] = (),
 ) -> Repair:
     """Render again what is damaged or missing in an output folder, and nothing else.
 
     Damage is what `verify_store` finds, with `deep` undecodable images, too. Damaged shards and records are moved to
     `OUT/.run/damaged/`. Whole shards without a record get one anew, instead of being rendered again. A repair that is
-    stopped is finished by another one. Frames in quarantine are left to `retry_store`.
+    stopped is finished by another one. Frames in quarantine are left to `retry_store`. `overrides` are `key=value` strings
+    for what has moved: `media`, `workers.address`, `workers.count`, `workers.gpus`, and `id` and `loras` of a model.
 
     Raises StoreError when `out` is not an output folder or a run goes on in it, InputError when models or media are not
     there as they were, and RunError when rendering can't go on.
@@ -61,7 +63,7 @@ def repair_store(
     out, report = reach_output(out), report or Silent()
     ledger, findings = begun_ledger(out), []
     with ledger.lock() as check_lock:
-        prepared = prepare_again(out)
+        prepared = prepare_again(out, overrides)
         for finding in chain(_mend_manifest(prepared), _inspected(prepared, ledger, deep)):
             findings.append(finding)
             note(finding)

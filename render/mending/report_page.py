@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
 
-from render.core import counted
+from render.core import counted, printable
 from render.mending.quality import Quality
 from render.mending.report import Failed, NightReport
 
-__all__ = ["page_of", "printable", "text_of"]
+__all__ = ["page_of", "text_of"]
 
 SHOWN_MAX = 50  # frames in quarantine, and events, that the text lists; the page has all
 BARS = " ▁▂▃▄▅▆▇█"
@@ -196,8 +196,3 @@ def _failed(one: Failed) -> str:
     where = f"{one.walk} {one.frame} (row {one.row}): {one.line[:200]}"
     tries = counted(one.tries, "try", "tries")
     return f"{where}; {tries}, {one.host}, {one.memory_bytes / 1e9:.1f} GB; prompt {one.prompt[:100]!r}"
-
-
-def printable(line: str) -> str:
-    """Return a line with its control characters written out: a terminal would obey them."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,13 +28,18 @@ class Retry:
 
 @plain_end()
 def retry_store(
-    out: str | Path, seed_shift: int = 0, batch_rows: int | None = None, report: Report | None = None
+    out: str | Path,
+    seed_shift: int = 0,
+    batch_rows: int | None = None,
+    report: Report | None = None,
+    overrides: Sequence[str] = (),
 ) -> Retry:
     """Render the frames in quarantine again, and nothing else.
 
     `seed_shift` is added to the seeds of their noise. The store's columns `seed`, `recipe`, `key` and `seed_shift` then tell
     what was rendered, and so does the commit record; the manifest stays as it is. `batch_rows` is the batch size, by default
-    the recorded one.
+    the recorded one. `overrides` are `key=value` strings for what has moved: `media`, `workers.address`, `workers.count`,
+    `workers.gpus`, and `id` and `loras` of a model.
 
     Raises StoreError when `out` is not an output folder, is damaged, or a run goes on in it; InputError for settings that
     can't be, and when models or media are not as they were; RunError when rendering can't go on.
@@ -47,7 +52,7 @@ def retry_store(
         return own.with_seeds([seed_shift] * len(unit.frames))
 
     with ledger.lock() as check_lock:
-        prepared = prepare_again(out)
+        prepared = prepare_again(out, overrides)
         _check(prepared, seed_shift, batch_rows)
         check_store(ledger, plan_units(prepared.manifest.walks, prepared.plan))
         check_lock()

@@ -20,6 +20,7 @@ __all__ = ["Status", "UnitInHand", "Watch", "status_store"]
 
 LATE_S = 90.0  # after which a driver that gives a sign of life every 30 s is not heard any more
 LATE_IN_BUCKET_S = 180.0  # likewise where its log is put once a minute
+SKEW_S = 5.0  # by which clocks may differ
 GOING_ON = ("preparing", "starting", "rendering", "finishing")
 
 
@@ -51,7 +52,7 @@ class Status:
     left_s: float | None  # until the frames are done, at the present speed
     fill_now: float | None  # share of the places in batches that held an input in the last minutes, 0 … 1
     fill: float | None  # likewise, of all that is committed
-    workers: tuple[SeenWorker, ...]  # that are up
+    workers: tuple[SeenWorker, ...]  # those that are up
     in_hand: tuple[UnitInHand, ...]  # the oldest first
     stage: str  # what some worker does before it renders, such as compiling
     faults: int  # of the last run
@@ -59,7 +60,7 @@ class Status:
     holder: Holder | None  # of the lock: the driver of a run, or of one that died
     heard_s: float | None  # since the last event of the log
     reason: str  # why the last run stopped
-    command: str  # that goes on with the last run
+    command: str  # to go on with the last run
 
     @property
     def is_going_on(self) -> bool:
@@ -120,9 +121,10 @@ class Watch:
         quarantined = sum(len(one.quarantined) for one in receipts if f"{one.unit}-r" not in records)
         planned, run, now = self._planned_frames(), self._run, self._now()
         left = None if planned is None else max(0, planned - frames - quarantined)
-        heard_s = None if run.heard is None else max(0.0, (now - run.heard).total_seconds())
+        heard_s = None if run.heard is None else (now - run.heard).total_seconds()
         state = self._state(holder, heard_s, left)
-        speed, is_open = run.speed(is_recent=False), state in GOING_ON and run.is_open
+        is_own = state not in GOING_ON or holder is None or _is_of(run, holder)
+        speed, is_open = run.speed(is_recent=False), state in GOING_ON and run.is_open and is_own
         speed_now = run.speed(is_recent=True) if is_open else None
         return Status(
             out=self._out,
@@ -145,7 +147,7 @@ class Watch:
             faults=run.faults,
             fault=run.fault,
             holder=holder,
-            heard_s=heard_s,
+            heard_s=None if heard_s is None or not is_own else max(0.0, heard_s),
             reason=run.reason,
             command=run.command,
         )
@@ -154,8 +156,8 @@ class Watch:
         """Name what goes on, or how the last run ended."""
         run = self._run
         if holder is not None and self._is_alive(holder, heard_s):
-            if not run.is_open:
-                return "finishing" if run.ended and not left else "preparing"
+            if not run.is_open or not _is_of(run, holder):  # the log may be that of an earlier run
+                return "finishing" if run.ended and not left and _is_of(run, holder) else "preparing"
             return "rendering" if run.workers or run.frames else "starting"
         if left == 0 and not run.is_open:
             return "done"
@@ -166,14 +168,15 @@ class Watch:
         return "stopped" if run.reason else "done" if left == 0 else "incomplete"
 
     def _is_alive(self, holder: Holder, heard_s: float | None) -> bool:
-        """Return whether the driver lives. Of one on another machine, a log that goes on tells it."""
+        """Return whether the driver lives. One on another machine tells it by its log and by the time of its lock.
+
+        Times in the future are those of a clock that is off, and tell nothing.
+        """
         if holder.lives is not None:
             return holder.lives
         late_s = LATE_IN_BUCKET_S if isinstance(self._out, ObjectPath) else LATE_S
-        signs = [heard_s] if heard_s is not None else []
-        if holder.since is not None:
-            signs.append((self._now() - holder.since).total_seconds())
-        return min(signs, default=late_s) < late_s
+        ages_s = [age_s for age_s in (heard_s, holder.renewed_s) if age_s is not None and age_s >= -SKEW_S]
+        return min(ages_s, default=late_s) < late_s
 
     def _planned_frames(self) -> int | None:
         """Return the number of planned frames; of a plan that does not say, by counting those of its manifest once."""
@@ -189,6 +192,11 @@ class Watch:
             else:
                 self._planned = fingerprint, count
         return self._planned[1]
+
+
+def _is_of(run: RunState, holder: Holder) -> bool:
+    """Return True for the run of the driver that holds the lock, False for an earlier one."""
+    return not run.process or (run.host, run.process) == (holder.host, holder.process)
 
 
 def _fill(receipts: list[Receipt]) -> float | None:

@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from render.core import counted
-from render.mending.report_page import printable
+from render.core import counted, printable
 from render.mending.status import Status
 from render.store import Holder
 
@@ -94,7 +93,7 @@ def _state(status: Status) -> str:
 
 
 def _holder(holder: Holder) -> str:
-    dead = {False: " (dead)", None: " (another machine's: its life is judged by the log)", True: ""}[holder.lives]
+    dead = {False: " (dead)", None: " (on another machine: log and lock tell its life)", True: ""}[holder.lives]
     return f"{holder}{dead}"
 
 
@@ -121,7 +120,10 @@ def _workers(status: Status) -> list[str]:
     starting = {one.worker for one in status.in_hand if one.is_starting}
     texts = [f"{count:,} on {host}: {card}" for host, card, count in status.hosts]
     if len(texts) > SHOWN_MAX:
-        texts = [*texts[:SHOWN_MAX], f"… and on {len(texts) - SHOWN_MAX:,} more hosts: {len(status.workers):,} in all"]
+        texts = [
+            *texts[:SHOWN_MAX],
+            f"… and on {len(texts) - SHOWN_MAX:,} more kinds of hosts and cards: {len(status.workers):,} in all",
+        ]
     if starting:
         texts.append(f"{len(starting):,} starting")
     return texts or ["none is up yet"]

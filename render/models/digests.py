@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from render.core import ModelError, cache_lock, file_sha256, is_networked, write_atomically
+from render.core import ModelError, cache_lock, file_sha256, is_networked, user_cache, write_atomically
 
 __all__ = ["checked_sha256", "known_sha256"]
 
@@ -69,13 +69,13 @@ def _hub_sha256(path: Path) -> str | None:
 def _entry(path: Path) -> Path | None:
     """Return the cache's file for the digest of a file, None when the user has no cache folder."""
     try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = user_cache("digests")
     except RuntimeError:  # no home
         return None
     name = os.fsencode(path.resolve())
-    if is_networked(Path(cache)) and not is_networked(path):  # each machine has a file of its own there
+    if is_networked(cache) and not is_networked(path):  # each machine has a file of its own there
         name += f"\0{platform.node()}".encode()
-    return Path(cache, "nightrender", "digests", hashlib.sha256(name).hexdigest() + ".json")
+    return cache / f"{hashlib.sha256(name).hexdigest()}.json"
 
 
 def _identity(path: Path, stat: os.stat_result) -> dict[str, str | int]:

@@ -9,9 +9,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from render.core import JobError, ObjectPath
+from render.core import JobError, ObjectPath, shorten
 from render.job import Site, this_machine
 from render.prepare.address import check_address
 
@@ -19,7 +20,7 @@ __all__ = ["check_lasting", "look_at"]
 
 LOOK_S = 90.0  # for a process that loads Ray and connects; 3 s are usual
 SUBMITTED = (
-    "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray tells the driver of a submitted job; the look is no part of that job
+    "RAY_JOB_CONFIG_JSON_ENV_VAR"  # by which Ray tells the driver of a submitted job; the look is no part of that job
 )
 
 
@@ -29,7 +30,7 @@ def look_at(address: str | None) -> Site:
         return this_machine()
     check_address(address)
     environment = {name: value for name, value in os.environ.items() if name != SUBMITTED}
-    command = [sys.executable, "-m", "render.cluster.look", address]
+    command = [sys.executable, "-m", "render.cluster.cluster_facts", address]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LOOK_S, check=False)
         found = json.loads((done.stdout.splitlines() or [""])[-1])
@@ -37,18 +38,24 @@ def look_at(address: str | None) -> Site:
     except subprocess.TimeoutExpired:
         reason = f"no answer as from one in {LOOK_S:g} s"
     except (ValueError, LookupError, TypeError):
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        reason = shorten((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     required = "the address HOST:PORT of a running Ray cluster, or auto inside one"
-    raise JobError(f"key 'workers.address': required {required}; got {address!r} ({reason})")
+    raise JobError(f"key 'workers.address': required {required}; got {shorten(repr(address))} ({reason})")
 
 
 def check_lasting(output: Path) -> None:
     """Raise JobError for an output in the folder that Ray has unpacked for a submitted job: nobody finds it, and it goes."""
-    told = os.environ.get(SUBMITTED)
-    if told is None or isinstance(output, ObjectPath) or not output.is_relative_to(Path.cwd()):
+    if isinstance(output, ObjectPath) or not output.is_relative_to(Path.cwd()):
         return
-    unpacked = str(json.loads(told).get("runtime_env", {}).get("working_dir") or "local://")
-    if not unpacked.startswith("local://"):
+    if not _working_folder().startswith("local://"):
         required = "required a place that lasts, s3://BUCKET/PREFIX or an absolute folder that all nodes share"
         got = f"{output} in the working folder of a submitted job, which Ray deletes"
         raise JobError(f"key 'output': {required}; got {got}")
+
+
+def _working_folder() -> str:
+    """Return the URI of the folder that this process was submitted with; local:// for none, or none that Ray tells of."""
+    with suppress(ValueError, LookupError, TypeError, RecursionError):
+        found = json.loads(os.environ[SUBMITTED])["runtime_env"]["working_dir"]
+        return str(found or "local://")
+    return "local://"

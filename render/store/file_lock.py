@@ -1,18 +1,25 @@
-"""The lock of an output in a local folder: `flock` on a file that names its holder. It goes with its process."""
+"""The lock of an output in a local folder: `flock` on a file that names its holder. It goes with its process.
+
+Its file's time is set anew every RENEW_S: other machines that share the folder see by it that the holder lives.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import TextIO
 
 from render.core import StoreError, why_unreadable
 from render.store.processes import holder_text, own_record
 
 __all__ = ["file_lock"]
+
+RENEW_S = 30.0
 
 
 @contextmanager
@@ -33,10 +40,22 @@ def file_lock(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps(own_record()))
         file.flush()
+        ended = Event()
+        renewal = Thread(target=_renew, args=(file.fileno(), ended), name="lock", daemon=True)
+        renewal.start()
         try:
             yield
         finally:
+            ended.set()
+            renewal.join()  # before the file is closed: another file may get its number
             file.truncate(0)  # also after an error: the process may live on
+
+
+def _renew(file: int, ended: Event) -> None:
+    """Set the time of an open file anew, by the clock of its file system, until the lock is given back."""
+    while not ended.wait(RENEW_S):
+        with suppress(OSError):  # of a share that is away for a while
+            os.utime(file)
 
 
 def _holder(file: TextIO) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ class Holder:
     process: int
     since: datetime | None
     lives: bool | None  # None where that can't be seen from here: a process of another machine, in a folder
-    renewed_s: float | None = None  # age of the lock's last renewal by the store's clock; in buckets only
+    renewed_s: float | None = field(default=None, compare=False)  # age of the lock's last renewal, by the store's clock
 
     def __str__(self) -> str:
         since = self.since.isoformat(timespec="seconds") if self.since else None
@@ -47,10 +49,11 @@ def find_holder(path: Path) -> Holder | None:
         if why_unreadable(path):
             return None
         with path.open("rb") as file:
+            age_s = time.time() - os.fstat(file.fileno()).st_mtime
             found = _fields(file.read(RECORD_BYTES))
     except FileNotFoundError:
         return None
-    return _holder(found, _lives(found), None) if found else None
+    return _holder(found, _lives(found), age_s) if found else None
 
 
 def _fields(data: bytes) -> dict[str, Any]:

@@ -12,12 +12,13 @@ the output folder (which is begun from here where that is possible), and folders
 from __future__ import annotations
 
 from render.submit.client import Dashboard, address_of, connect
-from render.submit.jobs import JobFacts, find_job, follow, job_log, list_jobs, stop_job
+from render.submit.jobs import JobFacts, JobWatch, find_job, follow, job_log, list_jobs, stop_job, watch_job
 from render.submit.submission import Submitted, submit_job
 
 __all__ = [
     "Dashboard",
     "JobFacts",
+    "JobWatch",
     "Submitted",
     "address_of",
     "connect",
@@ -27,4 +28,5 @@ __all__ = [
     "list_jobs",
     "stop_job",
     "submit_job",
+    "watch_job",
 ]

@@ -6,26 +6,34 @@ nowhere else, and only to a dashboard that has asked for one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from render.core import JobError, RunError, shorten, without_secrets
 
 __all__ = ["Dashboard", "address_of", "connect"]
 
-CONNECT_S, ANSWER_S, FIRST_S = 3.05, 60.0, 8.0  # patience with the network, with an answer, and with the very first one
-VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # that Ray's own `ray job` reads, in this order
+CONNECT_S, ANSWER_S, FIRST_S = 3.05, 60.0, 8.0  # limits for connecting, for an answer, and for the first answer
+VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")  # Ray's own `ray job` reads them in this order
 EXAMPLE = "http://HEAD:8265"
+HOST_PORT = re.compile(r"(ray://)?[^/]+:\d+")
+QUIET_S = 60.0  # after which a log that says nothing is asked for anew; a run says something every ten seconds or so
 NODES_MAX = 10_000  # of the state API's answer
-TALKATIVE = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
+LOUD_LOGGERS = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
 MISSING = "required the Jobs client of Ray (pip install 'nightrender[cluster]'), got Ray without it"
 NEEDED = (
     "the head asks for a token. Ray reads it from the environment variable RAY_AUTH_TOKEN, from the file that"
     " RAY_AUTH_TOKEN_PATH names, or from ~/.ray/auth_token; `ray get-auth-token` on the head shows it"
 )
+
+Found = TypeVar("Found")
 
 
 def address_of(given: str | None) -> str:
@@ -33,13 +41,22 @@ def address_of(given: str | None) -> str:
     own = ("--address", given) if given else None
     found = [(name, os.environ[name]) for name in VARIABLES if os.environ.get(name, "").startswith("http")]
     for where, address in filter(None, (own, *found)):
-        if address.startswith(("http://", "https://")):
+        if _is_web(address):
             return address.rstrip("/")
-        hint = " (the port of `ray.init`? Jobs are submitted to the dashboard)" if ":" in address else ""
+        hint = " (the port of `ray.init`? Jobs are submitted to the dashboard)" if HOST_PORT.fullmatch(address) else ""
         raise JobError(f"{where}: required {EXAMPLE}, got {shorten(repr(without_secrets(address)))}{hint}")
     raise JobError(
         f"--address: required the dashboard of a Ray cluster, {EXAMPLE}; got none, nor {' or '.join(VARIABLES)}"
     )
+
+
+def _is_web(address: str) -> bool:
+    """Return True for http:// or https:// with a host."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError:  # of a port that is no number, or brackets that don't close
+        return False
 
 
 def connect(address: str) -> Dashboard:
@@ -50,7 +67,7 @@ def connect(address: str) -> Dashboard:
     except (ImportError, TypeError) as error:  # TypeError: of a class whose library is missing
         raise JobError(MISSING) from error
 
-    for name in TALKATIVE:
+    for name in LOUD_LOGGERS:
         logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
 
     class Client(JobSubmissionClient):
@@ -125,15 +142,20 @@ class Dashboard:
     def versions(self) -> tuple[str, str]:
         """Return the versions of Ray and of Python on the head; "" for what an old Ray does not tell."""
         try:
-            python = str(self._read("/api/v0/cluster_metadata").get("pythonVersion", ""))
+            python = self._read("/api/v0/cluster_metadata", lambda data: str(data["pythonVersion"]))
         except RunError:
             python = ""
         return str(self._client._server_ray_version or ""), python
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Return the living nodes, as Ray's state API has them."""
-        found = self._read(f"/api/v0/nodes?detail=true&limit={NODES_MAX}")
-        return [node for node in found["result"]["result"] if node["state"] == "ALIVE"]
+        """Return the living nodes: of each `node_id`, `is_head_node` and `resources_total`, as Ray's state API has them."""
+        keys = ("node_id", "is_head_node", "resources_total")
+        return self._read(
+            f"/api/v0/nodes?detail=true&limit={NODES_MAX}",
+            lambda data: [
+                {key: node[key] for key in keys} for node in data["result"]["result"] if node["state"] == "ALIVE"
+            ],
+        )
 
     def submit(
         self, submission_id: str, entrypoint: str, runtime_env: dict[str, Any], metadata: dict[str, str]
@@ -152,14 +174,14 @@ class Dashboard:
                 return None
             answer.raise_for_status()
             found: dict[str, Any] = answer.json()
-            return found
+            return _checked(found)
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return what is known of all jobs that were submitted."""
         with self._faults():
             answer = self._client._do_request("GET", "/api/jobs/")
             answer.raise_for_status()
-            return [job for job in answer.json() if job.get("submission_id")]
+            return [_checked(job) for job in answer.json() if job["submission_id"]]
 
     def stop(self, submission_id: str) -> bool:
         """Ask a job to stop. Returns False for one that has ended."""
@@ -177,23 +199,29 @@ class Dashboard:
             return str(self._client.get_job_logs(submission_id))
 
     async def follow(self, submission_id: str) -> AsyncIterator[str]:
-        """Yield what a job has written and what it writes, until it ends or the connection does."""
+        """Yield what a job has written and what it writes, until it ends or the connection does.
+
+        A connection may be lost without a word, so it also ends when nothing has come for QUIET_S.
+        """
         from aiohttp import ClientError
 
+        stream = aiter(self._client.tail_job_logs(submission_id))
         try:
-            async for text in self._client.tail_job_logs(submission_id):
-                yield text
+            while True:
+                yield await asyncio.wait_for(anext(stream), QUIET_S)
+        except (StopAsyncIteration, TimeoutError):
+            return
         except (ClientError, OSError, RuntimeError) as error:
             raise RunError(
                 f"{without_secrets(self.address)}: required the log of a job, got {_reason(error)}"
             ) from error
 
-    def _read(self, path: str) -> dict[str, Any]:
+    def _read(self, path: str, choose: Callable[[Any], Found]) -> Found:
+        """Return what is chosen of the data behind a path of the state API."""
         with self._faults():
             answer = self._client._do_request("GET", path)
             answer.raise_for_status()
-            found: dict[str, Any] = answer.json()["data"]
-            return found
+            return choose(answer.json()["data"])
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -209,14 +237,31 @@ class Dashboard:
             raise RunError(f"{where}, got {_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def _checked(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job of an answer. Raises LookupError or TypeError for one without an id or a status."""
+    if not isinstance(job, dict) or not (job.get("submission_id") or job.get("job_id")):
+        raise TypeError("required a job with an id")
+    return job | {"status": job["status"]}
+
+
+def _reason(error: BaseException) -> str:
     """Return in a line what a request came to."""
-    text = without_secrets(str(error))
+    if tls := next((one for one in _chain(error) if isinstance(one, ssl.SSLError)), None):
+        return f"no connection by TLS: {shorten(without_secrets(str(tls)))}"
     name = type(error).__name__
     if isinstance(error, ConnectionError) or "Connect" in name:
         return "no answer there"
     if "Timeout" in name:
         return "none in time"
-    if isinstance(error, ValueError) or "JSON" in name:
+    if isinstance(error, LookupError | TypeError) or "JSON" in name:
         return "something that answers, but not as Ray does"
-    return f"{name}: {shorten(text)}"
+    return f"{name}: {shorten(without_secrets(str(error)))}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it; libraries of HTTP keep some as an argument or as `reason`."""
+    if error is not None:
+        yield error
+        inner = [*error.args, getattr(error, "reason", None)]
+        yield from (deep for one in inner if isinstance(one, BaseException) for deep in _chain(one))
+        yield from _chain(error.__cause__ or error.__context__)

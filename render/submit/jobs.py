@@ -12,16 +12,31 @@ from typing import Any
 from render.core import JobError, RunError, shorten
 from render.submit.client import Dashboard, address_of, connect
 
-__all__ = ["ENTRY", "JobFacts", "facts_of", "find_job", "follow", "job_log", "list_jobs", "running_on", "stop_job"]
+__all__ = [
+    "ENTRY",
+    "JobFacts",
+    "JobWatch",
+    "facts_of",
+    "find_job",
+    "follow",
+    "job_log",
+    "list_jobs",
+    "running_on",
+    "stop_job",
+    "watch_job",
+]
 
 ENTRY = "nightrender"  # key of the metadata by which a job is one of ours; its value is the version
+QUARANTINED = 3  # exit code of a run that is done, with frames that could not be rendered
 GOING = ("PENDING", "RUNNING")
-RAYS_OWN = (
+RAY_LINES = (
     "Runtime env is setting up.",
     "Running entrypoint for job ",
 )  # lines of Ray's in a log before those of the job
-STOP_S = 60.0  # for a job to end; its own processes have STOP_WAIT_S of submission.py
+STOP_WAIT_S = 20  # for a run to end in order when it is stopped, before Ray kills it
+STOP_S = STOP_WAIT_S + 40.0  # for a stopped job to have ended
 AWAY_S = 180.0  # that a dashboard may not answer while a job is followed
+LOG_TRIES = 3  # to read the rest of the log of a job that has ended; it may be gone with its machine
 POLL_S = 0.5
 
 
@@ -33,6 +48,7 @@ class JobFacts:
     status: str  # PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, as Ray has it
     output: str  # folder or URL
     target: str  # as it was submitted
+    manifest: str  # fingerprint of the manifest that was submitted
     frames: int
     version: str  # of nightrender, where it was submitted
     submitted_by: str  # USER@HOST
@@ -46,10 +62,19 @@ class JobFacts:
         return self.status in GOING
 
     @property
+    def state(self) -> str:
+        """Ray's word in small letters; a run that is done with frames in quarantine counts as failed to Ray alone."""
+        return "done with frames in quarantine" if self.exit_code == QUARANTINED else self.status.lower()
+
+    @property
+    def reason(self) -> str:
+        """The first line of Ray's message on a job that failed; "" for any other."""
+        return next(iter(self.message.strip().splitlines()), "") if self.state == "failed" else ""
+
+    @property
     def word(self) -> str:
-        """Ray's word: pending, running, succeeded, failed or stopped, and why it failed."""
-        reason = next(iter(self.message.strip().splitlines()), "") if self.status == "FAILED" else ""
-        return ": ".join(filter(None, [self.status.lower(), reason]))
+        """The state, and why the job failed."""
+        return ": ".join(filter(None, [self.state, self.reason]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the facts as JSON has them."""
@@ -59,7 +84,7 @@ class JobFacts:
 
 
 def find_job(name: str, address: str | None = None) -> JobFacts:
-    """Return a submitted job by its id, or by the first signs of it. Raises JobError where there is none, or several."""
+    """Return a submitted job by its id, or by the beginning of it. Raises JobError where there is none, or several."""
     return _found(connect(address_of(address)), name)
 
 
@@ -77,43 +102,83 @@ def job_log(name: str, address: str | None = None) -> Iterator[str]:
     """Yield what a job has written so far, line by line, without Ray's own lines in front."""
     dashboard = connect(address_of(address))
     lines = dashboard.log(_found(dashboard, name).id).splitlines()
-    yield from (line for line in lines if not _is_rays(line))
+    yield from (line for line in lines if not _is_of_ray(line))
 
 
 def stop_job(name: str, address: str | None = None) -> tuple[JobFacts, bool]:
-    """Stop a job and wait until it has ended. Returns it, and whether it was still going. Raises RunError after STOP_S."""
+    """Stop a job of `render submit` and wait until it has ended. Returns it, and whether it was still going.
+
+    Raises JobError for another program's job, and RunError for one that has not ended after STOP_S.
+    """
     dashboard = connect(address_of(address))
     job = _found(dashboard, name)
-    if not job.goes_on or not dashboard.stop(job.id):
-        return job, False
-    end_s = time.monotonic() + STOP_S
-    while (job := _found(dashboard, job.id)).goes_on:
+    if not job.version:
+        required = "required a job that `render submit` has submitted"
+        raise JobError(f"ID: {required}, got another program's: {job.id}; `ray job stop` stops it")
+    is_taken, end_s = False, time.monotonic() + STOP_S
+    while job.goes_on:
+        is_taken = is_taken or dashboard.stop(job.id)  # a job that is pending may take it at a later time only
         if time.monotonic() > end_s:
-            raise RunError(
-                f"{job.id}: required that it ends in {STOP_S:g} s after it was stopped, got one that goes on"
-            )
+            required = f"required that it ends in {STOP_S:g} s after it was stopped"
+            raise RunError(f"{job.id}: {required}, got one that goes on: {job.status.lower()}")
         time.sleep(POLL_S)
-    return job, True
+        job = _found(dashboard, job.id)
+    return job, is_taken
+
+
+class JobWatch:
+    """A submitted job that is asked for again and again, with patience for a head that does not answer for a while."""
+
+    def __init__(self, dashboard: Dashboard, name: str) -> None:
+        """`name` is the whole id of a job."""
+        self._dashboard, self._name, self._away_since_s = dashboard, name, 0.0
+
+    def ask(self) -> JobFacts | None:
+        """Return the job as it is now; None when the head does not answer just now.
+
+        Raises RunError when the head has not answered for AWAY_S, or does not know the job any more.
+        """
+        try:
+            found = self._dashboard.job(self._name)
+        except RunError as error:
+            self._away_since_s = self._away_since_s or time.monotonic()
+            if time.monotonic() - self._away_since_s <= AWAY_S:
+                return None
+            required = f"{self._name}: required an answer of the head, got none for {AWAY_S:g} s"
+            raise RunError(f"{required}: {error}") from error
+        self._away_since_s = 0.0
+        if found is None:
+            required = "required a job that the head knows, got one that it has forgotten (was the head restarted?)"
+            raise RunError(f"{self._name}: {required}; the same `render submit` goes on")
+        return facts_of(found)
+
+
+def watch_job(name: str, address: str | None = None) -> tuple[JobFacts, JobWatch]:
+    """Return a submitted job, found as by `find_job`, and its watch. Raises JobError."""
+    dashboard = connect(address_of(address))
+    job = _found(dashboard, name)
+    return job, JobWatch(dashboard, job.id)
 
 
 def follow(dashboard: Dashboard, name: str, show: Callable[[str], object]) -> JobFacts:
     """Show each line that a job writes until it ends; returns the job then.
 
-    Where the connection breaks, what was shown is not shown again. Raises RunError when the head does not answer for AWAY_S.
+    Where the connection breaks, what was shown is not shown again. A log that can't be read is no reason to give up: the
+    job itself is asked. Raises RunError when the head does not answer for AWAY_S, or has forgotten the job.
     """
-    shown, away_since_s = _Shown(show), 0.0
+    shown, watch, failed = _Shown(show), JobWatch(dashboard, name), 0
     while True:
+        is_whole = True
         try:
             asyncio.run(shown.follow(dashboard, name))
-            job = _found(dashboard, name)
-            if not job.goes_on:
+        except RunError:
+            is_whole = False
+        job = watch.ask()
+        if job is not None and not job.goes_on:
+            failed += not is_whole
+            if is_whole or failed >= LOG_TRIES:
                 shown.end()
                 return job
-            away_since_s = 0.0
-        except RunError as error:
-            away_since_s = away_since_s or time.monotonic()
-            if time.monotonic() - away_since_s > AWAY_S:
-                raise RunError(f"{name}: required an answer of the head, got none for {AWAY_S:g} s: {error}") from error
         time.sleep(POLL_S)
 
 
@@ -139,12 +204,12 @@ class _Shown:
             self._rest = ""
 
     def _line(self, line: str) -> None:
-        if not _is_rays(line):
+        if not _is_of_ray(line):
             self._show(line)
 
 
-def _is_rays(line: str) -> bool:
-    return any(own in line for own in RAYS_OWN)
+def _is_of_ray(line: str) -> bool:
+    return any(own in line for own in RAY_LINES)
 
 
 def _ours(dashboard: Dashboard) -> list[JobFacts]:
@@ -160,7 +225,7 @@ def _found(dashboard: Dashboard, name: str) -> JobFacts:
     if len(near) == 1:
         return near[0]
     got = ", ".join(one.id for one in near) if near else shorten(repr(name))
-    raise JobError(f"ID: required one of the jobs that `render jobs` lists, or its first signs; got {got}")
+    raise JobError(f"ID: required one of the jobs that `render jobs` lists, or the beginning of one; got {got}")
 
 
 def facts_of(job: Mapping[str, Any]) -> JobFacts:
@@ -175,6 +240,7 @@ def facts_of(job: Mapping[str, Any]) -> JobFacts:
         status=str(job["status"]),
         output=str(own.get("output", "")),
         target=str(own.get("target", "")),
+        manifest=str(own.get("manifest", "")),
         frames=int(own.get("frames", 0)),
         version=str(own.get(ENTRY, "")),
         submitted_by=str(own.get("submitted_by", "")),

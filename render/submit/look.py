@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from uuid import uuid4
 from render.core import RunError, shorten
 from render.job import Site
 from render.submit.client import Dashboard
-from render.submit.probe import MARK, SCRIPT, leave_mark
+from render.submit.probe import ANSWER_PREFIX, SCRIPT, leave_mark
 
-__all__ = ["Look", "Paths", "look_inside", "site_of"]
+__all__ = ["Look", "Paths", "inspect_cluster", "site_of"]
 
 PROBE_ID = "render-probe"
 PROBE_S = 180.0  # for a job that takes 3 s on an idle head
@@ -31,8 +31,8 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 class Paths:
     """The local paths of a job."""
 
-    reads: tuple[str, ...]  # files and folders that every node has to read
-    writes: tuple[str, ...]  # folders that every node has to write to
+    reads: tuple[str, ...]  # files and folders; every node has to read them
+    writes: tuple[str, ...]  # folders; every node has to write to them
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Look:
 
     python: str  # the interpreter of the head
     uid: int  # number of the user as whom Ray runs there
-    versions: dict[str, str]  # of libraries; "" for one that is not installed
-    package: str  # hash of the installed package's modules, "" for none
+    versions: dict[str, tuple[str, ...]]  # of each library, all that the nodes have; "" for a node without it
+    packages: tuple[str, ...]  # hashes of the installed package's modules, likewise
     mounts: dict[str, str]  # the type of the file system of each path on the head
     nodes: dict[str, dict[str, Any] | None]  # node id → its look; None where it did not answer
     is_shared: dict[str, bool]  # path to write to → it is the same folder here and on the head
@@ -57,7 +57,7 @@ def site_of(nodes: Sequence[dict[str, Any]]) -> Site:
     return Site(int(total("CPU")), total("GPU"), int(total("memory")), is_cluster=True)
 
 
-def look_inside(
+def inspect_cluster(
     dashboard: Dashboard, nodes: Sequence[dict[str, Any]], paths: Paths, libraries: Sequence[str], folder: Path
 ) -> Look:
     """Return what a small job finds on the cluster. Raises RunError where it can't run. `folder` is for its script."""
@@ -75,16 +75,26 @@ def look_inside(
         }
         found = _ask(dashboard, question, folder)
     head = next(iter(found["nodes"].values()), None) or {}
+    own = [found["nodes"].get(node["node_id"]) for node in first if node["is_head_node"] or _has_workers(node, nodes)]
     seen = dict(zip(paths.writes, head.get("here", []), strict=False))
     return Look(
         python=str(found["python"]),
         uid=int(found["uid"]),
-        versions=found["versions"],
-        package=str(found["package"]),
+        versions={name: _distinct(one["versions"][name] for one in own if one is not None) for name in libraries},
+        packages=_distinct(one["package"] if one is not None else "" for one in own),
         mounts=found["mounts"],
         nodes=found["nodes"],
         is_shared={path: bool(seen.get(path)) for path in paths.writes},
     )
+
+
+def _has_workers(node: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> bool:
+    """Return True for a node that workers may run on: where a cluster has GPUs, one with a GPU."""
+    return not site_of(nodes).gpus or bool(site_of([node]).gpus)
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
 
 
 def _ask(dashboard: Dashboard, question: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -102,8 +112,8 @@ def _ask(dashboard: Dashboard, question: dict[str, Any], folder: Path) -> dict[s
         time.sleep(POLL_S)
     log = dashboard.log(name)
     for line in reversed(log.splitlines()):
-        if line.startswith(MARK):
-            answer: dict[str, Any] = json.loads(line.removeprefix(MARK))
+        if line.startswith(ANSWER_PREFIX):
+            answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER_PREFIX))
             return answer
     last = (log.strip().splitlines() or [str(found.get("message", ""))])[-1]
     hint = " (`python` of the head's PATH has to be the one that Ray runs in)"
@@ -125,7 +135,7 @@ def _sweep(dashboard: Dashboard) -> None:
 
 @contextmanager
 def _marks(folders: Sequence[str]) -> Iterator[list[str]]:
-    """Write a mark beside each folder, as far as that can be done here, for the head to find; delete them in the end."""
+    """Write a mark beside each folder, as far as that can be done here, for the head to find; delete them at the end."""
     with ExitStack() as stack:
         marks = []
         for folder in folders:

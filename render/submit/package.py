@@ -16,7 +16,7 @@ from render.core import WEIGHTS_BYTES, JobError, WebPath, is_url, local_file
 from render.job import JobConfig, ModelConfig, to_yaml
 from render.manifest import Manifest
 
-__all__ = ["LIMIT_BYTES", "Package", "pack", "package_modules", "write_package"]
+__all__ = ["LIMIT_BYTES", "Package", "media_cells", "pack", "package_modules", "write_package"]
 
 LIMIT_BYTES = 200 * 2**20  # Ray keeps packages in the head's memory, and takes less than 512 MiB
 TIME = (2020, 1, 1, 0, 0, 0)  # of every file in a package: the same content is the same package
@@ -103,10 +103,18 @@ def _groups(job: JobConfig, manifest: Manifest) -> Iterator[Group]:
 
 def _media(root: Path, manifest: Manifest) -> Group:
     """Return the start images and sounds that the manifest names, which lie inside the folder of media."""
-    cells = {cell for name in ("image", "audio") for cell in manifest.select(name)[name].unique().to_pylist() if cell}
-    own = sorted(cell for cell in cells if not is_url(cell))
+    own = sorted(cell for cell in media_cells(manifest) if not is_url(cell))
+    if odd := next((cell for cell in own if "\\" in cell), None):
+        raise JobError(f"{root / odd}: required a name without \\ (Ray does not unpack such files), got {odd!r}")
     files = tuple((root / cell, f"{INPUTS}/media/{Path(cell).as_posix()}") for cell in own)
     return Group("media", str(root), files, f"{INPUTS}/media")
+
+
+def media_cells(manifest: Manifest) -> set[str]:
+    """Return the start images and sounds that a manifest names: paths in the folder of media, and URLs."""
+    if not manifest.has_media:
+        return set()
+    return {cell for name in ("image", "audio") for cell in manifest.select(name)[name].unique().to_pylist() if cell}
 
 
 def _moved(job: JobConfig, manifest: Manifest, inside: dict[str, str]) -> JobConfig:

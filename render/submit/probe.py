@@ -1,7 +1,7 @@
 """The look at a cluster from inside: a script that a small job runs on the head, with nothing but Python and Ray there.
 
-`python probe.py QUESTION` prints one line of JSON behind MARK. Folders are looked at on every node where there are several,
-each by a Ray task. Nothing of the package is imported: it need not be installed there.
+`python probe.py QUESTION` prints one line of JSON behind ANSWER_PREFIX. Where there are several nodes, a Ray task looks at
+each. Nothing of the package is imported: it need not be installed there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-MARK = "render-probe:"
+ANSWER_PREFIX = "render-probe:"
 SCRIPT = Path(__file__)
 NODES_S = 60.0  # for the tasks of all nodes
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Return what the head has: Python, libraries, the package's hash; and for each node what it makes of the paths."""
+    """Return the head's Python, user and mounts; and for each node its libraries, package and view of the paths."""
     marks = [leave_mark(path) for path in question["writes"]]
     try:
         looks = on_nodes(question | {"marks": [str(mark) if mark else "" for mark in marks]})
@@ -34,16 +34,16 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     return {
         "python": sys.executable,
         "uid": os.getuid(),
-        "versions": {name: installed(name) for name in question["libraries"]},
-        "package": package_hash(question["package"]),
         "mounts": {path: mount_type(path) for path in (*question["reads"], *question["writes"])},
         "nodes": looks,
     }
 
 
 def look(question: dict[str, Any]) -> dict[str, Any]:
-    """Return what a node makes of the paths."""
+    """Return the libraries and the package of a node, and which of the paths it can read and write."""
     return {
+        "versions": {name: installed(name) for name in question["libraries"]},
+        "package": package_hash(question["package"]),
         "reads": {path: os.access(path, os.R_OK) for path in question["reads"]},
         "writes": {path: why_not(path) for path in question["writes"]},
         "marks": [bool(mark) and os.path.exists(mark) for mark in question["marks"]],
@@ -54,7 +54,7 @@ def look(question: dict[str, Any]) -> dict[str, Any]:
 def on_nodes(question: dict[str, Any]) -> dict[str, Any]:
     """Return the looks of all nodes by their ids; None for a node that does not answer in time."""
     nodes = question["nodes"]
-    if len(nodes) < 2 or not (question["reads"] or question["writes"]):
+    if len(nodes) < 2:
         return {node: look(question) for node in nodes[:1]}
     import logging
 
@@ -81,7 +81,7 @@ def nearest(path: str) -> Path:
 
 
 def leave_mark(path: str) -> Path | None:
-    """Write a file beside an output that is to come, by which other nodes know the folder again; None where that fails."""
+    """Write a file beside an output that is to come, by which other nodes recognise the folder; None where that fails."""
     mark = nearest(path) / f".render-mark-{uuid.uuid4().hex}"
     try:
         mark.touch()
@@ -96,7 +96,7 @@ def why_not(path: str) -> str:
     if not found.is_dir():
         return f"{found} is a file"
     if len(Path(path).relative_to(found).parts) > 1:
-        return f"there is no {Path(path).parent}"
+        return f"there is no {Path(path).parent} (create it; or is it not mounted?)"
     return "" if os.access(found, os.W_OK) else f"{found} can't be written"
 
 
@@ -140,4 +140,4 @@ def modules_hash(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(MARK + json.dumps(answer(json.loads(sys.argv[1]))), flush=True)
+    print(ANSWER_PREFIX + json.dumps(answer(json.loads(sys.argv[1]))), flush=True)

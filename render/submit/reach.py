@@ -12,7 +12,12 @@ from render.submit.look import Look
 
 __all__ = ["check_output", "local_models", "unreachable", "why_no_output"]
 
-VANISHING = ("overlay", "tmpfs", "ramfs", "aufs")  # file systems that go with a container or with the machine's power
+TEMPORARY_SYSTEMS = (
+    "overlay",
+    "tmpfs",
+    "ramfs",
+    "aufs",
+)  # these go with their container or machine
 NETWORK = re.compile(
     r"nfs4?|cifs|smb\w*|lustre|ceph|beegfs|gpfs|glusterfs|9p|virtiofs|afs|orangefs|fuse\..+|wekafs|efs"
 )
@@ -50,7 +55,7 @@ def check_output(path: str, look: Look) -> str:
         return f"{required}, and on {_share(len(reasons), look)} {reasons[0]}"
     kind = look.mounts.get(path, "")
     if len(look.nodes) == 1:
-        lasts = look.is_shared.get(path, False) or kind not in VANISHING
+        lasts = look.is_shared.get(path, False) or kind not in TEMPORARY_SYSTEMS
         return "" if lasts else f"{required}, which is on {kind} there: it goes with its container or machine"
     blind = [found for found in answers.values() if not all(found["marks"])]
     if blind:

@@ -15,21 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
-from render.core import JobError, ObjectPath, StoreError, is_url, plain_url, without_secrets
+from render.core import JobError, ObjectPath, Receipt, StoreError, is_url, plain_url, without_secrets
 from render.job import JobConfig, load_job, output_given, public
 from render.prepare import Prepared, prepare, record_or_resume
 from render.store import Ledger, check_access
 from render.submit.client import Dashboard
-from render.submit.jobs import ENTRY, running_on
-from render.submit.look import Look, Paths, look_inside, site_of
-from render.submit.package import Package, pack, package_modules, why_too_large, write_package
+from render.submit.jobs import ENTRY, STOP_WAIT_S, running_on
+from render.submit.look import Look, Paths, inspect_cluster, site_of
+from render.submit.package import Package, media_cells, pack, package_modules, why_too_large, write_package
 from render.submit.reach import check_output, local_models, unreachable, why_no_output
 from render.submit.versions import differing, is_same_package, missing, requirements
 
 __all__ = ["Submitted", "submit_job"]
 
-STOP_WAIT_S = 20  # for a run to end in order when it is stopped, before Ray kills it
-NAME_MAX = 40  # signs
+NAME_MAX = 40  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Submitted:
     id: str
     prepared: Prepared
     frames_done: int  # in the output already; 0 where it can't be read from here
-    begun: str  # why the output was not begun from here; "" if it was
+    why_not_begun: str  # from here; "" if the output was
     travels_bytes: int  # of inputs in its package
     brings_package: bool  # whether the package `render` travels, too
 
@@ -56,31 +55,32 @@ def submit_job(
     nodes = dashboard.nodes()
     weights = all(not is_url(model.id) and _is_here(model.id) for model in job.all_models.values())
     prepared = prepare(job, weights, site=site_of(nodes))
-    package, needed = pack(job, prepared.manifest), requirements(job)
+    package, needed = pack(job, prepared.manifest), requirements(job, media_cells(prepared.manifest))
     with tempfile.TemporaryDirectory(prefix="render-submit-") as temporary:
         folder = Path(temporary)
         (folder / "probe").mkdir()
         writes = () if isinstance(job.output, ObjectPath) else (str(job.output),)
         paths = Paths((*local_models(job), *(group.root for group in package.left)), writes)
-        look = look_inside(dashboard, nodes, paths, [one.name for one in needed], folder / "probe")
+        look = inspect_cluster(dashboard, nodes, paths, [one.name for one in needed], folder / "probe")
         _check(job, package, look, missing(needed, look))
         for text in (*prepared.warnings, *_left_behind(job), *differing(dashboard.versions(), needed, look)):
             warn(text)
-        begun = _why_not_begun(job, look, weights)
+        why_not_begun = _why_not_begun(job, look, weights)
         _refuse_second(dashboard, job.output)  # after seconds; what comes between is refused by the lock of the output
-        if not begun:
+        if not why_not_begun:
             prepared = record_or_resume(prepared)
-        again = shlex.join(
-            [
-                "render",
-                "submit",
-                _shown(str(target)),
-                *public(overrides),
-                "--address",
-                without_secrets(dashboard.address),
-            ]
-        )
-        return _hand_over(dashboard, prepared, package, look, (folder, str(target), begun, again))
+        command = _command(target, overrides, dashboard.address)
+        return _hand_over(dashboard, prepared, package, look, Submission(folder, str(target), command, why_not_begun))
+
+
+def _command(target: str | Path, overrides: Sequence[str], address: str) -> str:
+    """Return the command that goes on with a submitted job, as a shell takes it anywhere on this machine."""
+    own = [*public(overrides), "--address", without_secrets(address)]
+    if is_url(target):
+        shown = _shown(str(target))
+        note = "" if shown == str(target) else "  # its address had a query, which is left out here"
+        return shlex.join(["render", "submit", shown, *own]) + note
+    return f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join(['render', 'submit', str(target), *own])}"
 
 
 def _load(target: str | Path, overrides: Sequence[str]) -> JobConfig:
@@ -91,6 +91,9 @@ def _load(target: str | Path, overrides: Sequence[str]) -> JobConfig:
         raise JobError(f"key 'workers.address': {required}; got {without_secrets(job.workers.address)!r}")
     if reason := why_no_output(output_given(target, overrides), job.output):
         raise JobError(reason)
+    if gone := [folder for folder in local_models(job) if not Path(folder).is_dir()]:
+        required = "required a folder that this machine sees as the nodes do (the job is planned here), or a hub id"
+        raise JobError("\n".join(f"model.id: {required}; got {folder}, which is not here" for folder in gone))
     return replace(job, workers=replace(job.workers, address="auto"))
 
 
@@ -105,8 +108,11 @@ def _refuse_second(dashboard: Dashboard, output: Path) -> None:
 
 def _left_behind(job: JobConfig) -> Iterator[str]:
     """Yield the warning that URLs of notices, which hold tokens, do not travel."""
+    instead = "RENDER_NOTIFY in the environment of the head's `ray start` does the same"
     if job.notify:
-        yield "notify: its URLs do not travel; RENDER_NOTIFY in the environment of the head's `ray start` does the same"
+        yield f"notify: its URLs do not travel; {instead}"
+    if os.environ.get("RENDER_NOTIFY"):
+        yield f"RENDER_NOTIFY: the URLs of this machine's environment do not travel; {instead}"
 
 
 def _is_here(model: str) -> bool:
@@ -140,37 +146,47 @@ def _why_not_begun(job: JobConfig, look: Look, weights: bool) -> str:
     return ""
 
 
-def _hand_over(
-    dashboard: Dashboard, prepared: Prepared, package: Package, look: Look, rest: tuple[Path, str, str, str]
-) -> Submitted:
-    """Upload the package and submit the command. `rest`: a folder for files, the target, why the output is not begun,
-    the command that goes on with the job.
-    """
-    (folder, target, begun, again), job = rest, prepared.job
-    archive, brings = folder / "job.zip", not is_same_package(look)
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The facts of a submission beside its job."""
+
+    folder: Path  # for files that are uploaded
+    target: str  # as the user gave it
+    command: str  # to go on with the job
+    why_not_begun: str
+
+
+def _hand_over(dashboard: Dashboard, prepared: Prepared, package: Package, look: Look, own: Submission) -> Submitted:
+    """Upload the package and submit the command."""
+    job, why_not_begun = prepared.job, own.why_not_begun
+    archive, brings = own.folder / "job.zip", not is_same_package(look)
     write_package(package, archive)
     runtime_env = {
         "working_dir": str(archive),
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "RENDER_COMMAND": again},
-        **({"py_modules": package_modules(folder), "excludes": ["__pycache__"]} if brings else {}),
+        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "RENDER_COMMAND": own.command},
+        **({"py_modules": package_modules(own.folder), "excludes": ["__pycache__"]} if brings else {}),
     }
     name = f"{re.sub(r'[^A-Za-z0-9]+', '-', job.output.name).strip('-')[:NAME_MAX] or 'night'}-{uuid4().hex[:6]}"
     metadata = {
         ENTRY: version("nightrender"),
         "job_name": job.output.name,
         "output": str(job.output),
-        "target": _shown(target),
+        "target": _shown(own.target),
+        "manifest": prepared.plan.fingerprint["manifest"],
         "frames": str(prepared.counts.frames),
         "submitted_by": f"{_user()}@{platform.node()}",
     }
-    done = 0 if begun else _frames_done(job.output)
+    is_here = isinstance(job.output, ObjectPath) or look.is_shared.get(str(job.output), False)
+    done = _frames_done(job.output) if is_here else 0
     dashboard.submit(name, f"{shlex.quote(look.python)} -m render run job.yaml", runtime_env, metadata)
-    return Submitted(name, prepared, done, begun, package.size_bytes, brings)
+    return Submitted(name, prepared, done, why_not_begun, package.size_bytes, brings)
 
 
 def _frames_done(out: Path) -> int:
-    """Return the frames that are committed; damaged records are the run's business."""
-    records, _ = Ledger(out).read_records()
+    """Return the frames that are committed, 0 where that can't be read; damaged records are the run's business."""
+    records: dict[str, Receipt | None] = {}
+    with suppress(StoreError, OSError):
+        records, _ = Ledger(out).read_records()
     return sum(receipt.frames for receipt in records.values() if receipt is not None)
 
 

@@ -59,7 +59,11 @@ def _find(attempt: Attempt, role: str) -> list[Process]:
 def _kill_one(role: str) -> Callable[[Bench, Attempt], None]:
     def strike(bench: Bench, attempt: Attempt) -> None:
         found = _find(attempt, role)
-        if not found or not attempt.lives:
+        if not attempt.lives:
+            return
+        if not found:
+            if role != "starting worker":  # all may be up
+                bench.problem(f"a run has no process that is a {role}")
             return
         at_s = time.monotonic()
         if kill([bench.random.choice(found)]):

@@ -16,7 +16,7 @@ from render.cluster.hand import Hand, Load
 from render.cluster.progress import Progress
 from render.core.blend import Prompt, Seed
 from render.core.recipe import Recipe
-from render.core.unit import Frame, Unit
+from render.core.unit import Frame, Receipt, Unit
 from render.core.walk import Keyframe
 from render.store.ledger import Ledger
 
@@ -114,6 +114,15 @@ def test_a_frame_that_kills_is_found(ledger: Ledger) -> None:
     assert [dispatcher.blame(first) for _ in range(2)] == [True, False]
     hands = [Hand("main")]
     assert give_all(dispatcher, hands)[0] in (first.id, second.id)
+
+
+def test_a_unit_that_is_committed_is_not_split(ledger: Ledger) -> None:
+    """It goes out again: whoever renders it gets the receipt that is there."""
+    (unit,) = units(2)
+    dispatcher = Dispatcher(iter([]), ledger, 1)
+    assert ledger.commit(Receipt(unit.id, None, 2, 0, "", 0.0, 4))
+    assert [dispatcher.blame(unit) for _ in range(2)] == [True, True]
+    assert give_all(dispatcher, [Hand("main")]) == [unit.id]
 
 
 def test_the_last_units_are_shared_out(ledger: Ledger) -> None:

@@ -243,4 +243,4 @@ def test_an_autoscaler_is_asked_for_what_the_job_needs(
         list(run)
     except RunError:
         assert fault
-    assert requested() == []
+    wait_until(lambda: requested() == [], "the end of the request")

@@ -34,7 +34,7 @@ def test_what_is_not_started_is_counted(feed: Feed) -> None:
     assert feed.unstarted() == (6, 120)
     assert feed.take(first.lane) == (first, 0)
     assert feed.unstarted() == (4, 100)
-    feed.drop()
+    feed.forget_begun()
     assert feed.unstarted() == (2, 60)  # the unit that is not begun
     feed.begin(first)  # anew
     assert feed.unstarted() == (6, 120)
@@ -91,6 +91,17 @@ def test_what_is_not_begun_is_handed_back(feed: Feed) -> None:
     assert feed.is_ending(started.lane)
     feed.begin(queued)  # which was about to begin when it was dropped
     assert feed.take(started.lane) is None
+    assert feed.unstarted() == (0, 0)
+
+
+def test_a_unit_is_cancelled_while_it_begins(feed: Feed) -> None:
+    """Its worker has not noted yet that it has begun it."""
+    flight = make_flight(0, 10, 20)
+    feed.put(flight)
+    feed.begin(flight)
+    feed.cancel("00000", [])
+    assert flight.is_dropped
+    assert feed.take(flight.lane) is None
     assert feed.unstarted() == (0, 0)
 
 

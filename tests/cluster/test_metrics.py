@@ -110,26 +110,63 @@ def test_a_worker_that_is_gone(log: EventLog) -> None:
     assert kinds.values["render_queue_units", "w1"] == [1, 0]
 
 
+@pytest.mark.parametrize(
+    ("process", "first", "seen"),
+    [(7, "w0", ["w0", "w1"]), (8, "w1", ["w0", "w1"]), (7, "w0", ["w1"]), (8, "w1", ["w0"])],
+)
+def test_a_stragglers_unit_counts_for_who_commits_it(log: EventLog, process: int, first: str, seen: list[str]) -> None:
+    """Two workers have the unit. What was seen of them before tells whose process has committed it."""
+    kinds = Kinds()
+    metrics = RayMetrics(log, "night", kinds)
+    processes = {"w0": 7, "w1": 8}
+    for name in processes:
+        metrics.worker_up(name, "a", "H100")
+    for name in seen:
+        metrics.unit_given(f"of {name}", name)
+        metrics.committed(replace(RECEIPT, unit=f"of {name}", process=processes[name]))
+    metrics.unit_given("last", "w0")
+    metrics.unit_given("last", "w1")
+    assert [kinds.values["render_queue_units", name][-1] for name in processes] == [1, 1]
+    metrics.committed(replace(RECEIPT, unit="last", process=process))
+    frames = {name: sum(kinds.values.get(("render_frames", name), [])) for name in processes}
+    assert frames == {name: 8 * ((name in seen) + (name == first)) for name in processes}
+    assert [kinds.values["render_queue_units", name][-1] for name in processes] == [0, 0]
+
+
 def test_a_driver_that_names_no_workers(log: EventLog) -> None:
     kinds = Kinds()
     RayMetrics(log, "night", kinds).committed(RECEIPT)
     assert kinds.values["render_frames", "a:7"] == [8]
 
 
-def test_everything_is_passed_on(log: EventLog, tmp_path: Path) -> None:
-    metrics = RayMetrics(log, "night", Kinds())
-    metrics.frames(8)
-    metrics.batches(30, 10)
-    metrics.stage("compiling")
-    metrics.waiting("for Ray")
-    metrics.warn("cards differ")
-    metrics.lost("killed")
-    metrics.worker_up("w0", "a", "H100")
-    metrics.unit_given("00000", "w0")
-    metrics.committed(RECEIPT)
-    metrics.worker_gone("w0", "killed")
-    events = [event["event"] for event in read_events(OutputFolder(tmp_path).log)]
-    assert events == ["begin", "beat", "warning", "lost", "worker", "given", "commit", "gone"]
+class Heard:
+    """A listener that notes what it hears."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[object, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *values: self.calls.append((name, values))
+
+
+def test_everything_is_passed_on() -> None:
+    heard = Heard()
+    metrics = RayMetrics(heard, "night", Kinds())  # type: ignore[arg-type]
+    calls: list[tuple[str, tuple[object, ...]]] = [
+        ("frames", (8,)),
+        ("batches", (30, 10)),
+        ("stage", ("compiling",)),
+        ("waiting", ("for Ray",)),
+        ("warn", ("cards differ",)),
+        ("lost", ("killed",)),
+        ("worker_up", ("w0", "a", "H100")),
+        ("unit_given", ("00000", "w0")),
+        ("committed", (RECEIPT,)),
+        ("worker_gone", ("w0", "killed")),
+    ]
+    for name, values in calls:
+        getattr(metrics, name)(*values)
+    assert heard.calls == calls
 
 
 def test_metrics_that_fail_end_no_run(log: EventLog, tmp_path: Path) -> None:

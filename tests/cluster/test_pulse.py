@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from threading import Event
+from threading import enumerate as enumerate_threads
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from stores import wait_until
 
 from render.cluster.crew import WorkerState, occupation
 from render.cluster.hand import Hand
+from render.cluster.progress import Progress
 from render.cluster.pulse import Pulse
 from render.cluster.reasons import reason_of
 
@@ -37,8 +40,19 @@ class Listener:
 
 def test_silence_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Again and again, less than a minute apart; what says something puts it off, what says nothing does not."""
-    now = [1000.0]
-    monkeypatch.setattr("render.cluster.pulse.time", SimpleNamespace(monotonic=lambda: now[0]))
+    now, asked = [1000.0], list[float]()
+
+    def monotonic() -> float:
+        asked.append(now[0])
+        return now[0]
+
+    def looks() -> bool:
+        """Let the thread look at the clock twice. Returns True if it has spoken."""
+        enough = len(asked) + 3  # the first look may have begun before
+        wait_until(lambda: len(asked) >= enough, "two looks")
+        return listener.spoke.is_set()
+
+    monkeypatch.setattr("render.cluster.pulse.time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr("render.cluster.pulse.BEAT_S", 0.005)
     listener = Listener()
     with Pulse(listener, lambda: "2 workers to start") as told:
@@ -47,18 +61,19 @@ def test_silence_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 40
         told.frames(0)
         told.stage("")
-        assert not listener.spoke.wait(0.1)
+        assert not looks()
         now[0] += 10
         assert listener.spoke.wait(60)
         assert listener.words == ["waiting for 2 workers to start; nothing new for 50 s"]
         listener.spoke.clear()
-        assert not listener.spoke.wait(0.1)
+        assert not looks()
         now[0] += 45
         assert listener.spoke.wait(60)
         assert listener.words[1:] == ["waiting for 2 workers to start; nothing new for 95 s"]
     now[0] += 1000
     listener.spoke.clear()
-    assert not listener.spoke.wait(0.1)
+    wait_until(lambda: not any(thread.name == "pulse" for thread in enumerate_threads()), "the end of the thread")
+    assert not listener.spoke.is_set()
 
 
 def test_workers_that_are_lost_with_one_machine_are_told_once() -> None:
@@ -102,6 +117,10 @@ def test_what_a_run_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     unit: Any = None
     assert occupation([]) == "Ray to start"
     assert occupation([worker(progress_s=0.0)]) == "1 worker to start"
+    loading = worker(progress_s=0.0)
+    loading.hand.report = Progress(node="a")
+    assert occupation([loading]) == "1 worker to load a model"
+    assert occupation([loading, worker(), worker()]) == "1 worker to load a model and 2 workers to start"
     at_work = [worker(progress_s=time_s, started=True, refs={"ref": unit}) for time_s in (40.0, 70.0)]
     assert occupation([*at_work, worker()]) == "2 workers at work, the last sign of life 30 s ago"
     assert occupation([worker(started=True)]) == "the last results"

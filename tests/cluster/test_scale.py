@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from stores import wait_until
 
 import render.cluster.scale
+from render.cluster.ray_calls import CallThread
 from render.cluster.ray_link import _node
 from render.cluster.room import Node, bundle_of, fitting_workers, shared_memory
-from render.cluster.scale import Scale
+from render.cluster.scale import LOOK_S, REPEAT_S, Scale
 from render.job.workforce import Workforce
 
 GPU = Workforce(count=None, threads=4, gpus=1.0, device="cuda")
@@ -83,17 +85,23 @@ class Link:
     def __init__(self, *nodes: Node) -> None:
         self.now: list[Node] | Exception = list(nodes)
         self.requests: list[tuple[int, dict[str, float]]] = []
+        self.failed = 0  # looks
+        self.fault: Exception | None = None
+        self.background = CallThread()
 
     def call(self, function: Callable[[], Any]) -> Any:
         return function()
 
     def nodes(self) -> list[Node]:
         if isinstance(self.now, Exception):
+            self.failed += 1
             raise self.now
         return self.now
 
     def request(self, count: int, bundle: dict[str, float]) -> None:
         self.requests.append((count, bundle))
+        if self.fault:
+            raise self.fault
 
 
 def make_scale(link: Any, force: Workforce = GPU) -> Scale:
@@ -110,24 +118,27 @@ def test_the_number_follows_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(render.cluster.scale, "LOOK_S", 0.0)
     link = Link(H100)
     scale = make_scale(link)
-    assert scale.workers == 8
+    assert scale.workers_max == 8
     link.now = [H100, Node("b", cpus=32, gpus=8, memory_bytes=400e9)]
     follow(scale)
-    assert (scale.workers, scale.ends) == (16, {})
+    assert (scale.workers_max, scale.ends) == (16, {})
     link.now = [H100, Node("b", cpus=32, gpus=8, ends_s=5.0)]
     follow(scale)
-    assert (scale.workers, scale.ends) == (8, {"b": 5.0})
+    assert (scale.workers_max, scale.ends) == (8, {"b": 5.0})
     link.now = OSError("the head does not answer")
+    failed = link.failed
     for _ in range(100):
         assert not scale.look()
-    assert (scale.workers, scale.ends) == (8, {"b": 5.0})
+    wait_until(lambda: not scale.look() and link.failed > failed, "a look that fails")
+    assert (scale.workers_max, scale.ends) == (8, {"b": 5.0})
     link.now = []
     follow(scale)
-    assert scale.workers == 1  # looks for room
+    assert scale.workers_max == 1  # looks for room
     scale.end()
 
 
-def test_a_look_is_taken_now_and_then_and_waits_for_nobody() -> None:
+def test_a_look_is_taken_now_and_then_and_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render.cluster.scale, "LOOK_S", 1000.0)
     link, begun, go_on = Link(H100), Event(), Event()
     scale = make_scale(link)
     nodes = link.nodes
@@ -157,7 +168,7 @@ def test_a_look_is_taken_now_and_then_and_waits_for_nobody() -> None:
 
 @pytest.mark.parametrize(("count", "workers"), [(None, 8), (3, 3), (100, 8)])
 def test_a_count_is_the_most(count: int | None, workers: int) -> None:
-    assert make_scale(Link(H100), Workforce(count, 4, 1.0, "cuda")).workers == workers
+    assert make_scale(Link(H100), Workforce(count, 4, 1.0, "cuda")).workers_max == workers
 
 
 @pytest.mark.parametrize("count", [None, 2])
@@ -166,12 +177,12 @@ def test_a_cluster_without_room(count: int | None, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(render.cluster.scale, "LOOK_S", 0.0)
     link = Link(Node("a", cpus=3, gpus=8))
     scale = make_scale(link, Workforce(count, 4, 1.0, "cuda"))
-    assert scale.workers == 1
+    assert scale.workers_max == 1
     assert scale.lack == "required a machine with 4 CPUs and 1 GPU, got 1 machine with 3 CPUs and 8 GPUs in all"
     assert scale.lack_s > 0
     link.now = [H100]
     follow(scale)
-    assert (scale.workers, scale.lack, scale.lack_s) == (count or 8, "", 0.0)
+    assert (scale.workers_max, scale.lack, scale.lack_s) == (count or 8, "", 0.0)
     scale.end()
 
 
@@ -179,7 +190,7 @@ def test_a_ray_of_ones_own_has_what_it_was_started_for() -> None:
     link = Link()
     link.restarts = True
     scale = make_scale(link, Workforce(2, 1, 0.0, "cpu"))
-    assert scale.workers == 2
+    assert scale.workers_max == 2
     assert not scale.look()
     scale.ask(100, 2)
     scale.end()
@@ -207,6 +218,41 @@ def test_what_an_autoscaler_is_asked_for(count: int | None, asked: list[tuple[in
     expected = [wanted for _, _, wanted in asked]
     changes = [wanted for place, wanted in enumerate(expected) if place == 0 or expected[place - 1] != wanted]
     assert link.requests == [*((wanted, bundle) for wanted in changes), (0, {})]
+
+
+def test_a_request_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each minute, as the end of another run takes it away; sooner if it has failed; but not where nothing is wanted."""
+    now_s = 1000.0
+    monkeypatch.setattr(render.cluster.scale, "time", SimpleNamespace(monotonic=lambda: now_s))
+    link = Link(H100)
+    scale = make_scale(link, Workforce(3, 4, 1.0, "cuda"))
+
+    def ask(pause_s: float, units: int = 3) -> int:
+        nonlocal now_s
+        now_s += pause_s
+        scale.ask(units, units)
+        assert link.background.is_free(60)
+        return len(link.requests)
+
+    assert [ask(0), ask(REPEAT_S - 1), ask(1), ask(1)] == [1, 1, 2, 2]
+    link.fault = OSError("the head is busy")
+    assert [ask(REPEAT_S), ask(LOOK_S / 2), ask(LOOK_S / 2)] == [3, 3, 4]
+    assert not scale.end()
+    link.fault = None
+    assert [ask(LOOK_S), ask(LOOK_S)] == [6, 6]
+    assert [ask(0, 0), ask(REPEAT_S, 0)] == [7, 7]
+    assert {count for count, _ in link.requests[:4]} == {3}
+    assert scale.end()
+
+
+def test_the_end_does_not_wait_for_a_silent_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render.cluster.scale, "END_S", 0.05)
+    link, go_on = Link(H100), Event()
+    scale = make_scale(link)
+    scale.ask(8, 8)
+    link.background.begin(lambda: go_on.wait(60))
+    assert not scale.end()
+    go_on.set()
 
 
 def test_nothing_is_taken_back_that_was_not_asked_for() -> None:

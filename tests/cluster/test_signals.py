@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -47,12 +47,12 @@ def test_ray_leaves_the_handler_of_sigterm_alone(tmp_path: Path) -> None:
 
 def test_a_signal_while_the_guardian_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is dismissed, so that it does not say of a run that was stopped that it was killed."""
-    done = list[str]()
+    done, is_handled = list[str](), Event()
 
     class Interrupted:
         def __init__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.3)
+            assert is_handled.wait(60)
             done.append("made")
 
         def hush(self) -> None:
@@ -64,6 +64,7 @@ def test_a_signal_while_the_guardian_is_started(tmp_path: Path, monkeypatch: pyt
             done.append(f"end {is_free}")
 
     def stop(*_: object) -> None:
+        is_handled.set()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("render.cluster.ray_link.LocalRay", Interrupted)

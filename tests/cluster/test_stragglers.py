@@ -1,14 +1,11 @@
-"""The end of a run: a unit that is late gets a second worker, and is counted once whatever happens."""
+"""The end of a run: a unit that is late gets a second worker, and its frames are counted once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stand_in import mixed_walks, run_stand_ins
 from test_dispatch import units
 
@@ -17,7 +14,7 @@ from render.cluster.hand import Hand, Load
 from render.cluster.progress import Progress
 from render.cluster.stragglers import find_copy
 from render.cluster.tally import Tally
-from render.core.unit import Receipt, Unit
+from render.core.unit import Unit
 from render.core.walk import Keyframe
 from render.store.ledger import Ledger
 
@@ -45,6 +42,20 @@ def resting(pace: float, model: str = "main") -> Hand:
     return hand
 
 
+def fresh() -> Hand:
+    """A worker that is up and has had no unit."""
+    hand = Hand("main")
+    hand.take_report(Progress(up_s=1.0))
+    return hand
+
+
+def loading(unit: Unit) -> Hand:
+    hand = Hand(unit.model)
+    hand.give(Load(unit))
+    hand.take_report(Progress(stage="loading a model", node="a"))
+    return hand
+
+
 LATE = units(8, 8, steps=20)[1]  # 160 network inputs, in batches of 4: 20 batches are the least
 
 
@@ -57,13 +68,16 @@ LATE = units(8, 8, steps=20)[1]  # 160 network inputs, in batches of 4: 20 batch
         (working(LATE, 1.0, 100), resting(2.0), False),  # 100 s against 80 s
         (working(LATE, 0.0, 100), resting(40.0), False),  # of no known pace
         (working(LATE, 0.0, 100, stage="compiling"), resting(40.0), True),
-        (working(LATE, 0.0, 100, stage="compiling"), Hand("main"), False),  # it would compile as well
+        (working(LATE, 0.0, 100, stage="compiling"), fresh(), False),  # it would compile as well
         (working(LATE, 0.0, 100, idle_s=40.0), resting(40.0), True),  # nothing for 40 s: it may hang
         (working(LATE, 40.0, 100, idle_s=40.0), resting(40.0), True),
         (working(LATE, 1.0, 100), resting(40.0, model="xl"), False),  # it would load a model first
-        (working(LATE, 1.0, 100), Hand("main"), False),  # is taken to be as fast as the fastest: 160 s
-        (working(LATE, 0.0, 100, idle_s=40.0), Hand("main"), False),
-        (working(LATE, 0.0, 100, idle_s=100.0), Hand("main"), True),
+        (working(LATE, 1.0, 100), fresh(), False),  # is taken to be as fast as the fastest: 160 s
+        (working(LATE, 0.0, 100, idle_s=40.0), fresh(), False),
+        (working(LATE, 0.0, 100, idle_s=100.0), fresh(), True),
+        (working(LATE, 0.0, 100, idle_s=100.0), Hand("main"), False),  # it loads a model as yet
+        (loading(LATE), resting(2.0), True),
+        (loading(LATE), fresh(), True),
     ],
 )
 def test_a_copy_is_given_where_it_is_sooner(owner: Hand, idle: Hand, is_copied: bool) -> None:
@@ -78,6 +92,18 @@ def test_a_copy_is_given_where_it_is_sooner(owner: Hand, idle: Hand, is_copied: 
         hand.drop(LATE.id)
         hand.is_leaving = True
         assert find_copy([owner, hand], set()) is None
+
+
+def test_a_worker_that_has_just_been_given_something_is_not_late() -> None:
+    """Its last report tells of a long rest. Only the time since then counts."""
+    owner = resting(40.0)
+    owner.take_report(Progress(units=1, up_s=300.0, idle_s=190.0))
+    owner.give(Load(LATE))
+    assert find_copy([owner, resting(40.0)], set()) is None
+    owner.take_report(Progress(units=2, up_s=301.0, idle_s=191.0, left=160))
+    assert find_copy([owner, resting(40.0)], set()) is None
+    owner.take_report(Progress(units=2, up_s=400.0, idle_s=290.0, left=160))
+    assert find_copy([owner, resting(40.0)], set()) is not None
 
 
 def test_of_several_units_the_one_that_was_given_last_is_copied() -> None:
@@ -169,91 +195,3 @@ def test_workers_that_join_take_their_share(make_keyframe: Callable[..., Keyfram
     outcome = run_stand_ins(mixed_walks(400, make_keyframe), 4, 8, ledger, begins_s={2: 10.0, 3: 10.0})
     assert (outcome.frames, outcome.told) == (400, 400)
     assert outcome.full_s / (4 * outcome.seconds - 2 * 10.0) > 0.97
-
-
-@settings(deadline=None, max_examples=40)
-@given(sizes=st.lists(st.integers(1, 12), max_size=12), chance=st.randoms(use_true_random=False))
-def test_every_frame_has_one_receipt(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], chance: Random
-) -> None:
-    """Whatever workers do: they are fast, slow, or hang, they die with all they have, leave, and others join."""
-    ledger = Ledger(tmp_path_factory.mktemp("out"))
-    ledger.create()
-    run = _Run(ledger, units(*sizes), chance)
-    for _ in range(10_000):
-        if run.is_done:
-            break
-        run.step()
-    assert run.is_done
-    receipts = ledger.receipts()
-    assert sorted(run.received) == sorted(receipt.unit for receipt in receipts)
-    assert sum(receipt.frames + len(receipt.quarantined) for receipt in receipts) == sum(sizes)
-    assert run.told == sum(sizes)
-
-
-class _Run:
-    """A driver whose workers do something by chance at each step."""
-
-    def __init__(self, ledger: Ledger, some: list[Unit], chance: Random) -> None:
-        self._ledger, self._chance = ledger, chance
-        self._dispatcher = Dispatcher(iter(some), ledger, 2)
-        self._hands, self._lost = [Hand("main"), Hand("main")], 0
-        self._tally, self.told = Tally(), 0
-        self.received: list[str] = []
-
-    @property
-    def is_done(self) -> bool:
-        return self._dispatcher.is_empty and not any(hand.units for hand in self._hands)
-
-    def step(self) -> None:
-        while found := self._dispatcher.next(self._hands, starting=False):
-            hand, load = found
-            assert hand is not None
-            assert load.unit.id not in hand.units
-            assert sum(load.unit.id in one.units for one in self._hands) <= 1
-            hand.give(load)
-        busy = [hand for hand in self._hands if hand.units]
-        if busy:
-            hand = self._chance.choice(busy)
-            self._chance.choices([self._work, self._commit, self._die, self._leave], [4, 4, 1, 1])[0](hand)
-        self._hands = [hand for hand in self._hands if hand.units or not hand.is_leaving]
-        while len(self._hands) < self._chance.randint(1, 4):
-            self._hands.append(Hand("main"))
-        self._dispatcher.workers = len(self._hands)
-        self.told += self._tally.rise(self._hands)
-
-    def _work(self, hand: Hand) -> None:
-        before = hand.report
-        left = self._chance.randint(0, 200)
-        rows, up_s = before.rows + self._chance.choice([0, 1, 500]), before.up_s + 10.0
-        finished = hand.done + self._chance.randint(0, sum(len(unit.frames) for unit in hand.units.values()))
-        idle_s = self._chance.choice([0.0, 500.0])
-        hand.take_report(
-            Progress(units=hand.given, capacity=4, left=left, frames=finished, idle_s=idle_s, rows=rows, up_s=up_s)
-        )
-
-    def _commit(self, hand: Hand) -> None:
-        unit = hand.units[self._chance.choice(list(hand.units))]
-        hand.drop(unit.id, is_done=True)
-        assert self._ledger.commit(Receipt(unit.id, None, len(unit.frames), 0, "", 0.0, 4))
-        self._tally.commit(len(unit.frames))
-        self.received.append(unit.id)
-        for other in self._hands:
-            if unit.id in other.units:
-                other.drop(unit.id)
-
-    def _die(self, hand: Hand) -> None:
-        self._hands.remove(hand)
-        for unit in hand.units.values():
-            if not self._dispatcher.blame(unit, self._hands):
-                receipt = Receipt.of_quarantined(unit)
-                assert self._ledger.commit(receipt)
-                self._tally.commit(len(unit.frames))
-                self.received.append(unit.id)
-
-    def _leave(self, hand: Hand) -> None:
-        """Hand some units back."""
-        hand.is_leaving = True
-        for unit in [unit for unit in hand.units.values() if self._chance.random() < 0.5]:
-            hand.drop(unit.id)
-            self._dispatcher.requeue([unit], self._hands)

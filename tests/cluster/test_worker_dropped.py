@@ -71,6 +71,19 @@ def test_a_unit_at_work_is_cancelled(
     assert hashes(ledger, receipt) == hashes(ledger, alone)
 
 
+def test_frames_of_a_cancelled_unit_are_counted_no_more(
+    make_worker: MakeWorker, ledger: Ledger, frames: list[Frame]
+) -> None:
+    """Another worker was first, by little: the driver counts the frames of that one."""
+    worker = make_worker()
+    render_units(worker, [make_unit(0, frames[:2]), make_unit(1, frames[2:4])])
+    assert worker.progress().frames == 4
+    worker.cancel("00000")
+    assert worker.progress().frames == 2
+    render_units(worker, [make_unit(2, frames[4:6])])
+    assert worker.progress().frames == 4
+
+
 def test_what_is_at_work_is_finished(
     renderer: Renderer,
     make_worker: MakeWorker,

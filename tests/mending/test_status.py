@@ -13,8 +13,8 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -157,19 +157,6 @@ def test_a_run_that_was_stopped_says_why(begun: Prepared) -> None:
     assert (status.state, text(status)["state"]) == ("stopped", "stopped: KeyboardInterrupt")
 
 
-@pytest.mark.parametrize("age_s", [10, 1000])
-def test_a_driver_on_another_machine_is_judged_by_its_signs_of_life(begun: Prepared, age_s: int) -> None:
-    out, ledger = begun.job.output, Ledger(begun.job.output)
-    with EventLog(ledger.folder, Silent()) as log:
-        log.worker_up("w0", "there", "H100")
-        now = datetime.now(UTC) + timedelta(seconds=age_s)
-        record = {"host": "there", "process": 7, "since": "2026-11-26T12:00:00+00:00", "machine": "other"}
-        ledger.folder.lock.write_text(json.dumps(record))
-        status = Watch(out, lambda: now).look()
-    assert status.state == ("rendering" if age_s < 90 else "died")
-    assert status.heard_s == pytest.approx(age_s, abs=5)
-
-
 @pytest.fixture
 def done(begun: Prepared) -> Path:
     """The output after a run that has committed all of its units."""
@@ -265,27 +252,27 @@ def _driver(ledger: Ledger) -> Iterator[None]:
     yield
 
 
-def test_a_terminal_is_drawn_anew(begun: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_drawn_anew(begun: Prepared) -> None:
     """`--watch` on a real terminal: the lines take each other's place, and the last ones stay."""
     ledger = Ledger(begun.job.output)
-    for number in range(10):
-        commit(ledger, number)
     main_end, command_end = os.openpty()
     command = [sys.executable, "-m", "render", "status", str(ledger.folder.out), "--watch"]
-    done = subprocess.run(
-        command,
-        stdout=command_end,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm"},
-        check=False,
-        timeout=100,
-    )
-    os.close(command_end)
-    shown = os.read(main_end, 100_000).decode()
+    environment, shown = {**os.environ, "TERM": "xterm"}, ""
+    with subprocess.Popen(command, stdout=command_end, stderr=command_end, env=environment) as watch:
+        os.close(command_end)
+        while "0 of 40 frames (0 %)" not in shown:
+            shown += os.read(main_end, 100_000).decode()
+        for _ in _driver(ledger):
+            pass
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(main_end, 100_000):
+                shown += part.decode()
+        assert watch.wait(100) == 0, shown
     os.close(main_end)
-    assert done.returncode == 0, done.stderr
-    assert "40 of 40 frames (100 %)" in shown
-    assert "━" in shown  # the bar
+    before, _, after = shown.partition("40 of 40 frames (100 %)")
+    assert "0 of 40 frames (0 %)" in before
+    assert "\x1b[1A" in before  # a line up, to where the first look was drawn
+    assert "━" in after  # the bar
 
 
 @pytest.fixture

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import render.core.file_systems
 import render.core.inputs
+from render.core.input_cache import blob_of, cache_root, store_file
+from render.core.inputs import shared_folder
 from render.core.user_cache import user_cache
 from render.models.model import Model, resolve_model
 from render.starter import PIPELINE
@@ -117,6 +123,107 @@ def test_of_several_workers_of_a_machine_one_copies(model: Model, tmp_path: Path
     assert len(copied) <= len(files)
     assert copied.count("model_index.json") == 1
     assert sum(name.endswith(".safetensors") for name in copied) == len(list(PIPELINE.rglob("*.safetensors")))
+
+
+def test_room_is_measured_by_one_worker_at_a_time(
+    model: Model, share: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for one copy: a worker that comes while another makes it waits for it, and has it, too."""
+    cache, copy, others = user_cache("inputs"), shutil.copyfile, list[Thread]()
+    room = sum(file.stat().st_size for file in (share / "model").rglob("*") if file.is_file())
+    found: list[Path] = []
+
+    def used() -> int:
+        files = [file for folder in ("blobs", "partial") for file in (cache / folder).rglob("*") if file.is_file()]
+        return sum(file.stat().st_size for file in files)
+
+    def copied(source: Path, target: Path) -> Path:
+        copy(source, target)
+        if not others:
+            others.append(Thread(target=lambda: found.append(model.resolve_here().path)))
+            others[0].start()
+            others[0].join(1.0)
+        return target
+
+    monkeypatch.setattr("render.core.inputs.shutil.copyfile", copied)
+    monkeypatch.setattr("render.core.inputs.shutil.disk_usage", lambda _: SimpleNamespace(free=room - used()))
+    here = model.resolve_here().path
+    others[0].join(100)
+    assert here.is_relative_to(cache)
+    assert found == [here]
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fills_up_meanwhile_is_left(
+    model: Model, share: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    """Then all is read from the share, and the file that was cut off is deleted. Another fault is told."""
+    copy, count = shutil.copyfile, iter(range(100))
+
+    def copied(source: Path, target: Path) -> Path:
+        if next(count) == 2:
+            target.write_bytes(b"cut off")
+            raise OSError(fault, os.strerror(fault))
+        return copy(source, target)
+
+    monkeypatch.setattr("render.core.inputs.shutil.copyfile", copied)
+    if fault == errno.EIO:
+        with pytest.raises(OSError, match=os.strerror(fault)):
+            shared_folder(share / "model", lambda _: True)
+    else:
+        assert model.resolve_here().path == share / "model"
+    assert not list((user_cache("inputs") / "partial").iterdir())
+
+
+def _copy_half(model: Model, mounts: Path, begun: Any) -> None:
+    """In a process of its own: copy a part of a file, and wait to be killed."""
+
+    def half(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        begun.set()
+        signal.pause()
+
+    render.core.file_systems.MOUNTS = mounts
+    render.core.inputs.SPARE_BYTES = 0
+    render.core.inputs.shutil.copyfile = half  # type: ignore[attr-defined]
+    model.resolve_here()
+
+
+def test_what_a_killed_worker_leaves_is_deleted_by_the_next(model: Model, tmp_path: Path) -> None:
+    """While it lives it is spared."""
+    context, partial = multiprocessing.get_context("spawn"), user_cache("inputs") / "partial"
+    begun = context.Event()
+    process = context.Process(target=_copy_half, args=(model, tmp_path / "mountinfo", begun))
+    process.start()
+    assert begun.wait(100)
+    (left,) = partial.iterdir()
+    store_file(user_cache("inputs"), lambda target: bool(target.write_bytes(b"other")))
+    assert (left / "file").read_bytes() == b"half"
+    process.kill()
+    process.join(60)
+    store_file(user_cache("inputs"), lambda target: bool(target.write_bytes(b"another")))
+    assert not list(partial.iterdir())
+
+
+def test_a_file_system_without_locks(share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Lustre may be mounted: files come all the same, and what is left goes after two days."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("render.core.scratch.fcntl.flock", refused)
+    root = cache_root()
+    partial = root / "partial"
+    left = [partial / name for name in ("old", "new")]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    for path in (left[0] / "file", left[0]):
+        os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+    sha256, size = store_file(root, lambda target: bool(target.write_bytes(b"whole")))
+    assert (size, blob_of(root, sha256).read_bytes()) == (5, b"whole")
+    assert left[1] in partial.iterdir()
+    assert left[0] not in partial.iterdir()
 
 
 def test_machines_that_share_a_home_keep_the_digests_of_their_own_disks_apart(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
 import http.server
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -43,6 +46,8 @@ def test_the_address(given: str | None, variables: dict[str, str], found: str, m
         (None, "--address: required the dashboard of a Ray cluster, http://HEAD:8265; got none"),
         ("head:6379", "--address: required http://HEAD:8265, got 'head:6379' (the port of `ray.init`?"),
         ("auto", "--address: required http://HEAD:8265, got 'auto'"),
+        ("http://", "--address: required http://HEAD:8265, got 'http://'"),
+        ("http://head:dashboard", "--address: required http://HEAD:8265, got 'http://head:dashboard'"),
     ],
 )
 def test_what_is_no_address(given: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +95,64 @@ def test_a_head_that_goes_while_a_job_is_followed(page: str, monkeypatch: pytest
     assert dashboard.versions() == ("2.60.0", "")
     with pytest.raises(RunError, match=f"night: required an answer of the head, got none for 0.01 s: {page}"):
         follow(dashboard, "night", print)
+
+
+@pytest.mark.parametrize("says", [b'{"ray_version": "2", "data": null}', b'[{"submission_id": "a"}]', b"[1]", b"3"])
+def test_answers_that_are_not_as_rays_are(page: str, monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
+    monkeypatch.setattr(Page, "says", b'{"ray_version": "2.60.0"}')
+    dashboard = connect(page)
+    monkeypatch.setattr(Page, "says", says)
+    asks: list[Callable[[], object]] = [dashboard.nodes, dashboard.jobs, lambda: dashboard.job("night")]
+    for ask in asks:
+        with pytest.raises(RunError, match="got something that answers, but not as Ray does"):
+            ask()
+    assert dashboard.versions() == ("2.60.0", "")
+
+
+def test_a_fault_of_tls_is_told(page: str) -> None:
+    with pytest.raises(JobError, match=r"got no connection by TLS: .*(?i:version)"):
+        connect(page.replace("http:", "https:"))
+
+
+class Silent(http.server.BaseHTTPRequestHandler):
+    """Takes a connection for a log, and says nothing then."""
+
+    def do_GET(self) -> None:
+        if self.path == "/api/version":
+            body = b'{"ray_version": "2.60.0", "version": "4"}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.end_headers()
+        self.wfile.write(b"\x81\x04one\n")
+        self.wfile.flush()
+        self.rfile.read()  # until the other side has gone
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_log_that_goes_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render.submit.client.QUIET_S", 0.2)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    Silent.protocol_version = "HTTP/1.1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    dashboard = connect(f"http://127.0.0.1:{server.server_port}")
+
+    async def read() -> list[str]:
+        return [text async for text in dashboard.follow("night")]
+
+    try:
+        assert asyncio.run(asyncio.wait_for(read(), 60)) == ["one\n"]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_nobody_answers_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import zipfile
 from importlib.metadata import version
@@ -19,7 +22,7 @@ from render.cli import main
 from render.core import JobError
 from render.submit import connect, find_job, list_jobs, look, submission, submit_job
 from render.submit.client import Dashboard
-from render.submit.look import Paths, look_inside
+from render.submit.look import Paths, inspect_cluster
 from render.submit.package import package_modules
 
 pytest_plugins = ["stores", "buckets", "heads"]
@@ -105,10 +108,12 @@ def test_the_output_is_begun_before_the_job_runs(
     ((entrypoint, environment, metadata),) = given
     assert environment["names"] == ["inputs/manifest/night.csv", "inputs/media/start.png", "job.yaml"]
     assert entrypoint.endswith(" -m render run job.yaml")
-    again = shlex.split(environment["env_vars"]["RENDER_COMMAND"])
+    place, _, command = environment["env_vars"]["RENDER_COMMAND"].partition(" && ")
+    assert shlex.split(place) == ["cd", str(Path.cwd())]
+    again = shlex.split(command)
     assert again == ["render", "submit", str(table), *SMALL, f"output={tmp_path / 'out'}", "--address", at.address]
     assert metadata["output"] == str(tmp_path / "out")
-    assert (done.frames_done, done.begun, done.brings_package) == (0, "", True)
+    assert (done.frames_done, done.why_not_begun, done.brings_package) == (0, "", True)
     package, record = environment["py_modules"]
     assert package == str(ROOT / "render")
     assert record.endswith(".dist-info")
@@ -133,7 +138,7 @@ def test_looks_at_the_cluster_do_not_fill_the_list(
         at.submit(name, "true", {}, {})
         wait_until(lambda name=name: not find_job(name).goes_on, "the end of the job")  # type: ignore[misc]
     monkeypatch.setattr(look, "KEPT_S", 0.0)
-    look_inside(at, at.nodes(), Paths((), ()), [], tmp_path)
+    inspect_cluster(at, at.nodes(), Paths((), ()), [], tmp_path)
     left = {job["submission_id"] for job in at.jobs()}
     assert "other-old" in left
     assert "render-probe-old" not in left
@@ -155,7 +160,7 @@ def test_the_exit_code_of_the_run_is_that_of_who_follows(
     said = capsys.readouterr()
     assert said.out.splitlines() == ["one", "two", "three"]
     assert ("failed:" in said.err) == (code == 1)
-    assert main(["logs", name[:-1]]) == 0  # by its first signs
+    assert main(["logs", name[:-1]]) == 0  # by the beginning of it
     assert capsys.readouterr().out.splitlines() == ["one", "two", "three"]
 
 
@@ -183,21 +188,18 @@ def test_the_second_submission_to_an_output_is_told_of_the_first(
     assert (found["status"], found["output"], found["submitted_by"]) == ("STOPPED", str(out), "me@here")
 
 
-def test_who_stops_following_stops_nothing(
-    at: Dashboard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_who_stops_following_stops_nothing(at: Dashboard, head: Head) -> None:
+    """Ctrl-C on a terminal is a SIGINT for the one who follows."""
     name = started(at, "echo begun; sleep 300")
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("builtins.print", interrupt)
-    with monkeypatch.context() as patched:
-        patched.setattr("render.cli_cluster._say", lambda *words: said.append(" ".join(words)))
-        said: list[str] = []
-        assert main(["logs", name, "--follow"]) == 1
-    monkeypatch.undo()
-    assert said == [f"\n{name} goes on. render logs {name} --follow shows it, render stop {name} stops it"]
+    command = [sys.executable, "-m", "render", "logs", name, "--follow"]
+    own = {**head.environment, "RAY_API_SERVER_ADDRESS": at.address}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as follower:
+        assert follower.stdout
+        assert follower.stdout.readline() == "begun\n"
+        follower.send_signal(signal.SIGINT)
+        _, said = follower.communicate(timeout=100)
+    assert follower.returncode == 1
+    assert said == f"\n{name} goes on. render logs {name} --follow shows it, render stop {name} stops it\n"
     assert at.job(name)["status"] == "RUNNING"  # type: ignore[index]
     assert at.stop(name)
 
@@ -206,7 +208,7 @@ def test_a_job_that_is_not_there(head: Head, capsys: pytest.CaptureFixture[str])
     for command in ("logs", "stop"):
         assert main([command, "nobody"]) == 2
         assert (
-            "required one of the jobs that `render jobs` lists, or its first signs; got 'nobody'"
+            "required one of the jobs that `render jobs` lists, or the beginning of one; got 'nobody'"
             in capsys.readouterr().err
         )
 

@@ -10,14 +10,15 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from heads import free_port, token
+from heads import ROOT, free_port, token
 from ray.cluster_utils import Cluster as Machines
 from stores import wait_until
 
 from render.core import JobError
 from render.submit import connect
 from render.submit.client import Dashboard
-from render.submit.look import Paths, look_inside, site_of
+from render.submit.look import Paths, inspect_cluster, site_of
+from render.submit.probe import modules_hash
 from render.submit.reach import check_output
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -58,7 +59,7 @@ def test_every_node_looks_at_the_folders(dashboard: Dashboard, tmp_path: Path) -
     out = str(tmp_path / "out")
     nodes = dashboard.nodes()
     paths = Paths((str(tmp_path / "model"), str(tmp_path / "gone")), (out,))
-    seen = look_inside(dashboard, nodes, paths, ["torch", "no-such-library"], tmp_path / "look")
+    seen = inspect_cluster(dashboard, nodes, paths, ["torch", "no-such-library"], tmp_path / "look")
     assert set(seen.nodes) == {node["node_id"] for node in nodes}
     for found in seen.nodes.values():
         assert found is not None
@@ -66,7 +67,8 @@ def test_every_node_looks_at_the_folders(dashboard: Dashboard, tmp_path: Path) -
         assert (found["writes"], found["marks"]) == ({out: ""}, [True])
     assert seen.is_shared == {out: True}
     assert check_output(out, seen) == ""
-    assert seen.versions["torch"]
-    assert seen.versions["no-such-library"] == ""
+    assert len(seen.versions["torch"]) == 1
+    assert seen.versions["no-such-library"] == ("",)
+    assert seen.packages == (modules_hash(ROOT / "render"),)
     assert site_of(nodes).gpus == 2.0
     assert not list(tmp_path.glob(".render-mark*"))

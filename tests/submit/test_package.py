@@ -14,7 +14,7 @@ from heads import ROOT
 from safetensors.numpy import save_file
 
 from render import plan_job
-from render.core import WebPath
+from render.core import JobError, WebPath
 from render.job import load_job
 from render.prepare import prepare
 from render.submit import package as packing
@@ -123,3 +123,10 @@ def test_the_record_of_the_version_travels_with_the_package(tmp_path: Path) -> N
     assert package == str(ROOT / "render")
     lines = (Path(record) / "METADATA").read_text().splitlines()
     assert lines[1] == "Name: nightrender"
+
+
+def test_a_name_that_ray_does_not_unpack_is_refused(source: Path) -> None:
+    shutil.copy(source / "sub" / "start.png", source / "a\\b.png")
+    (source / "night.csv").write_text("prompt,image,strength\n3d dog,a\\b.png,0.5\n")
+    with pytest.raises(JobError, match=r"required a name without \\"):
+        packed(source / "job.yaml", "sweep=null")

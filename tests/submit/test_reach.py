@@ -20,7 +20,7 @@ def seen(reason: str = "", mark: bool = True, reads: bool = True) -> dict[str, A
 
 def look(*nodes: dict[str, Any] | None, mount: str = "ext4", shared: bool = False) -> Look:
     named = {str(number): node for number, node in enumerate(nodes)}
-    return Look("/bin/python", 0, {}, "", {OUT: mount}, named, {OUT: shared})
+    return Look("/bin/python", 0, {}, (), {OUT: mount}, named, {OUT: shared})
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from render.core import JobError, ObjectPath, StoreError
-from render.job import JobConfig, load_job
+from render.job import JobConfig, load_job, this_machine
 from render.prepare import prepare
 from render.submit import submission
 from render.submit.look import Look
 from render.submit.package import pack
-from render.submit.submission import _check, _load, _shown, _why_not_begun
+from render.submit.submission import Submission, _check, _command, _hand_over, _left_behind, _load, _why_not_begun
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def table(tmp_path: Path) -> Path:
 
 def seen(output: object, uid: int = os.getuid(), shared: bool = True, **reads: bool) -> Look:
     node: dict[str, Any] = {"reads": reads, "writes": {str(output): ""}, "marks": [True], "here": [shared]}
-    return Look("/bin/python", uid, {}, "", {str(output): "ext4"}, {"1": node}, {str(output): shared})
+    return Look("/bin/python", uid, {}, (), {str(output): "ext4"}, {"1": node}, {str(output): shared})
 
 
 def job(table: Path, *overrides: str) -> JobConfig:
@@ -52,6 +54,11 @@ def test_a_relative_output_is_refused_with_what_to_use(
 def test_the_output_of_a_job_file_counts(table: Path) -> None:
     (table.parent / "job.yaml").write_text(f"manifest: a.csv\noutput: {table.parent / 'night'}\n")
     assert _load(table.parent / "job.yaml", []).output == table.parent / "night"
+
+
+def test_a_model_folder_has_to_be_seen_from_here(table: Path) -> None:
+    with pytest.raises(JobError, match=r"model\.id: required a folder that this machine sees .* got /shared/models/x"):
+        job(table, "model.id=/shared/models/x")
 
 
 def test_who_begins_the_output(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +94,52 @@ def test_everything_that_is_wrong_is_told_at_once(table: Path, tmp_path: Path) -
     assert f"got {table.parent} (not to be read on the head)" in lines[1]
 
 
-def test_a_signature_is_not_in_the_metadata() -> None:
-    assert _shown("https://host/a.csv?X-Amz-Signature=SECRET") == "https://host/a.csv"
-    assert _shown("jobs/walks.yaml") == "jobs/walks.yaml"
+class Taker:
+    """A dashboard that keeps what is submitted."""
+
+    address = "http://me:hunter2@head:8265"
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+
+    def submit(self, *values: Any) -> None:
+        self.given.append(values)
+
+
+SIGNED = "https://host/a.csv?X-Amz-Signature=SECRET"
+
+
+def test_no_secret_is_submitted(table: Path, tmp_path: Path) -> None:
+    taker: Any = Taker()
+    own = job(table, "notify=[json://host/SECRET]")
+    prepared = prepare(own, site=this_machine())
+    overrides = ["notify=[json://host/SECRET]", "sampling.steps=3"]
+    command = _command(SIGNED, overrides, taker.address)
+    submission_facts = Submission(tmp_path, SIGNED, command, "no reason")
+    done = _hand_over(taker, prepared, pack(own, prepared.manifest), seen(own.output), submission_facts)
+    ((name, entrypoint, environment, metadata),) = taker.given
+    assert (name, done.why_not_begun, metadata["target"]) == (done.id, "no reason", "https://host/a.csv")
+    told = json.dumps([name, entrypoint, environment["env_vars"], metadata])
+    assert "SECRET" not in told
+    assert "hunter2" not in told
+    with zipfile.ZipFile(environment["working_dir"]) as archive:
+        assert b"SECRET" not in b"".join(archive.read(one) for one in archive.namelist())
+
+
+def test_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _command("jobs/a b.yaml", ["x=1"], "http://head:1") == (
+        f"cd {tmp_path} && render submit 'jobs/a b.yaml' x=1 --address http://head:1"
+    )
+    assert _command(SIGNED, [], "http://head:1") == (
+        "render submit https://host/a.csv --address http://head:1  # its address had a query, which is left out here"
+    )
+
+
+def test_urls_of_notices_that_stay_here_are_told(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [*_left_behind(job(table))]
+    monkeypatch.setenv("RENDER_NOTIFY", "json://host/SECRET")
+    (warning,) = _left_behind(job(table))
+    assert warning.startswith("RENDER_NOTIFY: the URLs of this machine's environment do not travel")
+    assert "SECRET" not in warning
+    assert len([*_left_behind(job(table, "notify=[json://host/SECRET]"))]) == 2

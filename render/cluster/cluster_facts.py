@@ -1,4 +1,4 @@
-"""Print what the living nodes of a Ray cluster have, as one line of JSON: `python -m render.cluster.look ADDRESS`.
+"""Print what the living nodes of a Ray cluster have, as one line of JSON: `python -m render.cluster.cluster_facts ADDRESS`.
 
 This is a process of its own: where a cluster is gone, Ray's library ends the process that asks it.
 """
