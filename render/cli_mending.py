@@ -96,7 +96,6 @@ def _repair(options: Any) -> int:
 
 
 def _report(options: Any) -> int:
-    from render.catalog import Catalog
     from render.mending import page_of, quality_of, report_store, text_of
 
     if options.html is not None and (options.html.is_dir() or not options.html.parent.is_dir()):
@@ -107,8 +106,7 @@ def _report(options: Any) -> int:
     if options.html is not None:
         quality = None
         try:
-            with Catalog(options.out) as catalog:
-                quality = quality_of(catalog)
+            quality = quality_of(options.out)
         except StoreError as error:  # the report of a damaged store is wanted most
             print(f"warning: the page does not say what the pictures are like: {error}", file=sys.stderr)
         page = page_of(report, quality)

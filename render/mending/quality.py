@@ -7,6 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,13 @@ class Quality:
     worst: tuple[tuple[str, tuple[Example, ...]], ...]
 
 
-def quality_of(catalog: Catalog) -> Quality:
+def quality_of(out: Path) -> Quality:
     """Return what the frames of an output are like. Raises StoreError for a damaged shard or table."""
+    with Catalog(out) as catalog:
+        return _quality(catalog)
+
+
+def _quality(catalog: Catalog) -> Quality:
     measure, by_prompt = _diversity(catalog)
     scores = [column for column in catalog.columns if column.source not in {"store", "label", "mark"}]
     numbers = [column for column in scores if column.type in NUMBERS and column.name != "near_count"]

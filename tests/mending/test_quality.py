@@ -43,8 +43,7 @@ def test_diversity_by_embeddings_is_the_mean_cosine_distance_of_all_pairs(out: P
     columns = {"key": [*vectors], "clip_score": [1.0] * len(vectors)}
     embeddings = pa.array([*vectors.values()], pa.list_(pa.float16()))
     ScoreFiles(out, "clip").write(pa.table(columns | {"clip_embedding": embeddings}), {"kind": "clip"})
-    with Catalog(out) as catalog:
-        quality = quality_of(catalog)
+    quality = quality_of(out)
     wanted = {
         prompt: np.mean([1 - np.dot(*np.asarray(pair, np.float64)) for pair in combinations(group, 2)])
         for prompt, group in by_prompt(out, vectors).items()
@@ -59,8 +58,7 @@ def test_diversity_by_embeddings_is_the_mean_cosine_distance_of_all_pairs(out: P
 def test_diversity_by_hashes_is_the_mean_share_of_bits(out: Path) -> None:
     hashes: dict[str, object] = {row["key"]: f"{int(draw.integers(0, 2**63)):016x}" for row in rows(out)}
     ScoreFiles(out, "phash").write(pa.table({"key": [*hashes], "phash": [*hashes.values()]}), {"kind": "phash"})
-    with Catalog(out) as catalog:
-        quality = quality_of(catalog)
+    quality = quality_of(out)
     distances = [
         np.mean(
             [(imagehash.hex_to_hash(str(a)) - imagehash.hex_to_hash(str(b))) / 64 for a, b in combinations(group, 2)]
@@ -80,8 +78,8 @@ def test_counts_and_examples(out: Path) -> None:
     ScoreFiles(out, "near").write(near, {"kind": "near"})
     marked = [keys[:3], ["keep", "keep", "reject"], [5, None, 1], [None] * 3, [datetime.now(UTC)] * 3]
     write_marks(out, pa.table(marked, schema=MARKS))
+    quality = quality_of(out)
     with Catalog(out) as catalog:
-        quality = quality_of(catalog)
         wanted = catalog.query("SELECT thing, count(*) AS n FROM frames GROUP BY 1").to_pylist()
         lowest = catalog.query("SELECT prompt FROM frames ORDER BY sharp LIMIT 1")["prompt"][0].as_py()
     assert quality.frames == MADE_UP
@@ -131,6 +129,5 @@ def test_the_page_has_it_and_an_output_without_scores_says_how_to_get_them(
 def test_an_empty_output(out: Path) -> None:
     for record in (out / ".run" / "commits").iterdir():
         record.unlink()
-    with Catalog(out) as catalog:
-        quality = quality_of(catalog)
+    quality = quality_of(out)
     assert (quality.frames, quality.prompts, quality.histograms, quality.measure) == (0, 0, (), "")
