@@ -125,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     sheets = _command(commands, "sheets", _sheets, "write the contact sheets of a store anew")
     _add_expand(commands)
     for command in (run, plan):
-        command.add_argument("target", metavar="TARGET", type=_target, help=TARGET)
+        more = "" if command is run else "; or OUT, for what is left of it"
+        command.add_argument("target", metavar="TARGET", type=_target, help=TARGET + more)
     reproduce = _command(commands, "reproduce", _reproduce, "render one stored frame again and compare the bits")
     for command in (animate, sheets, reproduce):
         command.add_argument(

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render.core import counted
+from render.core import InputError, ObjectPath, counted
 from render.manifest import show
 from render.plan import show_group
-from render.prepare import Prepared
+from render.prepare import Prepared, load_plan
+from render.store import Ledger, OutputFolder
 
 __all__ = ["plan_facts", "plan_table"]
 
@@ -29,6 +30,7 @@ def plan_facts(prepared: Prepared) -> dict[str, Any]:
         "stills": counts.stills,
         "sweep": prepared.job.sweep.count,
         "frames": counts.frames,
+        "frames_done": frames_done(prepared),
         "units": plan.units,
         "pixels": counts.pixels,
         "network_evaluations": counts.evaluations,
@@ -57,6 +59,7 @@ def plan_table(prepared: Prepared, short: Callable[[Path], str]) -> str:
         f"walks      {facts['walks']:,} and {counted(facts['stills'], 'still')}",
         *([f"sweep      {facts['sweep']:,} points of every row"] if facts["sweep"] > 1 else []),
         f"frames     {facts['frames']:,} in {counted(facts['units'], 'unit')}: {sizes}",
+        *_done(facts["frames"], facts["frames_done"]),
         f"work       {facts['network_evaluations']:,} network evaluations, {facts['pixels'] / 1e6:,.1f} megapixels",
         f"disk       about {facts['expected_bytes'] / 1e6:,.0f} MB at most",
         f"workers    {count} × {prepared.workforce.threads} thread(s) on {prepared.workforce.device}",
@@ -64,6 +67,27 @@ def plan_table(prepared: Prepared, short: Callable[[Path], str]) -> str:
     ]
     labels = [_label(*label) for label in prepared.manifest.labels]
     return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
+
+
+def frames_done(prepared: Prepared) -> int | None:
+    """Return how many frames of a plan its output has; None if it was not begun by this plan, or lies in a bucket.
+
+    A bucket is not asked: a plan works without a network.
+    """
+    out = prepared.job.output
+    if isinstance(out, ObjectPath) or not OutputFolder(out).plan.is_file():
+        return None
+    try:
+        if load_plan(out).fingerprint["manifest"] != prepared.plan.fingerprint["manifest"]:
+            return None
+    except InputError:
+        return None
+    records, _ = Ledger(out).read_records()
+    return sum(receipt.frames for receipt in records.values() if receipt is not None)
+
+
+def _done(frames: int, done: int | None) -> list[str]:
+    return [] if done is None else [f"done       {done:,}; {counted(frames - done, 'frame is', 'frames are')} left"]
 
 
 def _separated(by: list[str]) -> str:

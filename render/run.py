@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from render.card import write_card
-from render.core import JobError, Receipt, RunError, StoreError, Unit, without_secrets
+from render.core import JobError, Receipt, RunError, StoreError, Unit, any_path, without_secrets
 from render.job import JobConfig, load_job, public
 from render.manifest import Manifest, TableLike, memory_name
 from render.mending import check_files, check_store, reseed_blank, take_back
@@ -26,6 +26,7 @@ from render.prepare import (
     check_lasting,
     plain_end,
     prepare,
+    prepare_again,
     record_or_resume,
     render_units,
     restore_job,
@@ -34,7 +35,15 @@ from render.prepare import (
     stored_manifest,
 )
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
-from render.store import ImageStore, Ledger, check_access, delete_partial_records, open_store, reach_output
+from render.store import (
+    ImageStore,
+    Ledger,
+    OutputFolder,
+    check_access,
+    delete_partial_records,
+    open_store,
+    reach_output,
+)
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
@@ -58,10 +67,13 @@ class Summary:
 def plan_job(target: str | Path | TableLike, *overrides: str, check_model: bool = False) -> Prepared:
     """Return the checked plan of a job, without loading torch or Ray. Raises InputError with everything that is wrong.
 
-    `target` is a job file, a manifest's file, or a manifest in memory: a table of pandas, Arrow, Polars or DuckDB.
+    `target` is a job file, a manifest's file, a manifest in memory (a table of pandas, Arrow, Polars or DuckDB), or an
+    output folder, whose own job is planned again, with `overrides` for what has moved.
     `check_model` asks for the weights of its models, reads every byte of them and fingerprints them; without, their JSON
     files and the weights' headers are enough. It loads torch, to compare the weights with the networks.
     """
+    if isinstance(target, str | Path) and (out := _begun(target)) is not None:
+        return prepare_again(out, overrides)
     return _prepare(target, overrides, weights=check_model, check_files=check_model)
 
 
@@ -234,6 +246,15 @@ def _load(target: str | Path | TableLike, overrides: Sequence[str]) -> tuple[Job
         raise JobError(f"target: required {required}, got {type(target).__name__}{hint}")
     check_notices(job)
     return job, table
+
+
+def _begun(target: str | Path) -> Path | None:
+    """Return the target if it is an output folder."""
+    try:
+        path = any_path(target)
+    except ValueError:  # of a web address
+        return None
+    return path if not path.suffix and OutputFolder(path).run.is_dir() else None
 
 
 def _units(prepared: Prepared) -> Iterator[Unit]:

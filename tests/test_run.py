@@ -315,3 +315,18 @@ def test_a_model_that_no_row_uses_needs_no_weights(sibling: Path, tmp_path: Path
     ):
         run_two(run_here, bare, tmp_path, f"output={tmp_path / 'other'}")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_plan_says_what_is_left(copied: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    record = next((copied.out / ".run" / "commits").iterdir())
+    frames = json.loads(record.read_text())["frames"]
+    record.unlink()
+    assert main(["plan", str(copied.out)]) == 0
+    done = f"done       {FRAMES - frames}; {frames} frames are left"
+    assert done in capsys.readouterr().out.splitlines()
+    assert main(["plan", str(copied.manifest), *copied.overrides, f"output={copied.out}"]) == 0
+    assert done in capsys.readouterr().out.splitlines()
+    assert main(["plan", str(copied.manifest), "sampling.steps=2", f"output={copied.out}"]) == 0
+    assert "\ndone " not in capsys.readouterr().out
+    assert main(["plan", str(copied.out), "sampling.steps=2"]) == 2
+    assert "override 'sampling.steps=2': required media" in capsys.readouterr().err
