@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def _separated(by: list[str]) -> str:
 
 
 def _label(name: str, kind: str, example: Any) -> str:
-    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
+    shown = str(example) if isinstance(example, date | time) else show(example)  # a datetime is a date
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {shown}")
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:

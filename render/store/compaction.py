@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync, to_go_on
 from render.store.equality import same_values
+from render.store.pages import page_options
 
 __all__ = ["COMPACT_BYTES", "GROUP_BYTES", "Compaction", "parse_compaction", "write_compact"]
 
@@ -84,16 +85,8 @@ def write_compact(sources: Sequence[tuple[Path, Receipt]], scratch: Path) -> Com
 def _merge(shards: Sequence[Path], target: Path) -> None:
     """Write the rows of shards to a file and compare what it reads back. Raises StoreError for other values."""
     schema = pq.read_schema(shards[0])
-    others = [field for field in schema.names if field != "image"]
     groups = list(_groups(shards))
-    with pq.ParquetWriter(
-        target,
-        schema,
-        use_dictionary=others,
-        compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
-        write_page_index=True,
-        write_page_checksum=True,
-    ) as writer:
+    with pq.ParquetWriter(target, schema, **page_options(schema)) as writer:
         for group in groups:
             table = _read(group)
             writer.write_table(table, row_group_size=table.num_rows)

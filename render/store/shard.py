@@ -21,6 +21,7 @@ from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
 from render.store.equality import same_values
 from render.store.ledger import Ledger
+from render.store.pages import page_options
 
 __all__ = ["Failure", "shard_schema", "write_quarantine", "write_shard"]
 
@@ -135,17 +136,12 @@ def _row(source: RowSource) -> dict[str, Any]:
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table: image bytes as they are (plain, uncompressed, no dictionary), all else compressed."""
-    others = [name for name in table.column_names if name != "image"]
     mean = max(1, table.nbytes // table.num_rows)
     pq.write_table(
         table,
         path,
         row_group_size=max(1, ROW_GROUP_BYTES // mean),
-        use_dictionary=others,
-        compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
-        write_page_index=True,
-        write_page_checksum=True,  # a shard whose record is lost can be checked by itself
+        **page_options(table.schema),
     )
     sync(path)
 
