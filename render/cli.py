@@ -182,11 +182,12 @@ def _preview(options: Any) -> int:
 def _ending(summary: Summary) -> str:
     """Return the lines that end a run: where everything is, and how to open it."""
     out = short(summary.out)
+    split = f", split={summary.splits[0]!r}" if len(summary.splits) == 1 else ""
     lines = [f"animation  {short(path)}" for path in summary.animations]
     lines += [f"sheet      {short(path)}" for path in summary.sheets]
     lines += [
         f"dataset    {short(OutputFolder(summary.out).data)}  ({counted(summary.frames, 'image')})",
-        f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
+        f"open it    datasets.load_dataset({out!r}{split})   or   render.open_store({out!r})",
     ]
     if summary.seconds:
         lines.append(f"batches    {summary.fill:.1%} full, {summary.waiting_s:,.0f} s without a frame to render")

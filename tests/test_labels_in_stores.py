@@ -68,7 +68,16 @@ KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [  # an Arrow type, its values
     (pa.null(), st.none()),
 ]
 FAMOUS = (  # names that some reader has a meaning of its own for, or that stand in paths of Parquet's columns
-    *("__filename", "__fragment_index", "__index_level_0__", "file_row_number", "filename", "rowid", "index", "split"),
+    *(
+        "__filename",
+        "__fragment_index",
+        "__index_level_0__",
+        "file_row_number",
+        "filename",
+        "rowid",
+        "index",
+        "sub_split",
+    ),
     *(
         "_type",
         "select",

@@ -11,6 +11,7 @@ from render.core import (
     GIF_FPS_MAX,
     MAIN,
     PIXELS_VERSION,
+    TRAIN,
     JobError,
     ModelError,
     Target,
@@ -100,6 +101,7 @@ def prepare(
     workforce = choose_workforce(job, largest_bytes(models), plan.units, site)
     decision = decide_compile(job, models, counts, workforce)
     plan = replace(plan, threads=workforce.threads, compile=decision.on, rows=manifest.row_count)
+    plan = replace(plan, has_splits=manifest.splits != (TRAIN,))
     return Prepared(
         job=job,
         models=models,
@@ -218,6 +220,7 @@ def _defaults(job: JobConfig) -> Defaults:
         media_urls=tuple(plain_url(url) for url in job.media_urls),
         fps=job.animation.fps,
         fps_max=GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX,
+        splits=job.splits,
     )
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync, to_go_on
 from render.store.equality import same_values
 from render.store.pages import page_options
+from render.store.records import split_of
 
 __all__ = ["COMPACT_BYTES", "GROUP_BYTES", "Compaction", "parse_compaction", "write_compact"]
 
@@ -67,7 +68,8 @@ def write_compact(sources: Sequence[tuple[Path, Receipt]], scratch: Path) -> Com
     Raises StoreError for a shard that is not as it was committed, and where the file reads back with other values.
     """
     receipts = [receipt for _, receipt in sources]
-    file = scratch / f"train-{receipts[0].unit}-to-{receipts[-1].unit}-{uuid4().hex[:8]}.parquet"
+    split = split_of(str(receipts[0].file))
+    file = scratch / f"{split}-{receipts[0].unit}-to-{receipts[-1].unit}-{uuid4().hex[:8]}.parquet"
     with ExitStack() as stack:
         local = [stack.enter_context(local_copy(path)) for path, _ in sources]
         for copy, (path, receipt) in zip(local, sources, strict=True):

@@ -146,7 +146,7 @@ def test_labels_that_are_columns_of_the_store(path: Path, name: str) -> None:
     assert error(path, f"prompt,{name}\np,1\n") == f"column {name!r}: required {required}; got {name!r} {way}"
 
 
-@pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "split", "caption", "Größe", "walker_type"])
+@pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "caption", "Größe", "walker_type"])
 def test_labels_that_do_not(path: Path, name: str) -> None:
     assert keyframes(csv(path, f"prompt,{name}\np,1\n"))[0].labels == {name: 1}
 
