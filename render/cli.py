@@ -233,13 +233,13 @@ def _add_expand(commands: Any) -> None:
         commands,
         "expand",
         _expand,
-        "expand prompt templates such as {red|blue} car to a manifest, or write the frames of a store as one",
+        "expand templates such as {red|blue} car, or columns to combine, to a manifest, or write a store's frames as one",
     )
     expand.add_argument(
         "templates",
         metavar="TEMPLATES",
         type=Path,
-        help="a table with a column template, .txt, keyframes in .json, or OUT",
+        help="a table with a column template, .txt, columns to combine in .yaml, keyframes in .json, or OUT",
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")
