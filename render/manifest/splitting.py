@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from render.core import counted, hashed_split
 from render.manifest.cells import Cells, CheckedTable
@@ -43,21 +42,22 @@ def read_splits(
 
 def _warn_of_shared(checked: CheckedTable, prompt: Any, splits: Any) -> None:
     """Warn of prompts that are in more than one split."""
-    if len(pc.unique(splits)) < 2:
+    numbers = splits.dictionary_encode().indices.to_numpy()
+    if not numbers.any():
         return
-    table = pa.table({"prompt": prompt, "split": splits, "place": pa.array(np.arange(len(splits)))})
-    pairs = table.group_by(["prompt", "split"], use_threads=False).aggregate([("place", "min")])
-    firsts = pairs.group_by("prompt", use_threads=False).aggregate(
-        [("split", "count"), ("place_min", "min"), ("place_min", "max")]
-    )
-    shared = firsts.filter(pc.greater(firsts["split_count"], 1)).sort_by("place_min_max")
-    if not shared.num_rows:
+    prompts = prompt.combine_chunks().dictionary_encode()
+    codes = prompts.indices.fill_null(0).to_numpy()
+    first = np.zeros(len(prompts.dictionary) + 1, numbers.dtype)
+    first[codes[::-1]] = numbers[::-1]  # of each prompt, the split on its first row
+    others = np.flatnonzero(numbers != first[codes])
+    if not len(others):
         return
-    one = shared.slice(0, 1).to_pylist()[0]
-    first, other = one["place_min_min"], one["place_min_max"]
+    place, before = int(others[0]), int(np.argmax(codes == codes[others[0]]))
+    more = len(np.unique(codes[others])) - 1
+    and_more = f", and {counted(more, 'other prompt')}" if more else ""
     rows = checked.raw.rows
-    more = f", and {counted(shared.num_rows - 1, 'other prompt')}" if shared.num_rows > 1 else ""
     checked.problems.warn(
-        f"row {rows[other]}, column 'split': {show(one['prompt'])} is in {splits[other]}, and on row {rows[first]} in "
-        f"{splits[first]}{more}: what is trained on should not be tested on"
+        f"row {rows[place]}, column 'split': {show(prompt[place].as_py())} is in {splits[place]}, and on row {rows[before]} "
+        f"in {splits[before]}{and_more}: what is trained on should not be "
+        "tested on"
     )
