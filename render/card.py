@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from string import Template
 
-from render.core import ObjectPath, input_path, write_atomically
+from render.core import TRAIN, ObjectPath, input_path, write_atomically
 from render.prepare import Prepared
 from render.store import STORE_TABLE, OutputFolder
 
@@ -19,8 +20,7 @@ CARD = Template("""\
 configs:
 - config_name: default
   data_files:
-  - split: train
-    path: data/train-*.parquet
+$data_files
 task_categories:
 - text-to-image
 tags:
@@ -33,7 +33,7 @@ $frames images rendered from $manifest with the $models: $walks walks and $still
 
 ```python
 from datasets import load_dataset
-images = load_dataset($dataset, split="train")
+images = load_dataset($dataset, split="$split")
 
 import render
 store = render.open_store($code_out)
@@ -58,9 +58,11 @@ def write_card(prepared: Prepared) -> None:
     tables = [job.manifest, *(input_path(part.table) for part in prepared.plan.extensions if part.table)]
     is_object = isinstance(job.output, ObjectPath)
     out = str(job.output) if is_object else job.output.name
-    data = f"{out}/data/*.parquet"
+    data, splits = f"{out}/data/*.parquet", prepared.manifest.splits
     text = CARD.substitute(
         name=plain(job.output.name),
+        data_files="\n".join(f"  - split: {name}\n    path: data/{name}-*.parquet" for name in splits),
+        split=splits[0],
         frames=counts.frames,
         walks=counts.walks,
         stills=counts.stills,
@@ -68,7 +70,7 @@ def write_card(prepared: Prepared) -> None:
         models=_models(prepared),
         columns="\n".join(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in STORE_TABLE),
         code_out=_quoted(out),
-        dataset=f'"parquet", data_files={_quoted(data)}' if is_object else _quoted(out),
+        dataset=f'"parquet", data_files={_files(out, splits)}' if is_object else _quoted(out),
         code_example=_quoted(next(prepared.manifest.walks()).name),
         sql_data=_sql(data),
     )
@@ -88,6 +90,12 @@ def plain(text: str) -> str:
 def _quoted(text: str) -> str:
     """Return a text as a Python string on one line."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def _files(out: str, splits: Sequence[str]) -> str:
+    """Return the files of each split as `datasets` takes them from a bucket, in Python."""
+    files = {name: f"{out}/data/{name}-*.parquet" for name in splits}
+    return _quoted(f"{out}/data/*.parquet") if splits == (TRAIN,) else json.dumps(files, ensure_ascii=False)
 
 
 def _sql(text: str) -> str:

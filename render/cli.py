@@ -186,11 +186,12 @@ def _preview(options: Any) -> int:
 def _ending(summary: Summary) -> str:
     """Return the lines that end a run: where everything is, and how to open it."""
     out = short(summary.out)
+    split = f", split={summary.splits[0]!r}" if len(summary.splits) == 1 else ""
     lines = [f"animation  {short(path)}" for path in summary.animations]
     lines += [f"sheet      {short(path)}" for path in summary.sheets]
     lines += [
         f"dataset    {short(OutputFolder(summary.out).data)}  ({counted(summary.frames, 'image')})",
-        f"open it    datasets.load_dataset({out!r}, split='train')   or   render.open_store({out!r})",
+        f"open it    datasets.load_dataset({out!r}{split})   or   render.open_store({out!r})",
     ]
     if summary.seconds:
         lines.append(f"batches    {summary.fill:.1%} full, {summary.waiting_s:,.0f} s without a frame to render")
@@ -236,13 +237,13 @@ def _add_expand(commands: Any) -> None:
         commands,
         "expand",
         _expand,
-        "expand prompt templates such as {red|blue} car to a manifest, or write the frames of a store as one",
+        "expand templates such as {red|blue} car, or columns to combine, to a manifest, or write a store's frames as one",
     )
     expand.add_argument(
         "templates",
         metavar="TEMPLATES",
         type=Path,
-        help="a table with a column template, .txt, keyframes in .json, or OUT",
+        help="a table with a column template, .txt, columns to combine in .yaml, keyframes in .json, or OUT",
     )
     expand.add_argument("-o", "--output", type=Path, required=True, help="the manifest to write, .csv or .parquet")
     expand.add_argument("--mode", choices=("random", "combinatorial"), default="random")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from render.core import InputError, ObjectPath, counted
 from render.manifest import show
 from render.plan import show_group
-from render.prepare import Prepared, load_plan
+from render.prepare import Balance, Prepared, load_plan
 from render.store import Ledger, OutputFolder
 
 __all__ = ["plan_facts", "plan_table"]
@@ -42,6 +44,13 @@ def plan_facts(prepared: Prepared) -> dict[str, Any]:
             {"name": name, "type": kind, "example": None if value is None else str(value)}
             for name, kind, value in prepared.manifest.labels
         ],
+        "balance": [
+            {
+                "column": one.column,
+                "counts": [{"value": value if _is_json(value) else str(value), "frames": n} for value, n in one.frames],
+            }
+            for one in prepared.balance
+        ],
         "warnings": list(prepared.warnings),
     }
 
@@ -66,7 +75,8 @@ def plan_table(prepared: Prepared, short: Callable[[Path], str]) -> str:
         f"compile    {'yes' if facts['compile']['on'] else 'no'}: {facts['compile']['reason']}",
     ]
     labels = [_label(*label) for label in prepared.manifest.labels]
-    return "\n".join([*lines, *labels, *(f"warning: {text}" for text in prepared.warnings)])
+    balance = [_balance(one) for one in prepared.balance]
+    return "\n".join([*lines, *labels, *balance, *(f"warning: {text}" for text in prepared.warnings)])
 
 
 def frames_done(prepared: Prepared) -> int | None:
@@ -95,7 +105,26 @@ def _separated(by: list[str]) -> str:
 
 
 def _label(name: str, kind: str, example: Any) -> str:
-    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {show(example)}")
+    shown = str(example) if isinstance(example, date | time) else show(example)  # a datetime is a date
+    return f"label      {name}: {kind}, " + ("all empty" if example is None else f"such as {shown}")
+
+
+def _is_json(value: Any) -> bool:
+    """Return True for a value that JSON has."""
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))
+
+
+def _balance(one: Balance) -> str:
+    """Return the frames of one column by its values on a line: `animal 60 (75%), vehicle 20 (25%)`."""
+    total = sum(frames for _, frames in one.frames)
+    texts = (f"{_value(value)} {frames:,} ({frames / total:.0%})" for value, frames in one.frames)
+    return f"balance    {one.column}: {', '.join(texts)}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(empty)"
+    return show(value) if isinstance(value, str) and not value.isprintable() else str(value)
 
 
 def _model(name: str, id: str, fingerprint: str | None) -> str:

@@ -63,7 +63,7 @@ def begin_preview(whole: Prepared, units: Sequence[Unit]) -> Prepared:
     return replace(
         whole,
         job=replace(whole.job, output=folder.out),
-        plan=replace(whole.plan, compile=False),  # which takes longer than a preview
+        plan=replace(whole.plan, compile=False, has_splits=False),  # compiling takes longer than a preview
         counts=replace(whole.counts, frames=sum(len(unit.frames) for unit in units)),
         workforce=replace(force, count=None if force.count is None else min(force.count, len(units))),
     )

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from render.card import write_card
-from render.core import JobError, Receipt, RunError, StoreError, Unit, any_path, without_secrets
+from render.core import TRAIN, JobError, Receipt, RunError, StoreError, Unit, any_path, without_secrets
 from render.job import JobConfig, load_job, public
 from render.manifest import Manifest, TableLike, memory_name
 from render.mending import check_files, check_store, reseed_blank, take_back
@@ -61,6 +61,7 @@ class Summary:
     seconds: float  # of rendering, from the first unit handed out to the last one committed
     fill: float  # share of the places in the network's batches that held an input, 0 … 1; the others held copies
     waiting_s: float  # seconds in which a worker had no frame between two units, summed over the workers
+    splits: tuple[str, ...] = (TRAIN,)  # of the data set
     inexact: int = 0  # frames whose last bits depend on their place in a batch: no safe places were found on their card
 
 
@@ -139,6 +140,7 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         seconds=seconds,
         fill=_fill(receipts),
         waiting_s=sum(receipt.waiting_s for receipt in receipts),
+        splits=prepared.manifest.splits,
         inexact=sum(receipt.frames for receipt in receipts if not receipt.exact),
     )
 

@@ -199,7 +199,19 @@ def test_plan_as_a_table(capsys: pytest.CaptureFixture[str], manifest: Path, tmp
     said = capsys.readouterr()
     assert said.err == ""
     lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
-    known = ["manifest", "output", "models", "walks", "frames", "work", "disk", "workers", "compile", "label"]
+    known = [
+        "manifest",
+        "output",
+        "models",
+        "walks",
+        "frames",
+        "work",
+        "disk",
+        "workers",
+        "compile",
+        "label",
+        "balance",
+    ]
     assert list(lines) == known
     assert lines["label"] == "kind: int64, such as 1"
     assert lines["models"] == "main: starter"
@@ -222,6 +234,15 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str], manifest: Path, tmp_pa
         "stills": 5,
         "sweep": 1,
         "frames": 14,
+        "frames_done": None,
+        "balance": [
+            {
+                "column": "kind",
+                "counts": [
+                    {"value": one, "frames": frames} for one, frames in ((1, 9), (2, 2), (3, 1), (5, 1), (None, 1))
+                ],
+            }
+        ],
         "units": 4,
         "pixels": 14 * 128 * 128,
         "network_evaluations": 9 * steps * 2 + 2 * steps * 2 + 5 * 2 + 4 + 2 * 2,

@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms
     "mending": {"catalog", "core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
     "catalog": {"core", "store"},
-    "templates": {"core", "manifest"},
+    "templates": {"core", "job", "manifest"},
     "prepare": {"cluster", "core", "job", "manifest", "models", "plan", "store"},
     "cluster": {"core", "engine", "job", "models", "store"},
     "engine": {"core", "media", "models"},

@@ -55,6 +55,7 @@ from render.core.scheduler_names import nearest_schedulers, noise_schedule, sche
 from render.core.schedulers import scheduler_calls
 from render.core.scratch import OwnedFolder, scratch_folder
 from render.core.secrets import without_secrets
+from render.core.splits import SPLIT_REQUIRED, TRAIN, hashed_split, in_split_order, split_meant
 from render.core.unit import Frame, Group, Receipt, Unit
 from render.core.urls import WebPath, input_path, is_below, is_url, media_path, plain_url
 from render.core.user_cache import cache_lock, user_cache
@@ -95,9 +96,11 @@ __all__ = [
     "SCHEDULERS",
     "SEED_MAX",
     "SOUND_BYTES",
+    "SPLIT_REQUIRED",
     "STEPS_MAX",
     "SYNTAXES",
     "TABLE_ENDINGS",
+    "TRAIN",
     "WEIGHTS_BYTES",
     "BehindEndError",
     "Blend",
@@ -150,6 +153,8 @@ __all__ = [
     "file_name_key",
     "file_sha256",
     "file_sizes",
+    "hashed_split",
+    "in_split_order",
     "input_path",
     "is_below",
     "is_folder",
@@ -181,6 +186,7 @@ __all__ = [
     "shared_folder",
     "shorten",
     "special_kind",
+    "split_meant",
     "still_name",
     "sync",
     "table_ending",

@@ -266,6 +266,13 @@ COLUMNS = (
         default=0.0,
         stored=False,
     ),
+    Column(
+        "split",
+        Other(),
+        "walk",
+        "split of the data set, such as `train`, `validation` or `test`; each has shards of its own. Where the job has "
+        "`splits`, an empty cell takes one by the hash of the walk's first prompt",
+    ),
     Column("onset_pace", Other(), "keyframe", "position of each frame between its keyframes", by_reader=True),
     Column("source_row", Other(), "keyframe", "row of the table that it was read from", by_reader=True),
 )

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from render.core.errors import StoreError
 from render.core.recipe import Recipe, canonical_json
+from render.core.splits import TRAIN
 from render.core.walk import MAIN, Keyframe
 
 __all__ = ["Frame", "Group", "Receipt", "Unit"]
@@ -30,7 +31,7 @@ Group: TypeAlias = tuple[str, int, int]  # (model, width, height): frames of one
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A fixed list of frames of one model and size: the grain of scheduling, retry, file and commit.
+    """A fixed list of frames of one model, size and split: the grain of scheduling, retry, file and commit.
 
     `id` is the unit's slot in the commit ledger: its number, then `-0`/`-1` for each bisection, `-r` for each retry of
     quarantined frames, and `-a` for frames that are rendered again since their shard was damaged.
@@ -43,6 +44,7 @@ class Unit:
     model: str = MAIN  # name of the model in the job
     decode_rows: int = 1  # batch size of the decoder, in images; a worker sets it
     exact: bool = True  # a frame's bits do not depend on its place in a batch; a worker sets it
+    split: str = TRAIN  # of the data set, that all of its frames are in
     rows_are_fixed: bool = False  # `batch_rows` is a retry's or a record's choice: a worker that measures keeps to it
 
     @property

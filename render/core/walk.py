@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from render.core.splits import TRAIN
+
 __all__ = ["MAIN", "Keyframe", "Walk", "still_name"]
 
 MAIN = "main"  # the job's `model`, as column `model` and the job's `models` name it
@@ -60,6 +62,7 @@ class Walk:
     fps: float = 0.0  # frames per second of the walk's animations; 0: the job's
     audio: str = ""  # sound of the walk, relative to the job's folder of media
     audio_sha256: str = ""
+    split: str = TRAIN  # of the data set; its frames go into shards of that name
 
     @property
     def start(self) -> Keyframe:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from render.job.bounds import ANIMATION_FORMATS, ANIMATION_LOOPS, CRF_MAX
 from render.job.config import load_job, output_given
 from render.job.keys import AnimationConfig, JobConfig, ModelConfig, as_written, to_yaml
-from render.job.settings import check_section, public
+from render.job.settings import check_section, public, read_yaml
 from render.job.sweep import UNSWEPT, Axis, Sweep, Value
 from render.job.toolchain import missing_for_compiling
 from render.job.workforce import Site, Workforce, choose_workforce, expected_workers, this_machine, uses_gpu
@@ -39,6 +39,7 @@ __all__ = [
     "missing_for_compiling",
     "output_given",
     "public",
+    "read_yaml",
     "this_machine",
     "to_yaml",
     "uses_gpu",

@@ -7,18 +7,13 @@ from typing import Any
 
 from render.core import JobError, shorten
 
-__all__ = ["is_of_columns", "parse_columns"]
+__all__ = ["parse_columns"]
 
 KEY = "columns"
 
 
-def is_of_columns(key: str) -> bool:
-    """Return True for the key `columns` and for `columns.NAME`, one entry of it."""
-    return key == KEY or key.startswith(f"{KEY}.")
-
-
 def parse_columns(settings: Iterable[tuple[str, str, Any]], errors: list[str]) -> dict[str, str]:
-    """Return name in the table → our column, a label or `ignore`, from (place, key, value) in their order.
+    """Return name in the table → our column, a label or `ignore`, from the (place, key, value) of all keys in their order.
 
     A value of `columns` replaces those before it; one of `columns.NAME` adds to them. Adds what is wrong to `errors`.
 
@@ -27,6 +22,8 @@ def parse_columns(settings: Iterable[tuple[str, str, Any]], errors: list[str]) -
     """
     found: dict[str, str] = {}
     for where, key, value in settings:
+        if key.partition(".")[0] != KEY:
+            continue
         try:
             found = _mapping(value) if key == KEY else found | _mapping({key.removeprefix(f"{KEY}."): value})
         except JobError as error:

@@ -37,9 +37,10 @@ from render.core import (
     without_secrets,
 )
 from render.job.bounds import BOUNDS, POINTS_MAX
-from render.job.columns import is_of_columns, parse_columns
+from render.job.columns import parse_columns
 from render.job.keys import JobConfig, LoraConfig, ModelConfig
-from render.job.settings import hide_signs, is_secret, leaves, override, read_yaml, show_signs, shown
+from render.job.settings import hide_signs, is_secret, is_whole, leaves, override, read_yaml, show_signs, shown
+from render.job.splits import parse_splits
 from render.job.sweep import UNSWEPT, parse_sweep
 from render.job.workforce import Site, this_machine, uses_gpu
 
@@ -79,7 +80,7 @@ def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool 
     if "manifest" not in sources:
         errors.append(f"{target}: key 'manifest': required a path, got none")
     errors += _range_errors(config, sources)
-    columns = parse_columns((setting for setting in settings if is_of_columns(setting[1])), errors)
+    mappings: dict[str, Any] = {"columns": parse_columns(settings, errors), "splits": parse_splits(settings, errors)}
     loras = _parse_loras(config, sources, errors)
     limit = config.sweep_limit if 1 <= config.sweep_limit <= POINTS_MAX else POINTS_MAX
     try:
@@ -92,7 +93,7 @@ def load_job(target: str | Path, overrides: Sequence[str] = (), in_memory: bool 
     job = show_signs(OmegaConf.to_object(config))
     assert isinstance(job, JobConfig)
     output = any_path(job.output if "output" in sources else Path("out") / table_name(target))
-    return _resolve_paths(replace(job, output=output, sweep=sweep, columns=columns), loras, target)
+    return _resolve_paths(replace(job, output=output, sweep=sweep, **mappings), loras, target)
 
 
 def output_given(target: str | Path, overrides: Sequence[str]) -> Path | None:
@@ -155,17 +156,17 @@ def _keys(config: DictConfig, wanted: str) -> list[str]:
 
 
 def _merge(config: DictConfig, key: str, value: Any) -> DictConfig:
-    """Return the config with one key set, except `sweep`, which has a parser of its own. Raises JobError: required, got."""
+    """Return the config with one key set, except one that has a parser of its own. Raises JobError: required, got."""
     known = _keys(config, key)
     if key.startswith("sweep."):
         raise JobError(f"required a list of groups as the value of 'sweep', got {shorten(repr(key))}")
-    if key not in known and not is_of_columns(key):
+    if key not in known and not is_whole(key):
         same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = same or difflib.get_close_matches(key, known, 1, 0.4)
         inside = [name for name in known if name.startswith(f"{key}.")]
         hint = f"keys below it: {', '.join(inside)}" if inside else f"nearest: {near[0]}" if near else "none is near"
         raise JobError(f"required a known key, got {shorten(repr(key))} ({hint})")
-    if key == "sweep" or is_of_columns(key):
+    if is_whole(key):
         return config
     if key == "sampling.scheduler" and isinstance(value, str):
         value = scheduler_meant(value) or value

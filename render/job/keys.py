@@ -115,6 +115,7 @@ class JobConfig:
     media_urls: tuple[str, ...] = ()  # URLs of folders whose files the manifest's cells may name by URLs
     labels: tuple[str, ...] = ()  # names of columns that are labels, whatever other programs mean by them
     columns: dict[str, str] = field(default_factory=dict)  # name in the table → our column's, a label's, or `ignore`
+    splits: dict[str, float] = field(default_factory=dict)  # split of the data set → its share; {}: all is train
     seed: int = 0  # of walks without a seed; stills without one derive theirs from it and their row
     model: ModelConfig = field(default_factory=ModelConfig)
     models: dict[str, ModelConfig] = field(default_factory=dict)  # more models, by name, for manifest column `model`

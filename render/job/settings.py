@@ -16,6 +16,7 @@ __all__ = [
     "check_section",
     "hide_signs",
     "is_secret",
+    "is_whole",
     "leaves",
     "override",
     "public",
@@ -26,7 +27,7 @@ __all__ = [
 
 SECRET = "notify"  # the key whose values are secret
 NOT_SECRET = {"notify_on", "notify_stalled_s"}
-WHOLE = ("sweep", "columns")  # keys whose values are not split into further keys, even when they are mappings
+WHOLE = ("sweep", "columns", "splits")  # keys whose values are not split into further keys, even when they are mappings
 STAND_INS = {"$": "\udc24", "?": "\udc3f"}  # halves of surrogate pairs, which no file or command line in UTF-8 holds
 HIDE = str.maketrans(STAND_INS)
 SHOW = str.maketrans({stand_in: sign for sign, stand_in in STAND_INS.items()})
@@ -54,6 +55,11 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def is_whole(key: str) -> bool:
+    """Return True for a key whose value has a parser of its own, and for one entry of it: `columns`, `columns.NAME`."""
+    return key.partition(".")[0] in WHOLE
 
 
 def override(text: str) -> tuple[str, Any]:

@@ -37,6 +37,7 @@ from render.manifest.names import UNNAMED, Naming, name_columns
 from render.manifest.problems import Problems, show
 from render.manifest.raw import RawTable
 from render.manifest.rules import ANYTHING, Defaults, ModelRules, common_rules, model_rule, rules_by_model
+from render.manifest.splitting import read_splits
 from render.manifest.stored import Manifest, manifest_from
 from render.manifest.sweeping import sweep_table
 from render.manifest.table import TableLike, memory_name, read_table
@@ -160,6 +161,7 @@ def _resolve(checked: CheckedTable, defaults: Defaults, models: Mapping[str, Mod
     columns["frames"] = np.where(still, 1, columns["frames"])
     columns["model"] = model.values
     columns["source_row"] = _source_rows(checked)
+    columns["split"] = read_splits(checked, first_row, cells["split"], prompt, defaults.splits)
     columns["image"], columns["image_sha256"] = read_files(checked, IMAGES, defaults)
     check_images(checked, first_row, cells["motion"], columns["image"])
     check_keyframes(checked, first_row, cells["motion"], columns)

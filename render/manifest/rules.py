@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from render.core import (
     MAIN,
     SCHEDULERS,
     SEED_MAX,
+    SPLIT_REQUIRED,
     STEPS_MAX,
     CellType,
     Choice,
@@ -25,6 +26,7 @@ from render.core import (
     nearest_schedulers,
     noise_schedule,
     scheduler_meant,
+    split_meant,
 )
 from render.manifest.kinds import ColumnRule, Rule, choice, finite, flag, integer
 from render.models import SamplingDefaults
@@ -46,6 +48,7 @@ class Defaults:
     fps: float = 12.0  # of the job's animations
     media_urls: tuple[Path, ...] = ()  # folders whose files cells may name by URLs
     fps_max: float = FPS_MAX
+    splits: Mapping[str, float] = field(default_factory=dict)  # shares of the data set's splits; {}: all is train
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ ANYTHING = ModelRules(SizeRule(1, 1, 2**31 - 1), SCHEDULERS, True, SamplingDefau
 def common_rules(defaults: Defaults) -> dict[str, ColumnRule]:
     """Return the rules of the columns that every model reads alike, with the values of empty cells."""
     rules = {column.name: _rule(column.cell) for column in COLUMNS}
-    rules |= {"fps": _rate(defaults.fps_max), "motion": choice(tuple(MOTIONS)), "seed": _seeds()}
+    rules |= {"fps": _rate(defaults.fps_max), "motion": choice(tuple(MOTIONS)), "seed": _seeds(), "split": _splits()}
     return {
         column.name: ColumnRule(rule, getattr(defaults, column.name) if column.default_of == "job" else column.default)
         for column in COLUMNS
@@ -158,6 +161,11 @@ def _seeds() -> Rule:
         return " (leave it empty: each still gets its own)" if drawn else rule.reason(cell)
 
     return replace(rule, reason=reason)
+
+
+def _splits() -> Rule:
+    """Return the rule for splits of the data set."""
+    return Rule(SPLIT_REQUIRED, lambda cell: split_meant(str(cell)), object, "text")
 
 
 def _rate(most: float) -> Rule:

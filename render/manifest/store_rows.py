@@ -22,7 +22,7 @@ __all__ = ["IMAGE", "as_manifest", "is_of_store", "shards_in"]
 
 MARKS = {"walk", "frame", "recipe"}  # columns that only a store's rows have together
 RENAMED = {"step": "steps", "cfg": "guidance", "sampler": "scheduler"}
-AS_THEY_ARE = ("prompt", "negative_prompt", "seed", "width", "height")
+AS_THEY_ARE = ("prompt", "negative_prompt", "seed", "width", "height", "split")
 IMAGE = "image"  # the pictures: never read here
 NOT_IN_ROWS = ("stem", "towards", "stop", "clean")  # of recipes: what a frame shares with others, or where it ends
 SHOWN = 3  # walks that a warning names

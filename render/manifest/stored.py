@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from render.core import COLUMNS, Keyframe, Walk, column_names, replacing, still_name
+from render.core import COLUMNS, Keyframe, Walk, column_names, in_split_order, replacing, still_name
 from render.manifest.formats.separators import SEPARATORS
 from render.manifest.labels import read_labels
 from render.manifest.problems import Problems
@@ -32,6 +32,9 @@ __all__ = ["Manifest", "manifest_from", "read_stored", "stored_fingerprint"]
 STORED_NAMES = column_names(stored=True)
 WALK_SETTINGS = tuple(name for name in column_names("walk", stored=True) if name != "walk")
 DEFAULTS = {column.name: column.default for column in COLUMNS if column.default_of == "column" and column.stored}
+LATER = (
+    "split",
+)  # columns that a manifest need not have that an older version stored: all cells were the default then
 KEYFRAME_FIELDS = tuple(column.name for column in fields(Keyframe))  # as its positional arguments have them
 
 COSTS = [
@@ -44,6 +47,7 @@ COSTS = [
     "scheduler",
     "image",
     "strength",
+    "split",
 ]  # of a still
 RUN = 1000  # stills in a row, from which on those of equal cost are not built one by one
 
@@ -100,6 +104,11 @@ class Manifest:
     def models(self) -> tuple[str, ...]:
         """Names of the models that rows use, in the order of their first rows."""
         return tuple(pc.unique(self._table["model"]).to_pylist())
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the data set's splits: train, validation and test first, the others in the order of their rows."""
+        return in_split_order(pc.unique(self._table["split"]).to_pylist())
 
     @property
     def walk_names(self) -> tuple[str, ...]:
@@ -281,6 +290,9 @@ def stored_fingerprint(path: Path) -> str:
 
 def manifest_from(name: str, raw: RawTable, problems: Problems) -> Manifest:
     """Return the manifest of a stored table. Raises ManifestError for a table that is none, or of another version."""
+    rows = len(raw.rows)
+    later = {name: pa.chunked_array([pa.repeat(DEFAULTS[name], rows)]) for name in LATER if name not in raw.columns}
+    raw = replace(raw, columns=raw.columns | later)
     missing = [column for column in STORED_NAMES if column not in raw.columns]
     if missing or not raw.stored:
         problems.fatal("a stored manifest of this version", f"one without {', '.join(missing) or 'its mark'}")

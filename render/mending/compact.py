@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from render.mending.inspect import check_store
 from render.mending.take_back import take_back
 from render.plan import plan_units
 from render.prepare import begun_ledger, load_plan, plain_end, planned_manifest
-from render.store import COMPACT_BYTES, Ledger, is_own_shard, reach_output, write_compact
+from render.store import COMPACT_BYTES, Ledger, is_own_shard, reach_output, split_of, write_compact
 
 __all__ = ["Compacted", "compact_store"]
 
@@ -64,15 +65,15 @@ def _check_records(ledger: Ledger) -> None:
 
 
 def _groups(receipts: Iterator[Receipt], size_bytes: int) -> Iterator[list[Receipt]]:
-    """Gather receipts into lists of at most `size_bytes`; a shard that stays alone is left as it is."""
-    gathered: list[Receipt] = []
-    held = 0  # bytes
+    """Gather the receipts of a split into lists of at most `size_bytes`; a shard that stays alone is left as it is."""
+    gathered: dict[str, list[Receipt]] = {}
+    held: dict[str, int] = defaultdict(int)  # bytes
     for receipt in receipts:
-        if gathered and held + receipt.size_bytes > size_bytes:
-            if len(gathered) > 1:
-                yield gathered
-            gathered, held = [], 0
-        gathered.append(receipt)
-        held += receipt.size_bytes
-    if len(gathered) > 1:
-        yield gathered
+        split = split_of(str(receipt.file))
+        if held[split] + receipt.size_bytes > size_bytes and (full := gathered.pop(split, [])):
+            if len(full) > 1:
+                yield full
+            held[split] = 0
+        gathered.setdefault(split, []).append(receipt)
+        held[split] += receipt.size_bytes
+    yield from (rest for rest in gathered.values() if len(rest) > 1)

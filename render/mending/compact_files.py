@@ -8,7 +8,7 @@ from operator import itemgetter
 from render.core import Receipt, Unit
 from render.mending.contents import Content, Row, contents_of
 from render.mending.rebuilt import first_run, receipt_of
-from render.store import Compaction, Ledger, is_own_shard, is_retry, slots_of, unit_of
+from render.store import Compaction, Ledger, is_own_shard, is_retry, shard_name, slots_of, unit_of
 
 __all__ = ["is_superfluous", "restore_compactions", "unnamed"]
 
@@ -103,7 +103,7 @@ def _commit_lost(ledger: Ledger, units: Units, found: Mapping[str, Content]) -> 
             for name in {name for name, _, _ in own}:
                 stored = [row for _, row in sorted(((n, row) for of, n, row in own if of == name), key=itemgetter(0))]
                 if receipt is None and unit.id not in records:
-                    new[name] += _receipts(unit, stored, name.rpartition("-")[2])
+                    new[name] += _receipts(unit, stored, name.rpartition("-")[2].removesuffix(".parquet"))
                 elif receipt is not None:
                     told[name] += len({*_places(unit, receipt)} & {row.place for row in stored})
     for name, receipts in new.items():
@@ -119,7 +119,7 @@ def _receipts(unit: Unit, rows: Sequence[Row], attempt: str) -> Iterator[Receipt
     """
     taken = first_run(unit, rows)
     if taken:
-        name = f"train-{unit.id}-of-{unit.of:05d}-{attempt}"
+        name = shard_name(unit, attempt)
         receipt = receipt_of(unit, taken, rows[: len(taken)], name, (0, ""))
     elif rows and not is_retry(unit.id):
         receipt = Receipt.of_quarantined(unit)

@@ -15,7 +15,7 @@ from render.mending.compact_files import is_superfluous, restore_compactions, un
 from render.mending.contents import Content, contents_of
 from render.mending.rebuilt import first_run, receipt_of
 from render.mending.splits import restore_splits
-from render.store import Ledger, is_accounted, own_shards, slots_above, slots_of, unit_of
+from render.store import Ledger, is_accounted, own_shards, slots_above, slots_of, split_of, unit_of
 
 __all__ = ["TakenBack", "take_back"]
 
@@ -126,8 +126,11 @@ def _commit_above_retry(
 
 
 def _receipt(unit: Unit, content: Content, name: str) -> Receipt | None:
-    """Return the receipt of a shard of a unit; None where its rows are no frames of the unit, in their order."""
+    """Return the receipt of a shard of a unit; None where its rows are no frames of the unit, in their order.
+
+    A shard of another split than the unit's was renamed: `datasets` would train on what is tested.
+    """
     taken = first_run(unit, content.rows)
-    if len(taken) != len(content.rows) or not taken:
+    if len(taken) != len(content.rows) or not taken or split_of(name) != unit.split:
         return None
     return receipt_of(unit, taken, content.rows, name, (content.size_bytes, content.sha256))

@@ -39,6 +39,7 @@ class Plan:
     rows: int = 0  # of the manifest's table, without those of extensions
     extensions: tuple[Extension, ...] = ()  # in their order
     frames: int = 0  # of its units, without those of extensions; 0 in plans that do not say
+    has_splits: bool = False  # the output began with other splits than train: its shards have a column `split`
 
     @property
     def all_units(self) -> int:

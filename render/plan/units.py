@@ -73,7 +73,7 @@ class Counts:
     pixels: int
     evaluations: int  # inputs of the network over all steps; a guided image has two a step
     by_group: dict[Group, tuple[int, int]]  # frames, network inputs they ask for at once
-    stretches: dict[Group, list[Stretch]]  # its frames in order
+    stretches: dict[tuple[Group, str], list[Stretch]]  # of a group and a split: its frames in order
 
 
 def show_group(group: Group) -> str:
@@ -100,7 +100,7 @@ def count_alike(walks: Iterable[tuple[Walk, int]], targets: Mapping[str, Target]
     """Count likewise, with walks that stand for a number of walks of equal cost; for 1 where frames share work."""
     named = stills = pixels = evaluations = 0
     by_group: dict[Group, list[int]] = defaultdict(lambda: [0, 0])
-    stretches: dict[Group, list[Stretch]] = defaultdict(list)
+    stretches: dict[tuple[Group, str], list[Stretch]] = defaultdict(list)
     for walk, times in walks:
         stills += walk.still * times
         named += (not walk.still) * times
@@ -111,7 +111,7 @@ def count_alike(walks: Iterable[tuple[Walk, int]], targets: Mapping[str, Target]
             by_group[group][1] += math.ceil(max(1, leg.full_renders) * rows) * times
             pixels += leg.count * times * walk.width * walk.height
             evaluations += round(leg.full_renders * each + stem) * times
-            _add(stretches[group], leg, times, round(leg.redone_per_cut * each + stem))
+            _add(stretches[group, walk.split], leg, times, round(leg.redone_per_cut * each + stem))
     frames = sum(count for count, _ in by_group.values())
     sizes = {group: (count, rows) for group, (count, rows) in by_group.items()}
     return Counts(named, stills, frames, pixels, evaluations, sizes, dict(stretches))
@@ -144,14 +144,14 @@ def make_plan(counts: Counts, limits: Limits, fingerprint: dict[str, str], targe
     """Fix batch size and unit size for each group of the job."""
     rows = {group: _batch_rows(group, counts, limits) for group in counts.by_group}
     unit_frames = {group: limits.unit_frames or _unit_frames(group, counts, limits, rows[group]) for group in rows}
-    units = sum(_cut(stretches, unit_frames[group])[0] for group, stretches in counts.stretches.items())
+    units = sum(_cut(stretches, unit_frames[group])[0] for (group, _), stretches in counts.stretches.items())
     measures = limits.gpu and limits.batch_rows is None
     return Plan(fingerprint, targets, units, rows, unit_frames, measure_rows=measures, frames=counts.frames)
 
 
 def evaluations_with_cuts(counts: Counts, plan: Plan) -> int:
     """Return about the network evaluations of a job: workers begin each unit afresh, so legs that a unit cuts share less."""
-    again = (_cut(stretches, plan.unit_frames[group])[1] for group, stretches in counts.stretches.items())
+    again = (_cut(stretches, plan.unit_frames[group])[1] for (group, _), stretches in counts.stretches.items())
     return counts.evaluations + sum(again)
 
 
@@ -196,7 +196,8 @@ def _unit_frames(group: Group, counts: Counts, limits: Limits, batch_rows: int) 
     wanted = max(UNITS_WANTED, UNITS_OF_WORKER * limits.workers)
     by_size = int(UNIT_BYTES / (width * height * BYTES_PER_PIXEL[limits.format]))
     by_number = max(min(max(UNIT_FRAMES_MIN, fills), share), -(-counts.frames // wanted))
-    longest = max((one.frames for one in counts.stretches[group] if one.shares_work), default=0)
+    own = [stretches for (of, _), stretches in counts.stretches.items() if of == group]
+    longest = max((one.frames for stretches in own for one in stretches if one.shares_work), default=0)
     if longest > by_number:  # in equal parts, not with a small one at its end
         by_number = -(-longest // round(longest / by_number))
     return max(1, min(UNIT_FRAMES, by_size, by_number))
@@ -216,8 +217,8 @@ def plan_units(walks: Callable[[], Iterable[Walk]], plan: Plan) -> Iterator[Unit
         total += part.units
         for model, target in plan.targets.items():
             own = (walk for walk in _between(walks(), begin, end) if walk.model == model)
-            for group, frames in _batches(own, target, part.unit_frames):
-                yield Unit(f"{number:05d}", total, tuple(frames), part.batch_rows[group], model)
+            for (group, split), frames in _batches(own, target, part.unit_frames):
+                yield Unit(f"{number:05d}", total, tuple(frames), part.batch_rows[group], model, split=split)
                 number += 1
 
 
@@ -227,20 +228,23 @@ def _between(walks: Iterable[Walk], begin: int, end: int | None) -> Iterator[Wal
     return later if end is None else takewhile(lambda walk: walk.start.row <= end, later)
 
 
-def _batches(walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]) -> Iterator[tuple[Group, list[Frame]]]:
-    """Yield the frames of one model's walks, gathered by group into lists of the unit's size.
+def _batches(
+    walks: Iterable[Walk], target: Target, sizes: Mapping[Group, int]
+) -> Iterator[tuple[tuple[Group, str], list[Frame]]]:
+    """Yield the frames of one model's walks, gathered by group and split into lists of the unit's size.
 
     A leg whose frames share work begins a list of its own where it would not fit behind other frames.
     """
-    gathered: dict[Group, list[Frame]] = defaultdict(list)
+    gathered: dict[tuple[Group, str], list[Frame]] = defaultdict(list)
     for walk in walks:
         group = walk.model, walk.width, walk.height
+        own, size = (group, walk.split), sizes[group]
         frames = frames_of(walk, target)
         for leg in legs(walk):
-            if leg.shares_work and gathered[group] and len(gathered[group]) + leg.count > sizes[group]:
-                yield group, gathered.pop(group)
+            if leg.shares_work and gathered[own] and len(gathered[own]) + leg.count > size:
+                yield own, gathered.pop(own)
             for frame in islice(frames, leg.count):
-                gathered[group].append(frame)
-                if len(gathered[group]) == sizes[group]:
-                    yield group, gathered.pop(group)
-    yield from ((group, frames) for group, frames in gathered.items() if frames)
+                gathered[own].append(frame)
+                if len(gathered[own]) == size:
+                    yield own, gathered.pop(own)
+    yield from ((own, frames) for own, frames in gathered.items() if frames)

@@ -8,6 +8,7 @@ Nothing here loads torch or Ray before the first unit is handed out.
 from __future__ import annotations
 
 from render.prepare.again import prepare_again
+from render.prepare.balance import Balance
 from render.prepare.extend import Asked
 from render.prepare.job_plan import Prepared, prepare, resolve_models
 from render.prepare.rendering import Report, Silent, plain_end, render_units
@@ -26,6 +27,7 @@ from render.prepare.site import check_lasting, look_at
 
 __all__ = [
     "Asked",
+    "Balance",
     "Prepared",
     "Report",
     "Silent",

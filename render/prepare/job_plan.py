@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from render.core import (
@@ -11,6 +12,7 @@ from render.core import (
     GIF_FPS_MAX,
     MAIN,
     PIXELS_VERSION,
+    TRAIN,
     JobError,
     ModelError,
     Target,
@@ -38,6 +40,7 @@ from render.plan import (
     evaluations_with_cuts,
     make_plan,
 )
+from render.prepare.balance import Balance, balance_of
 from render.prepare.compiling import decide_compile
 from render.prepare.site import look_at
 from render.prepare.surprises import Warnings, hive_warnings, metrics_warnings, text_warnings, watched
@@ -59,6 +62,11 @@ class Prepared:
     compile_reason: str  # why the plan compiles the networks, or does not
     warnings: tuple[str, ...]
     command: str = ""  # that goes on with the job in a shell, without secrets; "" where there is none
+
+    @cached_property
+    def balance(self) -> tuple[Balance, ...]:
+        """Frames by the values of each label that has few, and of the splits if there are several."""
+        return balance_of(self.manifest)
 
     @property
     def expected_bytes(self) -> int:
@@ -100,6 +108,7 @@ def prepare(
     workforce = choose_workforce(job, largest_bytes(models), plan.units, site)
     decision = decide_compile(job, models, counts, workforce)
     plan = replace(plan, threads=workforce.threads, compile=decision.on, rows=manifest.row_count)
+    plan = replace(plan, has_splits=manifest.splits != (TRAIN,))
     return Prepared(
         job=job,
         models=models,
@@ -218,6 +227,7 @@ def _defaults(job: JobConfig) -> Defaults:
         media_urls=tuple(plain_url(url) for url in job.media_urls),
         fps=job.animation.fps,
         fps_max=GIF_FPS_MAX if "gif" in job.animation.formats else FPS_MAX,
+        splits=job.splits,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from render.core import Listener, RunError, Unit, plain_reason
 from render.prepare.job_plan import Prepared
-from render.store import EventLog, Ledger
+from render.store import EventLog, Ledger, with_split
 
 __all__ = ["Report", "Silent", "plain_end", "render_units"]
 
@@ -66,11 +66,11 @@ def render_units(
         return 0.0
     from render.cluster import Cluster, RayMetrics, Setup
 
-    job, force = prepared.job, prepared.workforce
+    job, force, labels = prepared.job, prepared.workforce, prepared.manifest.label_schema
     setup = Setup(
         models=prepared.models,
         out=ledger.folder.out,
-        labels=prepared.manifest.label_schema,
+        labels=with_split(labels) if prepared.plan.has_splits else labels,
         format=job.store.format,
         device=force.device,
         dtype=job.workers.dtype,

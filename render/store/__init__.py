@@ -27,12 +27,14 @@ from render.store.records import (
     is_own_shard,
     is_retry,
     misfit,
+    shard_name,
     slots_above,
     slots_of,
+    split_of,
     unit_of,
 )
 from render.store.run_state import RunState, SeenWorker
-from render.store.shard import Failure, shard_schema, write_quarantine, write_shard
+from render.store.shard import Failure, shard_schema, with_split, write_quarantine, write_shard
 from render.store.sweep import delete_partial_records, own_shards
 
 __all__ = [
@@ -69,10 +71,13 @@ __all__ = [
     "reach_output",
     "read_events",
     "rendered",
+    "shard_name",
     "shard_schema",
     "slots_above",
     "slots_of",
+    "split_of",
     "unit_of",
+    "with_split",
     "write_compact",
     "write_quarantine",
     "write_shard",

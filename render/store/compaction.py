@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from render.core import Receipt, StoreError, canonical_json, file_sha256, local_copy, sync, to_go_on
 from render.store.equality import same_values
+from render.store.pages import page_options
+from render.store.records import split_of
 
 __all__ = ["COMPACT_BYTES", "GROUP_BYTES", "Compaction", "parse_compaction", "write_compact"]
 
@@ -66,7 +68,8 @@ def write_compact(sources: Sequence[tuple[Path, Receipt]], scratch: Path) -> Com
     Raises StoreError for a shard that is not as it was committed, and where the file reads back with other values.
     """
     receipts = [receipt for _, receipt in sources]
-    file = scratch / f"train-{receipts[0].unit}-to-{receipts[-1].unit}-{uuid4().hex[:8]}.parquet"
+    split = split_of(str(receipts[0].file))
+    file = scratch / f"{split}-{receipts[0].unit}-to-{receipts[-1].unit}-{uuid4().hex[:8]}.parquet"
     with ExitStack() as stack:
         local = [stack.enter_context(local_copy(path)) for path, _ in sources]
         for copy, (path, receipt) in zip(local, sources, strict=True):
@@ -84,16 +87,8 @@ def write_compact(sources: Sequence[tuple[Path, Receipt]], scratch: Path) -> Com
 def _merge(shards: Sequence[Path], target: Path) -> None:
     """Write the rows of shards to a file and compare what it reads back. Raises StoreError for other values."""
     schema = pq.read_schema(shards[0])
-    others = [field for field in schema.names if field != "image"]
     groups = list(_groups(shards))
-    with pq.ParquetWriter(
-        target,
-        schema,
-        use_dictionary=others,
-        compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
-        write_page_index=True,
-        write_page_checksum=True,
-    ) as writer:
+    with pq.ParquetWriter(target, schema, **page_options(schema)) as writer:
         for group in groups:
             table = _read(group)
             writer.write_table(table, row_group_size=table.num_rows)

@@ -20,14 +20,16 @@ __all__ = [
     "misfit",
     "parse_record",
     "second_records",
+    "shard_name",
     "slots_above",
     "slots_of",
+    "split_of",
     "unit_of",
     "without_shard",
 ]
 
 SPLIT = '{"split":true}'
-OWN_SHARD = re.compile(r"train-[0-9]+(-[01ar])*-(of|to)-[0-9]+(-[01ar])*-[0-9a-f]{8}\.parquet")
+OWN_SHARD = re.compile(r"[a-z][a-z0-9_]*-[0-9]+(-[01ar])*-(of|to)-[0-9]+(-[01ar])*-[0-9a-f]{8}\.parquet")
 COUNTS = ("frames", "size_bytes", "batch_rows", "rows", "padding")
 
 
@@ -54,13 +56,27 @@ def is_own_shard(name: str) -> bool:
     return OWN_SHARD.fullmatch(name) is not None
 
 
+def split_of(file: str) -> str:
+    """Return the split of the data set that a shard or a compact file is of, by its name.
+
+    >>> split_of("train-00007-0-of-00064-0123abcd.parquet")
+    'train'
+    """
+    return file.partition("-")[0]
+
+
+def shard_name(unit: Unit, attempt: str) -> str:
+    """Return the name of a unit's shard, which no other attempt has; `datasets` finds a split's by the first word."""
+    return f"{unit.split}-{unit.id}-of-{unit.of:05d}-{attempt}.parquet"
+
+
 def unit_of(shard: str) -> str | None:
     """Return the id of the unit that a shard is named after; None for a compact file, and for a name that we do not give.
 
     >>> unit_of("train-00007-0-of-00064-0123abcd.parquet"), unit_of("train-00007-to-00009-0123abcd.parquet")
     ('00007-0', None)
     """
-    unit, of, _ = shard.removeprefix("train-").partition("-of-")
+    unit, of, _ = shard.partition("-")[2].partition("-of-")
     return unit if of and is_own_shard(shard) else None
 
 
@@ -110,7 +126,7 @@ def second_records(records: Mapping[str, Receipt | None]) -> dict[str, str]:
         if receipt is None or receipt.file is None:
             continue
         owner = owners.setdefault(receipt.file, slot)
-        if owner != slot and receipt.file.startswith(f"train-{slot}-of-"):
+        if owner != slot and receipt.file.partition("-")[2].startswith(f"{slot}-of-"):
             owners[receipt.file] = slot
             seconds[owner] = slot
         elif owner != slot:

@@ -21,9 +21,12 @@ from render.store.columns import STORE_TABLE, Origin, RowSource
 from render.store.encode import Rendered
 from render.store.equality import same_values
 from render.store.ledger import Ledger
+from render.store.pages import page_options
+from render.store.records import shard_name
 
-__all__ = ["Failure", "shard_schema", "write_quarantine", "write_shard"]
+__all__ = ["Failure", "shard_schema", "with_split", "write_quarantine", "write_shard"]
 
+SPLIT_COLUMN = pa.field("split", pa.string())  # the unit's, in outputs that began with other splits than train
 ROW_GROUP_BYTES = 32 * 2**20  # of image bytes; readers fetch one row group for one image
 
 
@@ -34,6 +37,12 @@ class Failure:
     error: str  # traceback
     tries: int = 1  # that it had
     flagged: bool = False  # it is of a single colour or has values that are not finite: another seed may help
+
+
+def with_split(labels: bytes) -> bytes:
+    """Return the serialized schema of labels with the column `split` in front: of an output that began with splits."""
+    schema = pa.ipc.read_schema(pa.py_buffer(labels)).insert(0, SPLIT_COLUMN)
+    return bytes(schema.serialize().to_pybytes())
 
 
 def shard_schema(labels: bytes) -> pa.Schema:
@@ -81,7 +90,7 @@ def write_shard(
     name, size, digest = None, 0, ""
     if done:
         attempt = uuid4().hex[:8]
-        name = f"train-{unit.id}-of-{unit.of:05d}-{attempt}.parquet"
+        name = shard_name(unit, attempt)
         render_ms = 1000 * seconds / len(results)
         sources = [RowSource(unit, unit.frames[position], image, origin, render_ms) for position, image in done]
         table = pa.Table.from_pylist([_row(source) for source in sources], schema)
@@ -131,21 +140,17 @@ def write_quarantine(ledger: Ledger, unit: Unit, failures: dict[int, Failure]) -
 
 
 def _row(source: RowSource) -> dict[str, Any]:
-    return {column.name: column.value(source) for column in STORE_TABLE} | dict(source.keyframe.labels)
+    columns = {column.name: column.value(source) for column in STORE_TABLE}
+    return columns | {SPLIT_COLUMN.name: source.unit.split} | dict(source.keyframe.labels)  # the schema takes its own
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table: image bytes as they are (plain, uncompressed, no dictionary), all else compressed."""
-    others = [name for name in table.column_names if name != "image"]
     mean = max(1, table.nbytes // table.num_rows)
     pq.write_table(
         table,
         path,
         row_group_size=max(1, ROW_GROUP_BYTES // mean),
-        use_dictionary=others,
-        compression={"image.bytes": "none", "image.path": "none"} | dict.fromkeys(others, "zstd"),
-        write_page_index=True,
-        write_page_checksum=True,  # a shard whose record is lost can be checked by itself
+        **page_options(table.schema),
     )
     sync(path)
 

@@ -10,18 +10,21 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from render.core import JobError, expand_home, one_line, replacing
 from render.manifest import Problems, RawTable, show
+from render.templates.combination import read_combination
+from render.templates.combine import combine
 from render.templates.grammar import TemplateError, parse_template
 from render.templates.sources import read_source, templates_of
 from render.templates.styles import apply_styles, read_styles
@@ -29,6 +32,8 @@ from render.templates.wildcards import MODES, Mode, Wildcards, draw
 
 __all__ = ["Expansion", "expand_templates"]
 
+COMBINATIONS = (".yaml", ".yml")  # endings of files of columns to combine
+GRAMMAR = r"[{}]|__|\$[${]|%\{"  # signs without which a text is a prompt as it stands
 PROMPTS_MAX = 1_000_000  # of one template
 
 
@@ -66,8 +71,9 @@ def expand_templates(
 
     The source is a CSV or Parquet table with a column `template`, or a text file of one template a line, in which blank
     lines and lines that begin with # are skipped, and flags behind two dashes become columns. The other columns are copied.
-    Keyframes in JSON become a walk; of the output folder of a run the manifest has the stored frames. `warn` is called with
-    what is left out of those. Raises ManifestError with every bad row, and JobError for a target that can't be written.
+    Keyframes in JSON become a walk; the columns of a YAML file are combined; of the output folder of a run the manifest has
+    the stored frames. `warn` is called with what is left out. Raises ManifestError with every bad row, and JobError for a
+    target that can't be written.
     """
     source, target = expand_home(source), expand_home(target)
     source = source / "data" if (source / ".run").is_dir() else source
@@ -75,7 +81,11 @@ def expand_templates(
         raise JobError(f"output: required another file, that ends in .csv or .parquet; got {str(target)!r}")
     _check_place(target)
     problems = Problems(str(source))
-    raw, has_templates = read_source(source, problems)
+    is_combination = source.suffix.lower() in COMBINATIONS
+    if is_combination:
+        raw, has_templates, expansion = _combined(source, expansion, problems, warn)
+    else:
+        raw, has_templates = read_source(source, problems)
     for text in problems.warnings:
         warn(text)
     if not has_templates:
@@ -89,9 +99,27 @@ def expand_templates(
     prompts, positions = _expand(raw, templates_of(raw, problems), expansion, problems)
     problems.raise_any()
     indices = pa.array(positions, pa.int64())
-    copied = {name: column.combine_chunks().take(indices) for name, column in raw.columns.items()}
+    others = {name: column for name, column in raw.columns.items() if name != "template" or not is_combination}
+    copied = {name: column.combine_chunks().take(indices) for name, column in others.items()}
     _write(pa.table({"prompt": pa.array(prompts, pa.large_string()), **copied}), target)
     return len(prompts)
+
+
+def _combined(
+    source: Path, expansion: Expansion, problems: Problems, warn: Callable[[str], object]
+) -> tuple[RawTable, bool, Expansion]:
+    """Return the rows of a combination, True where their prompts are templates still, and the expansion of these."""
+    if expansion.count != 1 or expansion.mode != "random":
+        raise JobError(f"{source}: required count in the file (without it, all combinations); got --count or --mode")
+    combination = read_combination(source, problems)
+    if combination.seed is not None:
+        expansion = replace(expansion, seed=combination.seed)
+    raw = combine(combination, expansion.seed, expansion.limit, problems, warn)
+    is_grammar = pc.any(pc.match_substring_regex(raw.columns["prompt"].cast(pa.large_string()), GRAMMAR)).as_py()
+    if not is_grammar and not expansion.styles:
+        return raw, False, expansion
+    names = {"prompt": "template"}
+    return replace(raw, columns={names.get(n, n): cells for n, cells in raw.columns.items()}), True, expansion
 
 
 def _check_place(target: Path) -> None:

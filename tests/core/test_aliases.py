@@ -106,6 +106,6 @@ def test_names_that_are_nearly_ours(name: str, near: str) -> None:
     assert column_nearly(name, column_names()) == near
 
 
-@pytest.mark.parametrize("name", ["kind", "artist", "prompt_id", "image_url", "split", "caption", *STORE_COLUMNS[9:10]])
+@pytest.mark.parametrize("name", ["kind", "artist", "prompt_id", "image_url", "caption", *STORE_COLUMNS[9:10]])
 def test_names_that_are_not(name: str) -> None:
     assert column_nearly(name, column_names()) is None

@@ -108,6 +108,9 @@ def check_command(arguments: list[str]) -> None:
     elif command in {"run", "plan"}:
         with patch("render.prepare.job_plan.look_at", lambda _: this_machine()):  # no cluster is here
             assert render.plan_job(options.target, *options.overrides).counts.frames > 0
+    elif command == "expand" and options.templates.exists():
+        assert cli.main(arguments) == 0
+        assert options.output.exists()
     elif command in STORE_SECTIONS:
         assert all(text.startswith(f"{STORE_SECTIONS[command]}.") for text in options.overrides)
         load_job(Path("manifests/first.csv"), options.overrides)
@@ -146,6 +149,12 @@ def test_other_commands_name_what_there_is(page: str, words: list[str]) -> None:
         elif re.match(r"(tests|training|render)[/.]", word):
             path = ROOT / word
             assert path.exists() or (ROOT / f"{word.replace('.', '/')}.py").exists(), f"{page}: {word}"
+
+
+def test_the_combination_that_is_shown_is_the_example() -> None:
+    lines = (ROOT / "manifests" / "combine.yaml").read_text(encoding="utf-8").splitlines()
+    shown = "\n".join(f"    {line}" for line in lines if not line.startswith("#"))
+    assert f"\n\n{shown}\n\n" in PAGES["docs/templates.md"]
 
 
 def plan_lines() -> Iterator[str]:

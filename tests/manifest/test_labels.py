@@ -17,6 +17,9 @@ from render.manifest.read import read_manifest
 
 pytest_plugins = ["manifest_tables"]
 
+LATE, EARLY = dt.datetime(2024, 2, 29, 23, 59), dt.datetime(2024, 2, 29, 1, 2, 3, 500_000)
+LATE_UTC, EARLY_UTC = (time.replace(tzinfo=dt.UTC) for time in (LATE, EARLY))
+
 
 @pytest.mark.parametrize(
     ("cells", "kind", "values"),
@@ -35,6 +38,16 @@ pytest_plugins = ["manifest_tables"]
         (["true", "1"], pa.string(), ["true", "1"]),
         (["", ""], pa.string(), [None, None]),
         (["a", " ", ""], pa.string(), ["a", " ", None]),
+        (["2024-02-29", "", "NA"], pa.date32(), [dt.date(2024, 2, 29), None, None]),
+        (["2024-02-29", "2023-02-29"], pa.string(), ["2024-02-29", "2023-02-29"]),
+        (["2024-02-29", "0024-02-29"], pa.string(), ["2024-02-29", "0024-02-29"]),
+        (["2024-02-29", "29.2.2024"], pa.string(), ["2024-02-29", "29.2.2024"]),
+        (["2024-02-29 23:59", "2024-02-29T01:02:03.5"], pa.timestamp("us"), [LATE, EARLY]),
+        (["2024-02-29 23:59", "2024-02-29 25:00"], pa.string(), ["2024-02-29 23:59", "2024-02-29 25:00"]),
+        (["2024-02-29T23:59Z", "2024-02-29 01:02:03.5+00:00"], pa.timestamp("us", "UTC"), [LATE_UTC, EARLY_UTC]),
+        (["2024-02-29T23:59Z", "2024-02-29T23:59"], pa.string(), ["2024-02-29T23:59Z", "2024-02-29T23:59"]),
+        (["2024-02-29T23:59+02:00"], pa.string(), ["2024-02-29T23:59+02:00"]),
+        (["2024-02-29T01:02:03.123456789"], pa.string(), ["2024-02-29T01:02:03.123456789"]),
     ],
 )
 def test_labels_of_csv_are_typed_by_content(path: Path, cells: list[str], kind: Any, values: list[Any]) -> None:
@@ -133,7 +146,7 @@ def test_labels_that_are_columns_of_the_store(path: Path, name: str) -> None:
     assert error(path, f"prompt,{name}\np,1\n") == f"column {name!r}: required {required}; got {name!r} {way}"
 
 
-@pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "split", "caption", "Größe", "walker_type"])
+@pytest.mark.parametrize("name", ["kind", "prompt_id", "id", "artist", "caption", "Größe", "walker_type"])
 def test_labels_that_do_not(path: Path, name: str) -> None:
     assert keyframes(csv(path, f"prompt,{name}\np,1\n"))[0].labels == {name: 1}
 
@@ -153,8 +166,6 @@ def test_labels_that_python_cannot_hold(path: Path, label: pa.Array) -> None:
 @pytest.mark.parametrize(
     ("label", "why"),
     [
-        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "`datasets` reads no maps"),
-        (pa.array([[[("k", 1)]]], pa.list_(pa.map_(pa.string(), pa.int64()))), "`datasets` reads no maps"),
         (pa.array([dt.timedelta(seconds=3)]), "DuckDB reads no durations; a number of seconds is read by all"),
         (pa.array([decimal.Decimal("1.5")], pa.decimal256(50, 2)), "DuckDB and Polars read decimals of at most 38"),
     ],
@@ -164,6 +175,35 @@ def test_labels_that_a_reader_of_stores_cannot_read(path: Path, label: pa.Array,
     line = error(path, {"prompt": ["p"], "tag": label})
     assert line.startswith("column 'tag': required a type that every reader of a store has; got ")
     assert f": {why}" in line
+
+
+PAIR = pa.struct([("key", pa.string()), ("value", pa.int64())])
+MAP = pa.map_(pa.string(), pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "value"),
+    [
+        (
+            pa.array([[("k", 1), ("j", None)]], MAP),
+            pa.list_(PAIR),
+            [{"key": "k", "value": 1}, {"key": "j", "value": None}],
+        ),
+        (pa.array([[[("k", 1)], []]], pa.list_(MAP)), pa.list_(pa.list_(PAIR)), [[{"key": "k", "value": 1}], []]),
+        (
+            pa.array([{"m": [("k", 1)]}], pa.struct([("m", MAP)])),
+            pa.struct([("m", pa.list_(PAIR))]),
+            {"m": [{"key": "k", "value": 1}]},
+        ),
+    ],
+    ids=str,
+)
+def test_maps_become_lists_of_structs(path: Path, label: pa.Array, kind: Any, value: Any) -> None:
+    """`datasets` opens no maps."""
+    manifest = parquet(path, {"prompt": ["p"], "tag": label})
+    schema = pa.ipc.read_schema(pa.py_buffer(manifest.label_schema))
+    assert str(schema.field("tag").type).replace("element:", "item:") == str(kind).replace("element:", "item:")
+    assert keyframes(manifest)[0].labels == {"tag": value}
 
 
 def test_decimals_become_those_that_datasets_reads() -> None:

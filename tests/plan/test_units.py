@@ -205,7 +205,7 @@ def test_rows_by_device_and_size(make_keyframe: MakeKeyframe, limits: Limits, si
 )
 def test_frames_of_a_unit(make_keyframe: MakeKeyframe, frames: int, side: int, limits: Limits, size: int) -> None:
     group = ("main", side, side)
-    stretches = {group: [Stretch(frames)]}
+    stretches = {(group, "train"): [Stretch(frames)]}
     counts = Counts(0, frames, frames, frames * side * side, frames, {group: (frames, frames)}, stretches)
     plan = make_plan(counts, limits, {}, TARGETS)
     assert plan.unit_frames == {group: size}
@@ -227,7 +227,11 @@ def test_counts(make_keyframe: MakeKeyframe) -> None:
         pixels=10 * 64 * 64 + 128 * 64,
         evaluations=4 * 3 + 2 * 7 + 5 + 7 * 3,
         by_group={("main", 64, 64): (4, 4), ("main", 128, 64): (1, 2), ("flux", 64, 64): (6, 8)},
-        stretches={("main", 64, 64): [Stretch(4)], ("main", 128, 64): [Stretch(1)], ("flux", 64, 64): [Stretch(6)]},
+        stretches={
+            (("main", 64, 64), "train"): [Stretch(4)],
+            (("main", 128, 64), "train"): [Stretch(1)],
+            (("flux", 64, 64), "train"): [Stretch(6)],
+        },
     )
 
 

@@ -210,6 +210,19 @@ def test_a_label_keeps_type_and_value(ledger: Ledger, tmp_path: Path, name: str)
     assert opened[1][name] is None or kind == pa.list_(pa.field("element", pa.float32()), 2)
 
 
+@pytest.mark.parametrize("name", [name for name in LABELS if "list" in name] + ["struct", "a.b"])
+def test_labels_are_compressed_leaf_by_leaf(ledger: Ledger, name: str) -> None:
+    kind, value = LABELS.get(name, LABELS["string"])
+    unit, schema = make_unit(1, {name: value}), shard_schema(labels_of(pa.schema([(name, kind)])))
+    receipt = write_shard(ledger, unit, [make_image(0)], ORIGIN, schema, 1.0)
+    columns = columns_of(ledger.folder.data / str(receipt.file))
+    leaves = [leaf for leaf in columns if leaf == name or leaf.startswith(f"{name}.")]
+    assert len(leaves) == (2 if name == "struct" else 1)
+    assert {columns[leaf].compression for leaf in leaves} == {"ZSTD"}
+    assert all(columns[leaf].has_dictionary_page for leaf in leaves)
+    assert {columns[leaf].compression for leaf in ("image.bytes", "image.path")} == {"UNCOMPRESSED"}
+
+
 def test_an_output_folder_may_look_like_a_partition(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "cfg=7" / "walk=a")
     ledger.create()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from heads import ROOT, TOKEN, Head, token
-from stores import pixels, run_here, wait_until
+from stores import heeded, pixels, run_here, wait_until
 
 from render.cli import main
 from render.core import JobError
@@ -193,7 +193,10 @@ def test_who_stops_following_stops_nothing(at: Dashboard, head: Head) -> None:
     name = started(at, "echo begun; sleep 300")
     command = [sys.executable, "-m", "render", "logs", name, "--follow"]
     own = {**head.environment, "RAY_API_SERVER_ADDRESS": at.address}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as follower:
+    with (
+        heeded(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as follower,
+    ):
         assert follower.stdout
         assert follower.stdout.readline() == "begun\n"
         follower.send_signal(signal.SIGINT)
