@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,13 +75,18 @@ def load_clip(score: Score, device: str) -> Scorer:
 
 
 def load_labels(score: Score, device: str) -> Scorer:
-    """Return a scorer that names the label of `labels.txt` that fits best (zero-shot, Radford et al. 2021)."""
-    file = model_folder(score) / "labels.txt"
-    if not file.is_file():
+    """Return a scorer that names the label of `labels.txt` that fits best (zero-shot, Radford et al. 2021).
+
+    A label's embedding is the mean of those of its captions: the lines of `templates.txt`, if there is such a file, with the
+    label in the place of `{}`.
+    """
+    labels = _lines(model_folder(score) / "labels.txt")
+    if not labels:
         raise ModelError(f"--with {score.kind}={score.model}: required a file labels.txt, one label a line, got none")
-    labels = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    templates = _lines(model_folder(score) / "templates.txt") or ["{}"]
     towers = Towers(score, device)
-    texts = towers.texts(labels)
+    captions = towers.texts([template.replace("{}", label) for label in labels for template in templates])
+    texts = normalize(captions.view(len(labels), len(templates), -1).mean(1), dim=-1)
 
     def scorer(batch: Batch) -> Values:
         chances = (towers.scale * towers.images(batch.images) @ texts.T).softmax(-1)
@@ -91,6 +97,13 @@ def load_labels(score: Score, device: str) -> Scorer:
         }
 
     return scorer
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a text file that are not empty; none where there is no file."""
+    if not file.is_file():
+        return []
+    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _embedding(found: Any) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from scorer_folders import make_captioner, make_classifier, make_clip, make_siglip
 from torchmetrics.functional.multimodal import clip_score
@@ -17,6 +18,7 @@ from render.core.errors import ModelError
 from render.scoring.batch import Batch, Score, Values
 from render.scoring.kinds import load_scorer, parse_scores
 from render.scoring.models import find_model
+from render.starter import PIPELINE
 
 PROMPTS = ["3d dog face", "flat red apple on a blue background", "3d rocket"]
 
@@ -102,6 +104,36 @@ def test_a_label_is_the_text_with_the_highest_score(folders: Path, batch: Batch)
         scores = scorer(Batch([image] * 3, labels))["score"]
         assert found["guess"][place] == labels[int(np.argmax(scores))]
         assert 1 / 3 <= found["probability"][place] <= 1
+
+
+def test_a_label_stands_in_each_template(folders: Path, batch: Batch, tmp_path: Path) -> None:
+    model = make_clip(tmp_path / "clip", ("dog face", "rocket"))
+    (model / "templates.txt").write_text("{}\n3d {}\n")
+    plain = values(f"label={folders / 'clip'}", batch)["probability"]
+    templated = values(f"label={model}", batch)["probability"]
+    assert plain != templated
+    assert all(0.5 <= chance <= 1 for chance in templated)
+
+
+def test_the_embedded_scorer_knows_what_the_embedded_model_draws(one_thread: None) -> None:
+    """Of six prompts the picture's own has the highest score; five labels of six are named."""
+    prompts = [
+        "3d dog face",
+        "flat red apple on a blue background",
+        "3d rocket on a yellow background",
+        "3d octopus",
+        "flat sailboat on a green background",
+        "3d castle on a pink background",
+    ]
+    pipeline = StableDiffusionPipeline.from_pretrained(PIPELINE, dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    seeds = [torch.Generator().manual_seed(place) for place in range(len(prompts))]
+    images = pipeline(prompts, num_inference_steps=12, guidance_scale=3.0, generator=seeds).images
+    scorer = load_scorer(asked("clip"), "cpu")
+    table = np.asarray([scorer(Batch([image] * len(prompts), prompts))["score"] for image in images])
+    assert table.argmax(1).tolist() == list(range(len(prompts)))
+    guesses = load_scorer(asked("label"), "cpu")(Batch(images, prompts))["guess"]
+    assert sum(guess in prompt for guess, prompt in zip(guesses, prompts, strict=True)) >= 5
 
 
 def test_classifiers_and_regressors(folders: Path, batch: Batch) -> None:

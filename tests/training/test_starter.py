@@ -21,10 +21,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import nn
+from transformers import CLIPModel
 
 from render.models.model import resolve_model
-from render.starter import PIPELINE
-from training import dataset, evaluate, loop, networks, train
+from render.starter import PIPELINE, SCORER
+from training import dataset, evaluate, loop, networks, scorer, train
 from training.dataset import COLOURS, SIDE, STYLES, Caption, Dataset, caption, composite, held_out, load_dataset
 from training.evaluate import Drawn
 from training.loop import Stage, Training
@@ -57,6 +58,32 @@ def shapes() -> Dataset:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_weights(name: str) -> None:
     assert hashlib.sha256((PIPELINE / name).read_bytes()).hexdigest() == SHIPPED[name]
+
+
+def test_the_shipped_scorer() -> None:
+    weights = SCORER / "model.safetensors"
+    assert (
+        hashlib.sha256(weights.read_bytes()).hexdigest()
+        == "0d2d19c48f989f69f861c8ef6d7875b2885a513b4445ccfb53e1aca4a16b3076"
+    )
+    assert sum(file.stat().st_size for file in SCORER.iterdir()) < 8_000_000
+    assert (SCORER / "labels.txt").read_bytes() == (PIPELINE / "labels.txt").read_bytes()
+    templates = (SCORER / "templates.txt").read_text().splitlines()
+    assert templates == [str(Caption("{}", style, colour)) for style in STYLES for colour in scorer.TEMPLATE_COLOURS]
+
+
+@pytest.mark.slow
+def test_training_a_scorer_ends_in_a_clip_folder(
+    shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setattr(scorer, "STAGE", replace(scorer.STAGE, steps=3, batch=8))
+    scorer.save(scorer.train(setting(shapes, tmp_path)), shapes.labels, tmp_path / "out")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {file.name for file in SCORER.iterdir()} - {
+        "README.md"
+    }
+    model = CLIPModel.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert all(torch.isfinite(value).all() for value in model.parameters())
+    assert model.num_parameters() == CLIPModel.from_pretrained(SCORER, local_files_only=True).num_parameters()
 
 
 def test_the_shipped_folder() -> None:
