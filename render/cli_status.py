@@ -30,6 +30,7 @@ REDRAW_S = 2.0  # between two looks on a terminal
 LINE_S = 10.0  # between two lines elsewhere
 UNREADABLE = "not begun yet, or not readable from here"
 UNRELATED = "on this machine that is another job's"
+WAITING = "a job that was submitted may wait for its cluster: `render jobs` lists it as pending"
 BUCKET_S = 30.0  # between two looks at a bucket, whose log comes once a minute
 
 
@@ -104,7 +105,7 @@ class Seen:
 
         job, found = self.job, [] if self.status is None else lines_of(self.status)
         if job is None:
-            return found
+            return [*found, ("next", WAITING)] if self.is_awaited else found
         told = [("job", printable(f"{job.id}: {job.word}"))]
         if self.status is None:
             return [*told, ("output", printable(f"{job.output or 'unknown'} ({self.why})"))]

@@ -16,7 +16,7 @@ from render.manifest.read import read_manifest
 from render.manifest.rules import Defaults, ModelRules, SizeRule
 from render.manifest.stored import Manifest, read_stored, stored_fingerprint
 from render.manifest.syntax import check_weights, literal_signs
-from render.manifest.table import TableLike, memory_name, read_table
+from render.manifest.table import TableLike, memory_name, read_table, tables_in
 
 __all__ = [
     "Defaults",
@@ -39,4 +39,5 @@ __all__ = [
     "same_rows",
     "show",
     "stored_fingerprint",
+    "tables_in",
 ]

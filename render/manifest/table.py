@@ -95,13 +95,21 @@ def _from_memory(source: Any, problems: Problems) -> RawTable:
     return from_arrow(pa.table(source), problems)
 
 
+def tables_in(folder: Path, problems: Problems) -> list[Path]:
+    """Return the files of a folder that are read as one table, in their order: its CSV files, or else a store's shards."""
+    return _texts_in(folder) or shards_in(folder, problems)
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if table_ending(path) in IN_FOLDER)
+
+
 def _from_folder(folder: Path, problems: Problems, naming: Naming) -> RawTable:
     """Return the rows of all CSV files of a folder, by name; a column that a file lacks is empty there."""
-    inside = sorted(folder.iterdir())
-    files, tables, before = [path for path in inside if table_ending(path) in IN_FOLDER], [], 0
+    files, tables, before = _texts_in(folder), [], 0
     if not files:
         return _from_shards(folder, problems)
-    for path in inside:
+    for path in sorted(folder.iterdir()):
         if table_ending(path) in (".jsonl", ".ndjson", ".parquet"):
             problems.warn(f"{path.name} is not read: of a folder, only the files {' and '.join(IN_FOLDER)} are")
     for path in files:

@@ -86,7 +86,9 @@ class Status:
         if self.is_going_on:
             return ()
         missing = self.missing if self.missing is not None else int(self.state in ("stopped", "died", "new"))
-        left = Left(self.damaged, missing=missing, failed=self.quarantined, blank=self.blank)
+        is_cut_short = self.state in ("stopped", "died") or bool(self.reason)
+        counts = {"missing": missing, "failed": self.quarantined, "blank": self.blank}
+        left = Left(self.damaged, **counts, is_cut_short=is_cut_short)
         return next_steps(self.out, left, command=self.command)
 
 

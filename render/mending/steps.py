@@ -19,6 +19,7 @@ class Left:
     missing: int = 0
     failed: int = 0  # in quarantine
     blank: int = 0  # images of a single colour
+    is_cut_short: bool = False  # the last run did not end as it should
 
 
 def next_steps(out: Path, left: Left, going_on: str = "", command: str = "") -> tuple[str, ...]:
@@ -37,6 +38,8 @@ def next_steps(out: Path, left: Left, going_on: str = "", command: str = "") -> 
         steps.append(f"{lack} no commit record: {repair}, or {run}, takes back what is whole")
     if left.missing:
         steps.append(f"{counted(left.missing, 'frame is', 'frames are')} missing: {run}, or {repair}")
+    elif left.is_cut_short:
+        steps.append(f"the last run was cut short when all frames were done: {run} writes animations, sheets and card")
     if left.failed:
         steps.append(f"{counted(left.failed, 'frame is', 'frames are')} in quarantine: {to_go_on('retry', out)}")
     if left.blank:

@@ -161,7 +161,9 @@ class RunState:
         if self.ready is None and not self.frames:
             return
         self.marks.append(Mark(at, self.frames, self.rows, self.padding))
-        while len(self.marks) > 2 and self.marks[1].at <= at - WINDOW:
+        while (
+            len(self.marks) > 2 and at - self.marks[1].at >= WINDOW
+        ):  # a time of a foreign log less WINDOW may be none
             self.marks.popleft()
 
 

@@ -28,6 +28,8 @@ QUIET_S = 60.0  # after which a log that says nothing is asked for anew; a run s
 NODES_MAX = 10_000  # of the state API's answer
 LOUD_LOGGERS = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
 MISSING = "required the Jobs client of Ray (pip install 'nightrender[cluster]'), got Ray without it"
+NO_ANSWER = "no answer there"
+LOOPBACK = " (without --dashboard-host a head serves it to its own machine alone: submit there, or through a tunnel)"
 NEEDED = (
     "the head asks for a token. Ray reads it from the environment variable RAY_AUTH_TOKEN, from the file that"
     " RAY_AUTH_TOKEN_PATH names, or from ~/.ray/auth_token; `ray get-auth-token` on the head shows it"
@@ -93,7 +95,8 @@ def connect(address: str) -> Dashboard:
                 raise JobError(MISSING) from error
             raise JobError(f"{where}, got {_reason(error)}") from error
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise JobError(f"{where}, got {_reason(error)}") from error
+            hint = LOOPBACK if (reason := _reason(error)) == NO_ANSWER else ""
+            raise JobError(f"{where}, got {reason}{hint}") from error
     client.patience_s = ANSWER_S
     client._ssl_context = True  # type: ignore[assignment]  # aiohttp wants this for certificates that are checked, no longer None
     return Dashboard(client, address)
@@ -250,7 +253,7 @@ def _reason(error: BaseException) -> str:
         return f"no connection by TLS: {shorten(without_secrets(str(tls)))}"
     name = type(error).__name__
     if isinstance(error, ConnectionError) or "Connect" in name:
-        return "no answer there"
+        return NO_ANSWER
     if "Timeout" in name:
         return "none in time"
     if isinstance(error, LookupError | TypeError) or "JSON" in name:

@@ -33,11 +33,13 @@ RAY_LINES = (
     "Runtime env is setting up.",
     "Running entrypoint for job ",
 )  # lines of Ray's in a log before those of the job
+LOG_FOLLOWS = ", last available logs"  # begins the end of Ray's message; the log has lines below it
 STOP_WAIT_S = 20  # for a run to end in order when it is stopped, before Ray kills it
 STOP_S = STOP_WAIT_S + 40.0  # for a stopped job to have ended
 AWAY_S = 180.0  # that a dashboard may not answer while a job is followed
 LOG_TRIES = 3  # to read the rest of the log of a job that has ended; it may be gone with its machine
 POLL_S = 0.5
+DIGITS_MAX = 15  # of a number of frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class JobFacts:
 
     @property
     def reason(self) -> str:
-        """The first line of Ray's message on a job that failed; "" for any other."""
-        return next(iter(self.message.strip().splitlines()), "") if self.state == "failed" else ""
+        """The first line of Ray's message on a job that failed, without its word of the log's end; "" for any other."""
+        first = next(iter(self.message.strip().splitlines()), "") if self.state == "failed" else ""
+        return first.partition(LOG_FOLLOWS)[0]
 
     @property
     def word(self) -> str:
@@ -231,6 +234,7 @@ def _found(dashboard: Dashboard, name: str) -> JobFacts:
 def facts_of(job: Mapping[str, Any]) -> JobFacts:
     """Return a job as Ray's API has it; one that was submitted by other means has no output, target and frames."""
     own = job.get("metadata") or {}
+    frames = str(own.get("frames", ""))
 
     def at(key: str) -> datetime | None:
         return datetime.fromtimestamp(job[key] / 1000, UTC) if job.get(key) else None
@@ -241,7 +245,7 @@ def facts_of(job: Mapping[str, Any]) -> JobFacts:
         output=str(own.get("output", "")),
         target=str(own.get("target", "")),
         manifest=str(own.get("manifest", "")),
-        frames=int(own.get("frames", 0)),
+        frames=int(frames) if frames.isdecimal() and len(frames) <= DIGITS_MAX else 0,  # anybody may have written it
         version=str(own.get(ENTRY, "")),
         submitted_by=str(own.get("submitted_by", "")),
         began=at("start_time"),

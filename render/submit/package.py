@@ -7,14 +7,14 @@ is fetched where the job runs. Of an address with a query, which may be a signat
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from render.core import WEIGHTS_BYTES, JobError, WebPath, is_url, local_file
 from render.job import JobConfig, ModelConfig, to_yaml
-from render.manifest import Manifest
+from render.manifest import Manifest, Problems, tables_in
 
 __all__ = ["LIMIT_BYTES", "Package", "media_cells", "pack", "package_modules", "write_package"]
 
@@ -56,6 +56,7 @@ def pack(job: JobConfig, manifest: Manifest, limit_bytes: int = LIMIT_BYTES) -> 
     groups, left = [*_groups(job, manifest)], list[Group]()
     while groups and sum(group.size_bytes for group in groups) > limit_bytes:
         left.append(groups.pop(groups.index(max(groups, key=lambda group: group.size_bytes))))
+    _check_names(groups)
     return Package(_moved(job, manifest, {group.what: group.inside for group in groups}), tuple(groups), tuple(left))
 
 
@@ -88,8 +89,7 @@ def _groups(job: JobConfig, manifest: Manifest) -> Iterator[Group]:
     if not is_url(source) or _has_query(source):
         inside = f"{INPUTS}/manifest/{source.name}"
         if not is_url(source) and source.is_dir():
-            names = sorted(path for path in source.iterdir() if path.is_file())
-            yield Group("manifest", str(source), tuple((path, f"{inside}/{path.name}") for path in names), inside)
+            yield Group("manifest", str(source), tuple(_tables(source, inside)), inside)
         else:
             yield Group("manifest", str(source), ((_local(source), inside),), inside)
     if manifest.has_media and not is_url(job.media_root):
@@ -101,11 +101,15 @@ def _groups(job: JobConfig, manifest: Manifest) -> Iterator[Group]:
                 yield Group(_lora_key(name, number), str(lora.path), ((_local(lora.path), inside),), inside)
 
 
+def _tables(folder: Path, inside: str) -> Iterator[tuple[Path, str]]:
+    """Yield the tables of a folder and no other file of it. Shards get names in whose order they are read here."""
+    for number, path in enumerate(tables_in(folder, Problems(str(folder)))):
+        yield path, f"{inside}/{number:06d}-{path.name}" if path.suffix == ".parquet" else f"{inside}/{path.name}"
+
+
 def _media(root: Path, manifest: Manifest) -> Group:
     """Return the start images and sounds that the manifest names, which lie inside the folder of media."""
     own = sorted(cell for cell in media_cells(manifest) if not is_url(cell))
-    if odd := next((cell for cell in own if "\\" in cell), None):
-        raise JobError(f"{root / odd}: required a name without \\ (Ray does not unpack such files), got {odd!r}")
     files = tuple((root / cell, f"{INPUTS}/media/{Path(cell).as_posix()}") for cell in own)
     return Group("media", str(root), files, f"{INPUTS}/media")
 
@@ -115,6 +119,27 @@ def media_cells(manifest: Manifest) -> set[str]:
     if not manifest.has_media:
         return set()
     return {cell for name in ("image", "audio") for cell in manifest.select(name)[name].unique().to_pylist() if cell}
+
+
+def _check_names(groups: Iterable[Group]) -> None:
+    """Raise JobError for every file that would not be unpacked under its name."""
+    faults = [
+        f"{group.what}: required names in UTF-8, without \\ and .. (Ray does not unpack others); got {str(path)!r}"
+        for group in groups
+        for path, name in group.files
+        if "\\" in name or ".." in name.split("/") or not _is_text(name)
+    ]
+    if faults:
+        raise JobError("\n".join(faults))
+
+
+def _is_text(name: str) -> bool:
+    """Return False for a file's name whose bytes are not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _moved(job: JobConfig, manifest: Manifest, inside: dict[str, str]) -> JobConfig:

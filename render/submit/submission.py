@@ -102,7 +102,8 @@ def _refuse_second(dashboard: Dashboard, output: Path) -> None:
     if other := running_on(dashboard, str(output)):
         since = f"{other.began:%Y-%m-%d %H:%M} UTC" if other.began else "just now"
         required = "required that no other job renders there, got one that does"
-        hint = f"`render logs {other.id} --follow` shows it, `render stop {other.id}` stops it"
+        at = f"{shlex.quote(other.id)} --address {shlex.quote(without_secrets(dashboard.address))}"
+        hint = f"`render logs {at} --follow` shows it, `render stop {at}` stops it"
         raise StoreError(f"{output}: {required}: {other.id}, since {since}, by {other.submitted_by}; {hint}")
 
 

@@ -76,13 +76,14 @@ def text(status: Status) -> dict[str, str]:
     return dict(lines_of(status))
 
 
-def test_an_output_that_is_begun_and_no_more(begun: Prepared) -> None:
+def test_an_output_that_is_begun_and_no_more(begun: Prepared, capsys: pytest.CaptureFixture[str]) -> None:
     out = begun.job.output
     status = status_store(out)
     assert (status.state, status.planned, status.frames, status.missing) == ("new", 40, 0, 40)
     assert not status.is_going_on
     assert status.next_steps == (f"40 frames are missing: the command of the run, or `render repair '{out}'`",)
     assert code(out) == 1
+    assert "next        a job that was submitted may wait for its cluster: `render jobs`" in capsys.readouterr().out
 
 
 def test_a_run_that_goes_on(begun: Prepared, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +175,25 @@ def test_a_run_that_has_done_everything(done: Path, capsys: pytest.CaptureFixtur
     told = json.loads(capsys.readouterr().out)
     assert (told["state"], told["frames"], told["is_going_on"]) == ("done", 40, False)
     assert set(told) > set(Status.__dataclass_fields__)
+
+
+def test_a_run_that_was_killed_or_stopped_after_its_last_frame(begun: Prepared) -> None:
+    """Its animations and its card may be missing, which no record tells: the same command writes them."""
+    ledger = Ledger(begun.job.output)
+    for number in range(10):
+        commit(ledger, number)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ledger.lock(),
+        EventLog(ledger.folder, Silent(), {"command": "render run a"}),
+    ):
+        raise KeyboardInterrupt
+    (step,) = status_store(ledger.folder.out).next_steps
+    assert step.endswith("`render run a` writes animations, sheets and card")
+    begin = ledger.folder.log.read_text().splitlines()[0]
+    ledger.folder.log.write_text(begin + "\n")
+    status = status_store(ledger.folder.out)
+    assert (status.state, status.missing, status.next_steps) == ("died", 0, (step,))
 
 
 def test_frames_in_quarantine_and_their_retry(begun: Prepared) -> None:

@@ -143,3 +143,10 @@ def test_events_that_nobody_here_wrote_change_nothing(foreign: dict[str, Any]) -
     state = state_after([BEGIN, *UP, *GIVEN, *beats(120, 1.0)])
     before = state.snapshot()
     assert state.take({"at": at(130), **foreign}).snapshot() == before
+
+
+@pytest.mark.parametrize("odd", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_times_at_the_ends_of_the_calendar(odd: datetime) -> None:
+    state = state_after([BEGIN, *UP, *beats(120, 1.0)])
+    ends = [{"at": odd, "event": "beat", "frames": 61, "rows": 2400, "padding": 600} for _ in range(4)]
+    assert state_after(ends, state).frames == 61

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from heads import ROOT
 from safetensors.numpy import save_file
+from stores import Finished
 
 from render import plan_job
 from render.core import JobError, WebPath
@@ -20,6 +23,7 @@ from render.prepare import prepare
 from render.submit import package as packing
 from render.submit.package import Package, pack, package_modules, why_too_large, write_package
 
+pytest_plugins = ["stores"]
 TABLE = (
     "walk,prompt,seed,frames,image,strength,kind\na,3d dog,7,3,,,1\na,3d cat,8,,,,1\n,3d dog,1,,sub/start.png,0.5,2\n"
 )
@@ -125,8 +129,41 @@ def test_the_record_of_the_version_travels_with_the_package(tmp_path: Path) -> N
     assert lines[1] == "Name: nightrender"
 
 
-def test_a_name_that_ray_does_not_unpack_is_refused(source: Path) -> None:
-    shutil.copy(source / "sub" / "start.png", source / "a\\b.png")
-    (source / "night.csv").write_text("prompt,image,strength\n3d dog,a\\b.png,0.5\n")
-    with pytest.raises(JobError, match=r"required a name without \\"):
-        packed(source / "job.yaml", "sweep=null")
+@pytest.mark.parametrize(
+    ("table", "cell"),
+    [
+        ("night.csv", "a\\b.png"),
+        ("night.csv", "sub/../start.png"),
+        ("a\\b.csv", "start.png"),
+        (os.fsdecode(b"l\xe4tin.csv"), "start.png"),
+    ],
+)
+def test_names_that_would_not_be_unpacked_are_refused(source: Path, table: str, cell: str) -> None:
+    shutil.copy(source / "sub" / "start.png", source / cell)
+    (source / table).write_text(f"prompt,image,strength\n3d dog,{cell},0.5\n")
+    with pytest.raises(JobError, match=r"required names in UTF-8, without \\ and \.\."):
+        packed(source / table)
+
+
+def test_of_a_folder_only_its_tables_travel(tmp_path: Path) -> None:
+    """What lies beside them may be secret, large, or no file at all."""
+    (tmp_path / "tables").mkdir()
+    for name in ("a.csv", "b.tsv.gz", ".env", "notes.txt", "c.parquet"):
+        (tmp_path / "tables" / name).write_bytes(
+            gzip.compress(b"prompt\n3d b\n") if "gz" in name else b"prompt\n3d a\n"
+        )
+    there = unpacked(packed(tmp_path / "tables", f"output={tmp_path / 'out'}"), tmp_path)
+    assert sorted(path.name for path in (there / "inputs/manifest/tables").iterdir()) == ["a.csv", "b.tsv.gz"]
+
+
+def test_of_a_store_the_committed_shards_travel(
+    copied: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run leaves shards without a commit. Their frames are none of the job's there either."""
+    shard = min((copied.out / "data").iterdir())
+    (copied.out / "data" / "train-00000-of-00009-12345678.parquet").write_bytes(shard.read_bytes())
+    out = f"output={tmp_path / 'again'}"
+    here = plan_job(copied.out / "data", out)
+    there = unpacked(packed(copied.out / "data", out), tmp_path)
+    monkeypatch.chdir(there)
+    assert plan_job("job.yaml", "workers.address=null").plan.fingerprint == here.plan.fingerprint

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,16 @@ from render.prepare import prepare
 from render.submit import submission
 from render.submit.look import Look
 from render.submit.package import pack
-from render.submit.submission import Submission, _check, _command, _hand_over, _left_behind, _load, _why_not_begun
+from render.submit.submission import (
+    Submission,
+    _check,
+    _command,
+    _hand_over,
+    _left_behind,
+    _load,
+    _refuse_second,
+    _why_not_begun,
+)
 
 
 @pytest.fixture
@@ -79,6 +89,19 @@ def test_who_begins_the_output(table: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(submission, "check_access", refuse)
     assert "can't be reached from here (s3://bucket/out: no credentials)" in _why_not_begun(in_bucket, seen(""), True)
+
+
+def test_the_commands_of_the_first_submission_work_as_they_stand(table: Path) -> None:
+    own = {"nightrender": "0", "output": "/shared/a", "submitted_by": "me@here"}
+    stand: Any = SimpleNamespace(
+        address="http://me:secret@head:8265",
+        jobs=lambda: [{"submission_id": "a-1", "status": "PENDING", "metadata": own}],
+    )
+    with pytest.raises(StoreError) as caught:
+        _refuse_second(stand, Path("/shared/a"))
+    told = str(caught.value)
+    assert "`render stop a-1 --address 'http://…@head:8265'` stops it" in told
+    assert "`render logs a-1 --address 'http://…@head:8265' --follow` shows it" in told
 
 
 def test_everything_that_is_wrong_is_told_at_once(table: Path, tmp_path: Path) -> None:

@@ -175,6 +175,18 @@ def test_facts_as_json() -> None:
     assert (found["id"], found["frames"], found["ended"]) == ("a-1", 7, None)
 
 
+def test_the_reason_of_a_job_that_was_killed() -> None:
+    said = "Job entrypoint command failed with exit code -9, last available logs (truncated to 20,000 chars):\n4 frames"
+    found = facts_of(job(status="FAILED", driver_exit_code=-9, message=said))
+    assert found.word == "failed: Job entrypoint command failed with exit code -9"
+
+
+@pytest.mark.parametrize("frames", ["many", "-1", "9" * 5000, "²", None, [7]])
+def test_a_number_of_frames_that_nobody_here_wrote(frames: object) -> None:
+    own = {"nightrender": "0", "output": "/out", "frames": frames}
+    assert facts_of(job(metadata=own)).frames == 0
+
+
 @pytest.mark.parametrize(
     ("status", "exit_code", "code"),
     [
