@@ -72,6 +72,7 @@ def render_units(
         out=ledger.folder.out,
         labels=prepared.manifest.label_schema,
         format=job.store.format,
+        picture_metadata=job.store.picture_metadata,
         device=force.device,
         dtype=job.workers.dtype,
         threads=prepared.plan.threads,

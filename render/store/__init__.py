@@ -18,6 +18,7 @@ from render.store.event_reader import LogTail, read_events
 from render.store.folder import OutputFolder
 from render.store.holder import Holder, find_holder
 from render.store.ledger import Ledger
+from render.store.picture_text import picture_text
 from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
 from render.store.records import (
@@ -66,6 +67,7 @@ __all__ = [
     "open_parquet",
     "open_store",
     "own_shards",
+    "picture_text",
     "reach_output",
     "read_events",
     "rendered",
