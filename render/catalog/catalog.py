@@ -22,7 +22,7 @@ from render.catalog.sidecars import ScoreFiles, read_marks, score_names
 from render.core import JobError, StoreError, one_line, to_go_on
 from render.store import STORE_COLUMNS, STORE_TABLE, ImageStore, Ledger, is_damage, open_parquet, reach_output
 
-__all__ = ["Catalog", "CatalogColumn", "Picture"]
+__all__ = ["Catalog", "CatalogColumn", "Picture", "quoted"]
 
 HEAVY = ("image", "recipe")  # columns that are read for single frames only
 PLACE = ("shard", "row")
@@ -112,6 +112,11 @@ class Catalog:
         """
         with self._database.cursor() as cursor:
             return cursor.sql(sql, params=list(parameters)).to_arrow_table()
+
+    def define(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Keep the result of a SELECT as a table that later queries may name; it replaces an older one of this name."""
+        with self._database.cursor() as cursor:
+            cursor.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {sql}", list(parameters))
 
     def check(self, where: str, option: str) -> None:
         """Raise JobError when a condition is no SQL over the columns. `option` is where the user wrote it."""

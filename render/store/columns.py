@@ -15,7 +15,7 @@ import pyarrow as pa
 from render.core import Frame, Keyframe, Recipe, Seed, Unit
 from render.store.encode import Rendered
 
-__all__ = ["STORE_COLUMNS", "STORE_TABLE", "Origin", "RowSource", "StoreColumn", "guidance_of", "seed_of"]
+__all__ = ["IMAGE", "STORE_COLUMNS", "STORE_TABLE", "Origin", "RowSource", "StoreColumn", "guidance_of", "seed_of"]
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image feature
 
