@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from render.cli_cluster import CLUSTER, add_cluster
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
+from render.cli_morning import MORNING, add_morning
 from render.cli_status import STATUS, add_status
 from render.core import InputError, JobError, RunError, counted, input_path, plain_reason, without_secrets
 from render.facts import plan_facts, plan_table
@@ -34,6 +35,7 @@ INEXACT = "the GPU has no batch whose places agree; `render reproduce` compares 
 EXAMPLES = (
     CLUSTER
     | MENDING
+    | MORNING
     | STATUS
     | {
         "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
@@ -136,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     add_mending(partial(_command, commands))
+    add_morning(partial(_command, commands))
     add_status(partial(_command, commands))
     add_cluster(partial(_command, commands), _target, TARGET)
     return parser

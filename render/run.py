@@ -117,6 +117,8 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         store = ImageStore(job.output, ledger)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)
+        with _noted(failed, ledger.folder.card):
+            write_card(prepared, sheets)
     receipts = ledger.receipts()
     return Summary(
         out=job.output,

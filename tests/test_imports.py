@@ -14,10 +14,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "render"
 ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms it uses. An arrow never points up
-    "": {"core", "engine", "job", "manifest", "mending", "output", "plan", "prepare", "store", "submit", "templates"},
+    "": {
+        *("catalog", "core", "engine", "export", "job", "manifest", "mending", "models", "output", "plan", "prepare"),
+        *("store", "submit", "templates"),
+    },
     "submit": {"core", "job", "manifest", "prepare", "store"},
     "mending": {"core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
+    "export": {"catalog", "core", "models", "store"},
     "catalog": {"core", "store"},
     "templates": {"core", "manifest"},
     "prepare": {"cluster", "core", "job", "manifest", "models", "plan", "store"},
@@ -61,6 +65,7 @@ HOMES = {  # library → the modules that may import it
     "imageio": {"output.animate"},
     "av": {"media.sound", "output.animate", "output.gif"},
     "librosa": {"media.onsets"},
+    "lance": {"export.targets.lance"},
     "dynamicprompts": {"templates.grammar", "templates.wildcards"},
 }
 

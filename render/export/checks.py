@@ -85,6 +85,9 @@ def _target_errors(export: Export) -> Iterator[str]:
     if export.max_shard and target.rows is not None:
         several = ", ".join(name for name, other in TARGETS.items() if other.rows is None)
         yield f"--max-shard: required a target with many pictures a file ({several}), got {export.to}"
+    for option, text in (("license", export.license), ("language", export.language)):
+        if text and not re.fullmatch(r"[\w.+-]+(, ?[\w.+-]+)*", text):
+            yield f"--{option}: required ids such as {'cc-by-4.0' if option == 'license' else 'en'}, got {text!r}"
     if export.repeats < 1:
         yield f"--repeats: required a number from 1, got {export.repeats}"
     if export.repeats != 1 and export.to != "kohya":

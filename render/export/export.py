@@ -10,6 +10,7 @@ from pathlib import Path
 from render.catalog import Catalog
 from render.core import RunError, counted, plain_reason
 from render.export.checks import check_export
+from render.export.describe import describe
 from render.export.notes import begin_or_resume, is_done, locked, note_done, note_part, noted_parts
 from render.export.samples import PartSamples, read_samples
 from render.export.selection import select
@@ -72,6 +73,7 @@ def _write(catalog: Catalog, work: Work, say: Say) -> int:
             written += _write_split(catalog, work, split, say)
     counts = {split: len(noted_parts(work, split)) for split, frames in work.frames.items() if frames}
     TARGETS[work.choice.export.to].finish(replace(work, parts=counts))
+    describe(catalog, work)
     note_done(work)
     for file in work.notes.glob("*.lines"):
         file.unlink()

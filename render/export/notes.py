@@ -50,6 +50,7 @@ def begin_or_resume(work: Work, selection: Selection) -> bool:
 def _asked(work: Work, selection: Selection) -> dict[str, Any]:
     """Return what two runs of an export have in common."""
     export = {name: value for name, value in asdict(work.choice.export).items() if name != "folder"}
+    export["columns"] = [f"{column.name} {column.type}" for column in work.choice.columns]
     frames = {"frames": selection.frames, "fingerprint": selection.fingerprint}
     found: dict[str, Any] = json.loads(
         json.dumps({"store": work.source, **export, **frames}).encode("utf-8", "replace")

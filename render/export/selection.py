@@ -12,7 +12,7 @@ from render.catalog import Catalog, CatalogColumn, quoted
 from render.core import JobError, StoreError
 from render.export.work import Choice
 
-__all__ = ["Selection", "pages", "select"]
+__all__ = ["EXPORTED", "Selection", "pages", "select"]
 
 CHOSEN, EXPORTED = "export chosen", "export frames"  # tables: places and splits; these with the exported columns
 PAGE_ROWS = 20_000  # of the table, without pictures, in memory at once

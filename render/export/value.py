@@ -22,6 +22,8 @@ class Export:
     format: str = ""  # png, webp or jpeg: pictures are encoded anew; "": their bytes are copied
     max_shard: str = ""  # size of a file, `500MB` or `2GB`, of targets with many pictures a file; "": 500 MB
     caption: str = "prompt"  # the column whose text is the caption
+    license: str = ""  # of the dataset, as its card's header has it: cc-by-4.0
+    language: str = ""  # of the prompts, for the same header: en, or en,de
     repeats: int = 1  # of kohya's folder name: how often a trainer takes each picture in an epoch
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
 from render.models.families.parts import Autoencoder, copy_to, text_encoders
 from render.models.model import Changes, Model, resolve_model
+from render.models.terms import ModelTerms, model_terms
 from render.models.weighted import encode_prompt
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "Family",
     "Loading",
     "Model",
+    "ModelTerms",
     "SamplingDefaults",
     "copy_to",
     "encode_prompt",
     "load_family",
+    "model_terms",
     "resolve_model",
     "text_encoders",
 ]

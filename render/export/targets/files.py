@@ -95,7 +95,8 @@ IMAGEFOLDER = Target(
     _finish_imagefolder,
     rows=ROWS,
     reserved=frozenset({"file_name", "text", "image"}),
-    card='from datasets import load_dataset\nimages = load_dataset("imagefolder", data_dir={folder}, split="{split}")',
+    opening='from datasets import load_dataset\nimages = load_dataset("imagefolder", data_dir=folder, split=SPLIT)',
+    is_dataset=True,
 )
 KOHYA = Target(
     "kohya",
@@ -112,5 +113,5 @@ CSV = Target(
     _finish_csv,
     rows=ROWS,
     reserved=frozenset({"file_name"}),
-    card='import pandas\nimages = pandas.read_csv("{split}.csv")',
+    opening="import pandas\nimages = pandas.read_csv(folder + FILES)",
 )

@@ -73,5 +73,7 @@ HF = Target(
     _write_part,
     lambda split: f"data/{split}-*.parquet",
     reserved=frozenset({"image"}),
-    card='from datasets import load_dataset\nimages = load_dataset({folder}, split="{split}")',
+    opening="from datasets import load_dataset\nimages = load_dataset(folder, split=SPLIT)",
+    is_dataset=True,
+    has_records=True,
 )

@@ -59,5 +59,5 @@ LANCE = Target(
     lambda split: f"{split}.lance",
     reserved=frozenset({"image"}),
     missing=_missing,
-    card='import lance\nimages = lance.dataset("{split}.lance")',
+    opening="import lance\nimages = lance.dataset(folder + FILES)",
 )

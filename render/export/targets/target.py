@@ -26,4 +26,6 @@ class Target:
     rows: int | None = None  # pictures of a part at most; None: their bytes decide
     reserved: frozenset[str] = frozenset()  # names that no column may have
     missing: Callable[[], str] = lambda: ""  # says which library has to be installed
-    card: str = ""  # Python that opens it, of FOLDER and SPLIT
+    opening: str = ""  # Python that opens a split from the variable `folder`; SPLIT and FILES stand for strings
+    is_dataset: bool = False  # `datasets.load_dataset` takes the folder by the header of its card
+    has_records: bool = False  # Croissant can describe its records

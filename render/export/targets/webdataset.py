@@ -36,5 +36,7 @@ WEBDATASET = Target(
     "tar files for WebDataset",
     _write_part,
     lambda split: f"{split}-*.tar",
-    card='from datasets import load_dataset\nimages = load_dataset("webdataset", data_files={{"{split}": {files}}})',
+    opening="from datasets import load_dataset\n"
+    'images = load_dataset("webdataset", data_files=folder + FILES, split="train")',
+    is_dataset=True,
 )

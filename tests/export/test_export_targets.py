@@ -12,7 +12,7 @@ import pytest
 from exports import FRAMES, export, rows_of
 from PIL import Image
 
-from render.export import TARGETS
+from render.export.targets import TARGETS
 
 pytest_plugins = ["exports"]
 SPLITS = "train=0.7,test=0.3"
