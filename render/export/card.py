@@ -91,7 +91,7 @@ def _header(card: Card) -> str:
     header: dict[str, object] = {
         "license": card.license,
         "language": list(card.languages),
-        "pretty_name": card.name,
+        "pretty_name": card.name if plain(card.name) == card.name else "",  # some show it as Markdown
         "size_categories": [next((name for most, name in SIZES if card.frames < most), "n>10M")],
         "task_categories": ["text-to-image", *(["image-classification"] if card.labels else [])],
         "tags": ["synthetic", "nightrender"],
