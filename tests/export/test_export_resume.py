@@ -33,8 +33,8 @@ def test_an_export_goes_on_from_every_stop(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    export(store, tmp_path / "whole", to, **options(to))
-    wanted = files_of(tmp_path / "whole")
+    export(store, tmp_path / "all-at-once", to, **options(to))
+    wanted = files_of(tmp_path / "all-at-once")
     for _, folder in every_stop(
         tmp_path / "empty", lambda folder: export(store, folder, to, **options(to)), monkeypatch, 4
     ):
