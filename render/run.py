@@ -34,7 +34,15 @@ from render.prepare import (
     stored_manifest,
 )
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
-from render.store import ImageStore, Ledger, check_access, delete_partial_records, open_store, reach_output
+from render.store import (
+    ImageStore,
+    Ledger,
+    OutputFolder,
+    check_access,
+    delete_partial_records,
+    open_store,
+    reach_output,
+)
 
 __all__ = ["Summary", "animate_store", "plan_job", "preview_job", "run_job", "sheet_store"]
 
@@ -96,14 +104,13 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
     with ledger.lock() as check_lock, _failures() as failed:
         if restore_manifest(prepared):
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
-            prepared = replace(prepared, warnings=(*prepared.warnings, text))
+            prepared = _warned(prepared, text)
         if restore_job(prepared):
-            text = f"{ledger.folder.job}: could not be read; written anew"
-            prepared = replace(prepared, warnings=(*prepared.warnings, text))
+            prepared = _warned(prepared, f"{ledger.folder.job}: could not be read; written anew")
         left = check_store(ledger, _units(prepared))
         check_lock()
         if told := take_back(ledger, lambda: _units(prepared)).told:
-            prepared = replace(prepared, warnings=(*prepared.warnings, told))
+            prepared = _warned(prepared, told)
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
@@ -117,8 +124,7 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         store = ImageStore(job.output, ledger)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)
-        with _noted(failed, ledger.folder.card):
-            write_card(prepared, sheets)
+        _write_card(prepared, sheets, failed)
     receipts = ledger.receipts()
     return Summary(
         out=job.output,
@@ -132,6 +138,17 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         waiting_s=sum(receipt.waiting_s for receipt in receipts),
         inexact=sum(receipt.frames for receipt in receipts if not receipt.exact),
     )
+
+
+def _warned(prepared: Prepared, text: str) -> Prepared:
+    return replace(prepared, warnings=(*prepared.warnings, text))
+
+
+def _write_card(prepared: Prepared, sheets: Sequence[Path], failed: list[str]) -> None:
+    """Write the card of a run that has ended, with what is in the store by now."""
+    card = OutputFolder(prepared.job.output).card
+    with _noted(failed, card):
+        write_card(prepared, sheets)
 
 
 def _fill(receipts: Sequence[Receipt]) -> float:
