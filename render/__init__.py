@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from render.core import InputError, JobError, ManifestError, ModelError, Recipe, RunError, StoreError
+    from render.export import Export, Exported, Push, Pushed, export_store, push_export
     from render.mending import (
         Compacted,
         Failed,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Compacted",
     "Expansion",
+    "Export",
+    "Exported",
     "Failed",
     "Finding",
     "Frames",
@@ -53,6 +56,8 @@ __all__ = [
     "Pace",
     "Prepared",
     "Preview",
+    "Push",
+    "Pushed",
     "Recipe",
     "Repair",
     "Report",
@@ -70,9 +75,11 @@ __all__ = [
     "animate_store",
     "compact_store",
     "expand_templates",
+    "export_store",
     "open_store",
     "plan_job",
     "preview_job",
+    "push_export",
     "repair_store",
     "report_store",
     "reproduce_frame",
@@ -86,6 +93,7 @@ __all__ = [
 
 _MODULES = {
     "render.core": ("InputError", "JobError", "ManifestError", "ModelError", "Recipe", "RunError", "StoreError"),
+    "render.export": ("Export", "Exported", "Push", "Pushed", "export_store", "push_export"),
     "render.mending": (
         "Compacted",
         "Failed",

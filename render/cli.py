@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from render.cli_cluster import CLUSTER, add_cluster
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
+from render.cli_morning import MORNING, add_morning
 from render.cli_score import SCORE, add_score
 from render.cli_status import STATUS, add_status
 from render.core import InputError, JobError, RunError, counted, input_path, plain_reason, without_secrets
@@ -36,6 +37,7 @@ EXAMPLES = (
     CLUSTER
     | MENDING
     | SCORE
+    | MORNING
     | STATUS
     | {
         "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
@@ -139,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, plan, animate, sheets):
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     add_mending(partial(_command, commands))
+    add_morning(partial(_command, commands))
     add_status(partial(_command, commands))
     add_score(partial(_command, commands))
     add_cluster(partial(_command, commands), _target, TARGET)

@@ -108,14 +108,13 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
     with ledger.lock() as check_lock, _failures() as failed:
         if restore_manifest(prepared):
             text = f"{ledger.folder.manifest}: was damaged; written anew from {job.manifest.name}"
-            prepared = replace(prepared, warnings=(*prepared.warnings, text))
+            prepared = _warned(prepared, text)
         if restore_job(prepared):
-            text = f"{ledger.folder.job}: could not be read; written anew"
-            prepared = replace(prepared, warnings=(*prepared.warnings, text))
+            prepared = _warned(prepared, f"{ledger.folder.job}: could not be read; written anew")
         left = check_store(ledger, _units(prepared))
         check_lock()
         if told := take_back(ledger, lambda: _units(prepared)).told:
-            prepared = replace(prepared, warnings=(*prepared.warnings, told))
+            prepared = _warned(prepared, told)
         ledger.delete_orphans()
         write_card(prepared)
         report.begin(prepared, sum(receipt.frames for receipt in ledger.receipts()))
@@ -129,6 +128,7 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         store = ImageStore(job.output, ledger)
         animations = _animate(store, prepared.manifest, job, report, failed)
         sheets = _sheets(prepared.manifest, job, store, failed)
+        _write_card(prepared, sheets, failed)
     receipts = ledger.receipts()
     return Summary(
         out=job.output,
@@ -143,6 +143,17 @@ def _rendered(prepared: Prepared, report: Report) -> Summary:
         splits=prepared.manifest.splits,
         inexact=sum(receipt.frames for receipt in receipts if not receipt.exact),
     )
+
+
+def _warned(prepared: Prepared, text: str) -> Prepared:
+    return replace(prepared, warnings=(*prepared.warnings, text))
+
+
+def _write_card(prepared: Prepared, sheets: Sequence[Path], failed: list[str]) -> None:
+    """Write the card of a run that has ended, with what is in the store by now."""
+    card = OutputFolder(prepared.job.output).card
+    with _noted(failed, card):
+        write_card(prepared, sheets)
 
 
 def _fill(receipts: Sequence[Receipt]) -> float:

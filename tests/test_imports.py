@@ -15,23 +15,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "render"
 ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms it uses. An arrow never points up
     "": {
-        "core",
-        "engine",
-        "job",
-        "manifest",
-        "mending",
-        "output",
-        "plan",
-        "prepare",
-        "scoring",
-        "store",
-        "submit",
-        "templates",
+        *("core", "engine", "export", "job", "manifest", "mending", "models", "output", "plan", "prepare", "scoring"),
+        *("store", "submit", "templates"),
     },
     "scoring": {"catalog", "cluster", "core", "job", "models", "prepare", "starter", "store"},
     "submit": {"core", "job", "manifest", "prepare", "store"},
     "mending": {"catalog", "core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
+    "export": {"catalog", "core", "models", "store"},
     "catalog": {"core", "store"},
     "templates": {"core", "job", "manifest"},
     "prepare": {"cluster", "core", "job", "manifest", "models", "plan", "store"},
@@ -77,6 +68,7 @@ HOMES = {  # library → the modules that may import it
     "imageio": {"output.animate"},
     "av": {"media.sound", "output.animate", "output.gif"},
     "librosa": {"media.onsets"},
+    "lance": {"export.targets.lance"},
     "dynamicprompts": {"templates.grammar", "templates.wildcards"},
 }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from render import ManifestError, plan_job
-from render.card import plain, write_card
+from render.card import write_card
 from render.core.walk import Keyframe, Walk
+from render.export import plain
 from render.output.animate import Animation
 from render.output.captions import captions, description
 from render.output.subtitles import write_subtitles
@@ -41,7 +42,7 @@ def test_the_card(tmp_path: Path) -> None:
     python = re.search(r"```python\n(.*?)```\n```sql\n", text, re.DOTALL)
     assert python
     strings = [node.value for node in ast.walk(ast.parse(python[1])) if isinstance(node, ast.Constant)]
-    assert strings.count(name) == 3
+    assert strings.count(name) == 1  # of the walk: the folder is that of the card
     imports = [node for node in ast.walk(ast.parse(python[1])) if isinstance(node, ast.Import)]
     assert [alias.name for node in imports for alias in node.names] == ["render"]
     (query,) = re.findall(r"from ('.*');\n", text)

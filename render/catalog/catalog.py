@@ -117,6 +117,11 @@ class Catalog:
         with self._database.cursor() as cursor:
             return cursor.sql(sql, params=list(parameters)).to_arrow_table()
 
+    def define(self, name: str, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Keep the result of a SELECT as a table that later queries may name; it replaces an older one of this name."""
+        with self._database.cursor() as cursor:
+            cursor.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS {sql}", list(parameters))
+
     def check(self, where: str, option: str) -> None:
         """Raise JobError when a condition is no SQL over the columns. `option` is where the user wrote it."""
         try:

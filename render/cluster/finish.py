@@ -24,9 +24,9 @@ from render.cluster.feed import FrameHandle, UnitInFlight
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, TRIES
 from render.core import Recipe
 from render.engine import Batch, Renderer, start_pool
-from render.store import Failure, Rendered, rendered
+from render.store import Failure, Rendered
 
-__all__ = ["Finisher"]
+__all__ = ["Finisher", "Pixels"]
 
 DECODES_MAX = 64  # final latents waiting to be decoded; at more, denoising waits
 IMAGES_MAX = 16  # decoded images waiting to be encoded; at more, decoding waits
@@ -67,15 +67,15 @@ class Finisher:
         threads: int,
         encoders: int,
         write: Callable[[UnitInFlight], None],
-        image_format: str,
+        encode: Callable[[FrameHandle, Pixels], Rendered],
         tick: Callable[[UnitInFlight], None],
     ) -> None:
         """`threads` are torch's to decode, `encoders` the threads that encode; `write` stores a unit and never raises.
 
-        `tick` is called with its unit for every finished frame.
+        `encode` makes the file of a decoded image. `tick` is called with its unit for every finished frame.
         """
         self.device_lock = Lock()  # held while a batch runs, and to decode images alone
-        self._write, self._format, self._tick = write, image_format, tick
+        self._write, self._encoded, self._tick = write, encode, tick
         self.decode_s = 0.0  # seconds of decoding so far
         self._latents: Queue[_Latents | None] = Queue()  # None: closed
         self._ahead: _Latents | None = None  # taken from the queue, but of another shape than the batch before it
@@ -198,7 +198,7 @@ class Finisher:
         result: Rendered | Failure
         for _ in range(TRIES):
             try:
-                result = image if isinstance(image, Failure) else rendered(image, self._format)
+                result = image if isinstance(image, Failure) else self._encoded(handle, image)
                 break
             except FATAL as error:
                 self._break(handle, error)

@@ -18,6 +18,7 @@ class Setup:
     out: Path  # output folder
     labels: bytes  # Arrow schema of the manifest's label columns, serialized
     format: str  # of the images, one of ENCODINGS
+    picture_metadata: bool = True  # images say how they were made
     device: str  # cpu or cuda
     dtype: str  # auto, float32 or bfloat16
     threads: int  # CPU threads of a worker

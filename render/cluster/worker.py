@@ -22,7 +22,7 @@ import torch
 
 from render.cluster.batch_book import BatchBook
 from render.cluster.feed import Feed, FrameHandle, LaneKey, UnitInFlight
-from render.cluster.finish import Finisher
+from render.cluster.finish import Finisher, Pixels
 from render.cluster.lane import FATAL, OUT_OF_MEMORY, Lane
 from render.cluster.memory import half_rows, where_memory_lasts
 from render.cluster.meter import Meter
@@ -30,7 +30,7 @@ from render.cluster.progress import LOADING, STAGE_S, Progress
 from render.cluster.setup import Setup
 from render.core import ModelError, Receipt, Recipe, Unit
 from render.engine import Batches, Renderer, use_threads
-from render.store import Failure, Ledger, Origin, Rendered, shard_schema, write_shard
+from render.store import Failure, Ledger, Origin, Rendered, picture_text, rendered, shard_schema, write_shard
 
 __all__ = ["Worker"]
 
@@ -57,7 +57,7 @@ class Worker:
         self._decoded_s = 0.0  # seconds of decoding that receipts have told
         self._ready_s = self._progress_s = time.monotonic()  # the latter: when it last made progress
         encoders = min(setup.threads, ENCODERS_MAX)
-        self._finisher = Finisher(setup.threads, encoders, self._write_unit, setup.format, self._note_frame)
+        self._finisher = Finisher(setup.threads, encoders, self._write_unit, self._encode, self._note_frame)
         self._denoiser = Thread(target=self._denoise, name="denoise", daemon=True)
         self._denoiser.start()
 
@@ -262,6 +262,12 @@ class Worker:
             self._finished += 1
             self._frames_of[flight.unit.id] += 1
         self._progress_s = time.monotonic()
+
+    def _encode(self, handle: FrameHandle, pixels: Pixels) -> Rendered:
+        flight, position = handle
+        has_text, origin = self._setup.picture_metadata, self._origins[flight.unit.model]
+        text = picture_text(flight.unit.frames[position], origin) if has_text else ""
+        return rendered(pixels, self._setup.format, text)
 
     def _judged(self, result: Rendered | Failure) -> Rendered | Failure:
         """Return a result, or in the place of an image of a single colour a failure, if the job wants none."""

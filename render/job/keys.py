@@ -82,6 +82,7 @@ class StoreConfig:
     """Format and grouping of the stored frames."""
 
     format: str = "png"  # png, webp (lossless) or jpeg (quality 95)
+    picture_metadata: bool = True  # pictures say how they were made: prompt and settings, as other programs read them
     unit_frames: int | None = None  # frames of a shard at most; null: by size and number of the frames
     blank: str = "keep"  # of images of a single colour: keep, quarantine, or reseed (try other seeds)
 

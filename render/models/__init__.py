@@ -17,6 +17,7 @@ from render.models.digests import known_sha256
 from render.models.families import Conditioning, Family, Loading, SamplingDefaults, load_family
 from render.models.families.parts import Autoencoder, copy_to, text_encoders
 from render.models.model import Changes, Model, resolve_model
+from render.models.terms import ModelTerms, model_terms
 from render.models.weighted import encode_prompt
 
 __all__ = [
@@ -26,11 +27,13 @@ __all__ = [
     "Family",
     "Loading",
     "Model",
+    "ModelTerms",
     "SamplingDefaults",
     "copy_to",
     "encode_prompt",
     "known_sha256",
     "load_family",
+    "model_terms",
     "resolve_model",
     "text_encoders",
 ]

@@ -72,6 +72,7 @@ def render_units(
         out=ledger.folder.out,
         labels=with_split(labels) if prepared.plan.has_splits else labels,
         format=job.store.format,
+        picture_metadata=job.store.picture_metadata,
         device=force.device,
         dtype=job.workers.dtype,
         threads=prepared.plan.threads,

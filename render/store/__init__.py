@@ -10,14 +10,15 @@ was rendered. Nothing here needs torch or Ray. A new column is one entry of STOR
 from __future__ import annotations
 
 from render.store.access import check_access, reach_output
-from render.store.columns import STORE_COLUMNS, STORE_TABLE, Origin
+from render.store.columns import IMAGE, STORE_COLUMNS, STORE_TABLE, Origin
 from render.store.compaction import COMPACT_BYTES, Compaction, write_compact
-from render.store.encode import Rendered, rendered
+from render.store.encode import Rendered, encode_image, read_parameters, rendered
 from render.store.event_log import EventLog
 from render.store.event_reader import LogTail, read_events
 from render.store.folder import OutputFolder
 from render.store.holder import Holder, find_holder
 from render.store.ledger import Ledger
+from render.store.picture_text import picture_text, public_name
 from render.store.ranges import is_damage, open_parquet
 from render.store.reader import Frames, ImageStore, StoredFrame, open_store
 from render.store.records import (
@@ -34,11 +35,21 @@ from render.store.records import (
     unit_of,
 )
 from render.store.run_state import RunState, SeenWorker
-from render.store.shard import Failure, shard_schema, with_split, write_quarantine, write_shard
+from render.store.shard import (
+    ROW_GROUP_BYTES,
+    Failure,
+    feature_of,
+    shard_schema,
+    with_split,
+    write_quarantine,
+    write_shard,
+)
 from render.store.sweep import delete_partial_records, own_shards
 
 __all__ = [
     "COMPACT_BYTES",
+    "IMAGE",
+    "ROW_GROUP_BYTES",
     "STORE_COLUMNS",
     "STORE_TABLE",
     "Compaction",
@@ -59,6 +70,8 @@ __all__ = [
     "as_recorded",
     "check_access",
     "delete_partial_records",
+    "encode_image",
+    "feature_of",
     "find_holder",
     "is_accounted",
     "is_damage",
@@ -68,8 +81,11 @@ __all__ = [
     "open_parquet",
     "open_store",
     "own_shards",
+    "picture_text",
+    "public_name",
     "reach_output",
     "read_events",
+    "read_parameters",
     "rendered",
     "shard_name",
     "shard_schema",

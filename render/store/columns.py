@@ -15,7 +15,7 @@ import pyarrow as pa
 from render.core import Frame, Keyframe, Recipe, Seed, Unit
 from render.store.encode import Rendered
 
-__all__ = ["STORE_COLUMNS", "STORE_TABLE", "Origin", "RowSource", "StoreColumn"]
+__all__ = ["IMAGE", "STORE_COLUMNS", "STORE_TABLE", "Origin", "RowSource", "StoreColumn", "guidance_of", "seed_of"]
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image feature
 
@@ -66,14 +66,14 @@ def _image(row: RowSource) -> dict[str, Any]:
     return {"bytes": row.image.data, "path": f"{frame.walk}-{frame.index:05d}.{row.origin.suffix}"}
 
 
-def _seed(row: RowSource) -> int:
+def seed_of(frame: Frame) -> int:
     """Return the seed that the frame's noise comes from, or its keyframe's when the noise is a blend of several."""
-    noise = row.recipe.noise
-    return noise.value if isinstance(noise, Seed) else (row.keyframe.seed + row.frame.seed_shift) % 2**64
+    noise = frame.recipe.noise
+    return noise.value if isinstance(noise, Seed) else (frame.keyframe.seed + frame.seed_shift) % 2**64
 
 
-def _guidance(row: RowSource) -> float:
-    recipe = row.recipe
+def guidance_of(recipe: Recipe) -> float:
+    """Return the guidance scale that a user gave: classifier-free, or the network's input."""
     return recipe.guidance if recipe.embedded_guidance is None else recipe.embedded_guidance
 
 
@@ -86,9 +86,14 @@ STORE_TABLE = (
         "negative prompt of the frame's keyframe",
         lambda row: row.keyframe.negative_prompt,
     ),
-    StoreColumn("seed", pa.uint64(), "seed of the frame's noise; of a blend of seeds, the keyframe's", _seed),
+    StoreColumn(
+        "seed",
+        pa.uint64(),
+        "seed of the frame's noise; of a blend of seeds, the keyframe's",
+        lambda row: seed_of(row.frame),
+    ),
     StoreColumn("step", pa.int32(), "number of sampling steps", lambda row: row.recipe.steps),
-    StoreColumn("cfg", pa.float64(), "guidance scale", _guidance),
+    StoreColumn("cfg", pa.float64(), "guidance scale", lambda row: guidance_of(row.recipe)),
     StoreColumn("sampler", pa.string(), "scheduler", lambda row: row.recipe.scheduler),
     StoreColumn("width", pa.int32(), "width in pixels", lambda row: row.recipe.width),
     StoreColumn("height", pa.int32(), "height in pixels", lambda row: row.recipe.height),

@@ -24,7 +24,7 @@ from render.store.ledger import Ledger
 from render.store.pages import page_options
 from render.store.records import shard_name
 
-__all__ = ["Failure", "shard_schema", "with_split", "write_quarantine", "write_shard"]
+__all__ = ["ROW_GROUP_BYTES", "Failure", "feature_of", "shard_schema", "with_split", "write_quarantine", "write_shard"]
 
 SPLIT_COLUMN = pa.field("split", pa.string())  # the unit's, in outputs that began with other splits than train
 ROW_GROUP_BYTES = 32 * 2**20  # of image bytes; readers fetch one row group for one image
@@ -52,20 +52,20 @@ def shard_schema(labels: bytes) -> pa.Schema:
     """
     fields = [pa.field(column.name, column.type) for column in STORE_TABLE]
     fields += list(pa.ipc.read_schema(pa.py_buffer(labels)).remove_metadata())
-    features = {field.name: _feature(field.type) for field in fields} | {"image": {"_type": "Image"}}
+    features = {field.name: feature_of(field.type) for field in fields} | {"image": {"_type": "Image"}}
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def _feature(kind: pa.DataType) -> dict[str, Any]:
+def feature_of(kind: pa.DataType) -> dict[str, Any]:
     """Return the `datasets` feature of an Arrow type, in the JSON form that `datasets` writes itself."""
     if pa.types.is_struct(kind):
-        return {field.name: _feature(field.type) for field in kind}
+        return {field.name: feature_of(field.type) for field in kind}
     if pa.types.is_large_list(kind):
-        return {"_type": "LargeList", "feature": _feature(kind.value_type)}
+        return {"_type": "LargeList", "feature": feature_of(kind.value_type)}
     if pa.types.is_fixed_size_list(kind):
-        return {"_type": "List", "feature": _feature(kind.value_type), "length": kind.list_size}
+        return {"_type": "List", "feature": feature_of(kind.value_type), "length": kind.list_size}
     if pa.types.is_list(kind):
-        return {"_type": "List", "feature": _feature(kind.value_type)}
+        return {"_type": "List", "feature": feature_of(kind.value_type)}
     names = {"double": "float64", "float": "float32", "halffloat": "float16", "date32[day]": "date32"}
     return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from stores import JOB, rendering_here, run_here
 
-import render.cluster.finish
+import render.cluster.worker
 from render import (
     JobError,
     Summary,
@@ -43,11 +43,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Summar
     whole = open_store(run_here(tmp_path / "m.csv", *job, f"output={tmp_path / 'whole'}").out)
     black = {whole.frame(walk, index).row["sha256"] for walk, index in BLANK}
 
-    def blacken(pixels: NDArray[np.uint8], encoding: str) -> Rendered:
+    def blacken(pixels: NDArray[np.uint8], encoding: str, text: str) -> Rendered:
         is_bad = hashlib.sha256(pixels.tobytes()).hexdigest() in black
-        return rendered(np.zeros_like(pixels) if is_bad else pixels, encoding)
+        return rendered(np.zeros_like(pixels) if is_bad else pixels, encoding, text)
 
-    monkeypatch.setattr(render.cluster.finish, "rendered", blacken)
+    monkeypatch.setattr(render.cluster.worker, "rendered", blacken)
     return lambda *overrides: run_here(tmp_path / "m.csv", *job, f"output={tmp_path / 'out'}", *overrides)
 
 
@@ -86,7 +86,7 @@ def test_other_seeds_are_tried_and_recorded(run: Callable[..., Summary]) -> None
 
 
 def test_three_other_seeds_are_tried(run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.cluster.finish, "rendered", lambda *given: replace(rendered(*given), blank=True))
+    monkeypatch.setattr(render.cluster.worker, "rendered", lambda *given: replace(rendered(*given), blank=True))
     summary = run("store.blank=reseed")
     assert (summary.frames, summary.quarantined, summary.blank) == (0, 5, 0)
     shifts = {receipt.seed_shifts[:1] for receipt in Ledger(summary.out).receipts()}
