@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from render.cli_cluster import CLUSTER, add_cluster
 from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, add_mending, output, short
 from render.cli_status import STATUS, add_status
+from render.cli_view import VIEW, add_view
 from render.core import InputError, JobError, RunError, counted, input_path, plain_reason, without_secrets
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
@@ -35,6 +36,7 @@ EXAMPLES = (
     CLUSTER
     | MENDING
     | STATUS
+    | VIEW
     | {
         "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
         "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
@@ -137,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", metavar="key=value", nargs="*", help="job keys to set, e.g. animation.fps=24")
     add_mending(partial(_command, commands))
     add_status(partial(_command, commands))
+    add_view(partial(_command, commands))
     add_cluster(partial(_command, commands), _target, TARGET)
     return parser
 

@@ -7,7 +7,7 @@ rewritten. Neither torch nor Ray is needed. DuckDB is imported here alone.
 
 from __future__ import annotations
 
-from render.catalog.catalog import Catalog, CatalogColumn, Picture
-from render.catalog.sidecars import ScoreFiles, read_marks, write_marks
+from render.catalog.catalog import Catalog, CatalogColumn, Picture, quoted
+from render.catalog.sidecars import MARKS, ScoreFiles, read_marks, write_marks
 
-__all__ = ["Catalog", "CatalogColumn", "Picture", "ScoreFiles", "read_marks", "write_marks"]
+__all__ = ["MARKS", "Catalog", "CatalogColumn", "Picture", "ScoreFiles", "quoted", "read_marks", "write_marks"]
