@@ -46,7 +46,7 @@ COMPARED_MAX = 4
 
 
 def _answer(viewer: Viewer, request: Request, template: str, **values: Any) -> Response:
-    return HTMLResponse(page(template, common(viewer) | {"path": request.url.path} | values))
+    return HTMLResponse(page(template, common(viewer) | {"section": _section(request.url.path)} | values))
 
 
 def common(viewer: Viewer) -> dict[str, Any]:
@@ -54,12 +54,19 @@ def common(viewer: Viewer) -> dict[str, Any]:
     return {"name": viewer.name, "out": str(viewer.out), "static": False, "assets": "/static/"}
 
 
+def _section(path: str) -> str:
+    """Return the address of the page in the head that a page belongs to."""
+    if path.startswith("/walk"):
+        return "/walks"
+    return "/" if path == "/" else "/images"
+
+
 def failure(viewer: Viewer, request: Request, error: Exception) -> Response:
     """Return what went wrong: a page for who opens one, a line for a part of it."""
     assert isinstance(error, HTTPException)
     if "text/html" not in request.headers.get("accept", "") or request.headers.get("hx-request"):
         return PlainTextResponse(f"{error.status_code}: {error.detail}", error.status_code)
-    values = common(viewer) | {"path": "", "status": error.status_code, "detail": error.detail}
+    values = common(viewer) | {"section": "", "status": error.status_code, "detail": error.detail}
     return HTMLResponse(page("failure.html", values), error.status_code)
 
 
@@ -227,6 +234,10 @@ def frame(viewer: Viewer, request: Request) -> Response:
         "frame.html",
         row=row,
         sources=sources,
+        columns=sorted(
+            ((name, value) for name, value in row.items() if name in sources and value != ""),
+            key=lambda column: sources[column[0]] in ("store", "mark"),  # labels and scores first
+        ),
         before=before,
         after=after,
         query=state.query(),

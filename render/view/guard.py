@@ -33,6 +33,7 @@ HEADERS = {
 # A redirect would not do: a browser that follows a link of another site sends no strict cookie with it.
 ENTER = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>render</title>'
+    '<link rel="icon" href="/static/icon.svg">'
     '<meta http-equiv="refresh" content="0; url={url}">'
 )
 NO_TOKEN = "403: required the token that `render view` prints with the address"

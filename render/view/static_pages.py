@@ -60,7 +60,7 @@ class _Writer:
         for name in ASSETS:
             write_atomically(self._folder / "assets" / name, (STATIC / name).read_bytes())
         images, walks = self._images(), self._walks()
-        self._page("index.html", "overview.html", path="/", **self._overview())
+        self._page("index.html", "overview.html", section="/", **self._overview())
         return StaticPages(self._folder / "index.html", images, walks, tuple(self._left_out))
 
     def _page(self, name: str, template: str, **values: Any) -> None:
@@ -108,7 +108,7 @@ class _Writer:
                 "place": place,
                 "pages": len(pages),
             }
-            self._page(name, "static_images.html", path="/images", state=state, **values, **place_of)
+            self._page(name, "static_images.html", section="/images", state=state, **values, **place_of)
         return count
 
     def _walks(self) -> int:
@@ -123,9 +123,9 @@ class _Writer:
             links[one["walk"]], thumbs[one["key"]] = _name("walk", place), self._picture(one["key"], SIDES[0])
             marks = {step.key: viewer.marks.of(step.key) for step in steps}
             values = {"walk": one["walk"], "steps": steps, "player": player, "line": line, "marks": marks}
-            self._page(links[one["walk"]], "walk.html", path="/walk", **values)
+            self._page(links[one["walk"]], "walk.html", section="/walks", **values)
         total = walking.number_of_walks(viewer)
-        self._page("walks.html", "walks.html", path="/walks", walks=walks, links=links, thumbs=thumbs, total=total)
+        self._page("walks.html", "walks.html", section="/walks", walks=walks, links=links, thumbs=thumbs, total=total)
         return len(walks)
 
     def _picture(self, key: str, side: int) -> str:
