@@ -192,10 +192,9 @@ class Catalog:
                 self._put("stored", EMPTY)
             before, known = self._frames(), set(self._shards)
             new = [path for path in files if path not in known]
-            taken = new[:limit]
-            for first in range(0, len(taken), FILES_AT_ONCE):
-                self._add_shards(taken[first : first + FILES_AT_ONCE])
-            self._unread = len(new) - len(taken)
+            for first in range(0, len(new[:limit]), FILES_AT_ONCE):
+                self._add_shards(new[:limit][first : first + FILES_AT_ONCE])
+            self._unread = len(new) - len(new[:limit])
             for name in score_names(self.out):
                 self._add_scores(ScoreFiles(self.out, name))
             self._put("marks", read_marks(self.out))
@@ -203,9 +202,10 @@ class Catalog:
             return self._frames() - before
 
     def put_marks(self, marks: pa.Table) -> None:
-        """Replace the marks of the table by others, of the columns of MARKS, without a look at the file."""
-        with self._lock:
-            self._put("marks", marks)
+        """Put marks, of the columns of MARKS, in the place of those of the same keys, without a look at the file."""
+        with self._lock, self._registered(marks):
+            self._database.execute("DELETE FROM marks WHERE key IN (SELECT key FROM new)")
+            self._database.execute("INSERT INTO marks BY NAME SELECT * FROM new")
 
     def _frames(self) -> int:
         return int(self._database.sql("SELECT count(*) FROM stored").fetchall()[0][0])

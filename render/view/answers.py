@@ -167,8 +167,9 @@ def values(viewer: Viewer, request: Request) -> Response:
 def news(viewer: Viewer, request: Request) -> Response:
     """Return the line in the head of every page: what is still read, what is new, what is wrong."""
     viewer.look()
-    seen = _number(request, "seen")
-    return _answer(viewer, request, "news.html", numbers=facts.numbers(viewer), seen=seen)
+    numbers, seen = facts.numbers(viewer), _number(request, "seen")
+    known = seen if seen and not numbers["unread"] else numbers["frames"]
+    return _answer(viewer, request, "news.html", numbers=numbers, seen=seen, known=known)
 
 
 def walks(viewer: Viewer, request: Request) -> Response:

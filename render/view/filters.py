@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +19,8 @@ __all__ = ["OPERATORS", "SHAPES", "Condition", "Filter", "State", "kind_of"]
 
 SHAPES = ("grid", "stacks", "table")  # frame by frame, seeds of a prompt on a pile, two columns as axes
 FILTERS_MAX = 20
-NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "BIGNUM")  # in the names of DuckDB's types of numbers
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")  # DuckDB's types; unsigned ones have a U before them
+NUMBERS = {"FLOAT", "DOUBLE", "DECIMAL", *INTEGERS, *(f"U{name}" for name in INTEGERS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def kind_of(column: CatalogColumn) -> str:
         return "flag"
     if kind.startswith(("TIMESTAMP", "DATE")):
         return "time"
-    return "number" if any(name in kind for name in NUMBERS) and not kind.endswith(("]", ")")) else "text"
+    return "number" if kind.partition("(")[0] in NUMBERS else "text"
 
 
 def _clause(one: Filter, kinds: dict[str, str]) -> tuple[str, list[Any]]:
@@ -191,8 +192,7 @@ def _clause(one: Filter, kinds: dict[str, str]) -> tuple[str, list[Any]]:
         names = ", ".join(name for name, known in OPERATORS.items() if kind in known.kinds)
         raise ValueError(f"{one.column}: required one of the operators {names}, got {one.operator!r}")
     column = quoted(one.column)
-    if kind == "text":
-        column = f"CAST({column} AS VARCHAR)"
+    column = COMPARED[kind].format(column)
     if not operator.takes_value:
         return operator.sql.format(column=column), []
     value, sql = VALUES[kind](one)
@@ -218,15 +218,16 @@ def _flag(one: Filter) -> tuple[bool, str]:
     return words[one.value.strip().lower()], "?"
 
 
-def _time(one: Filter) -> tuple[str, str]:
+def _time(one: Filter) -> tuple[int, str]:
     try:
         found = datetime.fromisoformat(one.value.strip())
     except ValueError:
         raise ValueError(f"{one.column}: required a time such as 2026-11-27T03:00, got {one.value!r}") from None
-    moment = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f+00"), "CAST(? AS TIMESTAMPTZ)"
+    moment = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)), "?"
 
 
+COMPARED = {"text": "CAST({} AS VARCHAR)", "number": "{}", "flag": "{}", "time": "epoch_us({})"}  # what is compared
 VALUES: dict[str, Callable[[Filter], tuple[Any, str]]] = {
     "text": lambda one: (one.value, "?"),
     "number": _number,

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from render.catalog import MARKS, read_marks, write_marks
+from render.store import OutputFolder
 
 __all__ = ["NOTE_MAX", "Mark", "Marks"]
 
@@ -54,14 +55,15 @@ class Marks:
     """The marks of an output folder. Any thread may read and change them; one thread writes the file."""
 
     def __init__(self, out: Path, changed: Callable[[pa.Table], object]) -> None:
-        """`changed` is called with the whole table after each change."""
+        """`changed` is called after each change, with the marks that it changed as a table."""
         self._out, self._changed = out, changed
         self._marks: dict[str, Mark] = {}
         self._undo: deque[dict[str, Mark]] = deque(maxlen=UNDO_MAX)
         self._lock = Lock()
         self._is_changed, self._is_closed = Event(), Event()
         self.problem = ""  # of the last write
-        self.take(read_marks(out))
+        self._seen: object = None  # the file, as it was when it was read or written last
+        self._take_file()
         self._writer = Thread(target=self._write_on, name="marks", daemon=True)
         self._writer.start()
 
@@ -92,29 +94,26 @@ class Marks:
             self._set(after)
         return after
 
-    def take(self, table: pa.Table) -> bool:
-        """Take in marks of a file that are newer than those in memory; returns True when there were any."""
+    def _take_file(self) -> None:
+        """Take in marks of the file that are newer than those in memory, unless it is as it was."""
+        signature = _signature(self._out)
+        if signature == self._seen:
+            return
         newer = {}
-        for row in table.to_pylist():
+        for row in read_marks(self._out).to_pylist():
             key, mark = row.pop("key"), Mark(**row)
             known = self._marks.get(key)
             if known is None or (mark.marked_at and (not known.marked_at or mark.marked_at > known.marked_at)):
                 newer[key] = mark
         self._marks.update(newer)
-        return bool(newer)
+        self._seen = signature
 
     def take_file(self, put: Callable[[pa.Table], object]) -> None:
         """Take in what another process has written, and put all marks into the catalog, which has those of the file."""
         with self._lock:
-            self.take(read_marks(self._out))
+            self._take_file()
             if self._marks:
-                put(self.table())
-
-    def table(self) -> pa.Table:
-        """Return all marks, of the columns of MARKS."""
-        marks = [(key, *astuple(one)) for key, one in [*self._marks.items()]]
-        columns = zip(*marks, strict=True) if marks else [[]] * 5
-        return pa.table([pa.array(column, of.type) for column, of in zip(columns, MARKS, strict=True)], schema=MARKS)
+                put(_table(self._marks))
 
     def close(self) -> None:
         """Write what is not written yet, and end the thread."""
@@ -124,7 +123,7 @@ class Marks:
 
     def _set(self, marks: Mapping[str, Mark]) -> None:
         self._marks.update(marks)
-        self._changed(self.table())
+        self._changed(_table(marks))
         self._is_changed.set()
 
     def _write_on(self) -> None:
@@ -141,11 +140,28 @@ class Marks:
             with self._lock:
                 if not self._marks:
                     return
-                self.take(read_marks(self._out))
-                table = self.table()
+                self._take_file()
+                table = _table(self._marks)
             write_marks(self._out, table)
+            self._seen = _signature(self._out)
             self.problem = ""
         except (OSError, ValueError) as error:
             self.problem = f"marks are not written: {error}"
             if not self._is_closed.is_set():
                 self._is_changed.set()
+
+
+def _table(marks: Mapping[str, Mark]) -> pa.Table:
+    """Return marks by their keys as a table of the columns of MARKS."""
+    rows = [(key, *astuple(one)) for key, one in marks.items()]
+    columns = zip(*rows, strict=True) if rows else [[]] * len(MARKS)
+    return pa.table([pa.array(column, of.type) for column, of in zip(columns, MARKS, strict=True)], schema=MARKS)
+
+
+def _signature(out: Path) -> object:
+    """Return what changes when the file is replaced; None where there is none."""
+    try:
+        found = OutputFolder(out).marks.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from render.core import local_copy
+from render.core import StoreError, local_copy
 from render.mending import Failed, NightReport, Pace, report_store
 from render.store import OutputFolder, read_events
 
-__all__ = ["Failure", "Night", "Stretch", "charts_of", "night_of"]
+__all__ = ["Failure", "Night", "Stretch", "ask_elsewhere", "charts_of", "night_of"]
 
 FAILURES_MAX = 50  # frames of one error that are named
 
@@ -56,6 +60,35 @@ def night_of(out: Path) -> Night:
         frames = [one for one in report.failed if one.line == line][:FAILURES_MAX]
         failures.append(Failure(line, tuple(frames), count - len(frames)))
     return Night(report, tuple(failures), tuple(_stretches(out, report.pace)))
+
+
+def ask_elsewhere(out: Path) -> Night:
+    """Return the report from a process of its own, whose memory goes with it. Raises StoreError."""
+    context = get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(out, sending), daemon=True)
+    process.start()
+    sending.close()
+    try:
+        answer = receiving.recv()
+    except EOFError:
+        raise StoreError(f"{out}: the process that reads the records has ended without an answer") from None
+    finally:
+        process.join()
+        receiving.close()
+    if isinstance(answer, Exception):
+        raise answer
+    found: Night = answer
+    return found
+
+
+def _send(out: Path, sending: Connection) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal's signals come to all of its processes
+        signal.signal(number, lambda *_: os._exit(1))
+    try:
+        sending.send(night_of(out))
+    except (StoreError, OSError) as error:
+        sending.send(error if isinstance(error, StoreError) else OSError(str(error)))
 
 
 def _stretches(out: Path, pace: Sequence[Pace]) -> Iterator[Stretch]:

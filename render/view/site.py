@@ -10,7 +10,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -32,7 +31,7 @@ KEYS_MAX = 1000  # frames that one change may mark
 Answer = Callable[[Viewer, Request], Response]
 
 
-def make_site(viewer: Viewer, token: str, cookie: str) -> Starlette:
+def make_site(viewer: Viewer, token: str, cookie: str) -> Guard:
     """Return the site of an output folder behind its guard."""
     pages: dict[str, Answer] = {
         "/": answers.overview,
@@ -56,11 +55,8 @@ def make_site(viewer: Viewer, token: str, cookie: str) -> Starlette:
     routes = [Route(path, _threaded(viewer, answer)) for path, answer in pages.items()]
     changes = [Route(path, partial(change, viewer, path), methods=["POST"]) for path in ("/mark", "/undo")]
     static = Mount("/static", StaticFiles(directory=str(STATIC)))
-    return Starlette(
-        routes=[*routes, *changes, static],
-        middleware=[Middleware(Guard, token=token, cookie=cookie)],
-        exception_handlers={HTTPException: partial(answers.failure, viewer)},
-    )
+    failures: Any = {HTTPException: partial(answers.failure, viewer)}
+    return Guard(Starlette(routes=[*routes, *changes, static], exception_handlers=failures), token, cookie)
 
 
 def _threaded(viewer: Viewer, answer: Answer) -> Callable[[Request], Any]:

@@ -45,6 +45,8 @@ def write_static(out: str | Path, folder: Path) -> StaticPages:
         raise JobError(f"--static {folder}: required a new or an empty folder, got one with other files")
     with closing(Viewer(out)) as viewer:
         viewer.wait()
+        if viewer.problem:
+            raise StoreError(viewer.problem)
         return _Writer(viewer, folder).write()
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,7 +15,7 @@ from render.catalog import Catalog
 from render.core import ObjectPath, StoreError
 from render.store import Ledger, OutputFolder, reach_output
 from render.view.marks import Marks
-from render.view.night import Night, night_of
+from render.view.night import Night, ask_elsewhere
 from render.view.pictures import Bounded, Drawn, Shards, drawn, small
 
 __all__ = ["FileFact", "Viewer"]
@@ -131,9 +130,9 @@ class Viewer:
     def night(self) -> Night:
         """Return the report of the output, from a process of its own: it takes seconds of Python for a large one."""
         with self._asking:
-            if self._night is None or self._night[0] != len(self.catalog.shards):
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                    self._night = len(self.catalog.shards), pool.submit(night_of, self.out).result()
+            shards = len(self.catalog.shards)
+            if self._night is None or self._night[0] != shards:
+                self._night = shards, ask_elsewhere(self.out)
             return self._night[1]
 
     # Pictures.

@@ -152,7 +152,7 @@ def test_a_running_output_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [count for count, _ in seen] == sorted({count for count, _ in seen})
     assert seen[-1][0] == FRAMES
     assert "rendering" in seen[2][1]
-    assert "new: show" in seen[2][1]
+    assert "more: show" in seen[2][1]
 
 
 def test_an_output_without_frames(tmp_path: Path) -> None:
