@@ -194,7 +194,7 @@ def walk(viewer: Viewer, request: Request) -> Response:
     name = request.query_params.get("name", "")
     steps = walking.steps_of(viewer, name)
     marks = {step.key: viewer.marks.of(step.key) for step in steps}
-    player = walking.player_of(steps, lambda step: f"/thumb/{step.key}?s={SIDES[-1]}")
+    player = walking.player_of(steps, lambda step: f"/thumb/{step.key}?s={SIDES[-1]}", marks)
     return _answer(viewer, request, "walk.html", walk=name, steps=steps, marks=marks, player=player)
 
 

@@ -120,10 +120,10 @@ class _Writer:
         links, thumbs = {}, {}
         for place, one in enumerate(walks):
             steps = walking.steps_of(viewer, one["walk"])[:FRAMES_MAX]
-            player = walking.player_of(steps, lambda step: self._picture(step.key, SIDES[1]))
+            marks = {step.key: viewer.marks.of(step.key) for step in steps}
+            player = walking.player_of(steps, lambda step: self._picture(step.key, SIDES[1]), marks)
             line = walking.line_of(walking.distances_of(viewer, steps))
             links[one["walk"]], thumbs[one["key"]] = _name("walk", place), self._picture(one["key"], SIDES[0])
-            marks = {step.key: viewer.marks.of(step.key) for step in steps}
             values = {"walk": one["walk"], "steps": steps, "player": player, "line": line, "marks": marks}
             self._page(links[one["walk"]], "walk.html", section="/walks", **values)
         total = walking.number_of_walks(viewer)

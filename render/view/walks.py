@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from render.core import StoreError
+from render.view.marks import Mark
 from render.view.viewer import Viewer
 
 __all__ = ["Line", "Player", "Step", "distances_of", "line_of", "number_of_walks", "player_of", "steps_of", "walks_of"]
@@ -108,14 +109,14 @@ def between(blend: list[Any]) -> tuple[tuple[str, ...], float]:
 class Player:
     """What the player of a walk needs."""
 
-    json: str  # of the frames: picture, key, index, seed, prompts, t
+    json: str  # of the frames: picture, key, index, seed, prompts, t, marks
     first: str  # address of the first picture
     ticks: tuple[float, ...]  # places of the keyframes, 0 … 1000
 
 
-def player_of(steps: Sequence[Step], address: Callable[[Step], str]) -> Player:
-    """Return the player of a walk, whose pictures have some addresses."""
-    frames = [{"src": address(step)} | step.as_json() for step in steps]
+def player_of(steps: Sequence[Step], address: Callable[[Step], str], marks: Mapping[str, Mark]) -> Player:
+    """Return the player of a walk, whose pictures have some addresses, and their keys some marks."""
+    frames = [{"src": address(step)} | step.as_json() | marks[step.key].as_json() for step in steps]
     last = max(1, len(steps) - 1)
     ticks = tuple(round(1000 * place / last, 2) for place, step in enumerate(steps) if step.is_keyframe)
     return Player(json.dumps(frames, ensure_ascii=False), address(steps[0]), ticks)

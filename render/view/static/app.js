@@ -150,6 +150,7 @@ function show(marks) {
       }
     }
   }
+  document.dispatchEvent(new CustomEvent("render:marks", { detail: marks }));
   paint();
 }
 
