@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import httpx
+import httpx2
 import pytest
 from looking import OURS, STILLS, WALK, Looked, Page, looking, paint_store
 from stores import wait_until
@@ -141,16 +141,16 @@ def test_a_disk_that_is_full_is_said_and_tried_again(looked: Looked, monkeypatch
 
 
 @pytest.fixture
-def serve(looked: Looked) -> Iterator[Callable[[], tuple[subprocess.Popen[str], httpx.Client]]]:
+def serve(looked: Looked) -> Iterator[Callable[[], tuple[subprocess.Popen[str], httpx2.Client]]]:
     """Start `render view` as its users do; gives the process and a client that has the cookie."""
     started: list[Any] = []
 
-    def start() -> tuple[subprocess.Popen[str], httpx.Client]:
+    def start() -> tuple[subprocess.Popen[str], httpx2.Client]:
         command = [sys.executable, "-m", "render", "view", str(looked.viewer.out)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        client = httpx.Client(base_url=address.partition("/?")[0], headers=OURS)
+        client = httpx2.Client(base_url=address.partition("/?")[0], headers=OURS)
         started.extend([process.stdout, process.stderr, client])
         assert client.get(f"/?{address.partition('?')[2]}").status_code == 200
         return process, client
@@ -161,7 +161,7 @@ def serve(looked: Looked) -> Iterator[Callable[[], tuple[subprocess.Popen[str], 
 
 
 def test_a_server_that_is_killed_has_lost_a_second_at_most(
-    looked: Looked, serve: Callable[[], tuple[subprocess.Popen[str], httpx.Client]]
+    looked: Looked, serve: Callable[[], tuple[subprocess.Popen[str], httpx2.Client]]
 ) -> None:
     process, client = serve()
     keys = looked.keys()
@@ -179,7 +179,7 @@ def test_a_server_that_is_killed_has_lost_a_second_at_most(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_that_is_stopped_has_kept_all(
-    looked: Looked, serve: Callable[[], tuple[subprocess.Popen[str], httpx.Client]], number: int
+    looked: Looked, serve: Callable[[], tuple[subprocess.Popen[str], httpx2.Client]], number: int
 ) -> None:
     process, client = serve()
     key = looked.keys()[0]
