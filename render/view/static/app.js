@@ -45,12 +45,14 @@ function startScroll(frames) {
     if (page.full || page.asked) return;
     page.asked = true;
     const url = `/images/part?${frames.dataset.query}${frames.dataset.query ? "&" : ""}first=${page.place}`;
-    htmx.ajax("GET", url, { target: page.section, swap: "innerHTML" }).then(() => {
+    const done = () => {
       page.asked = false;
       page.full = page.section.childElementCount > 0;
       page.section.style.height = "";
       if (page.wanted) { focusCell(page.section, page.wanted); page.wanted = null; }
-    });
+    };
+    // The section is the source: of two requests of one element htmx drops one.
+    htmx.ajax("GET", url, { source: page.section, target: page.section, swap: "innerHTML" }).then(done, done);
   };
   const drop = (page) => {
     if (!page.full || page.section.contains(document.activeElement)) return;
@@ -402,5 +404,6 @@ function start() {
   slider?.addEventListener("slide", () => slider.setAttribute("aria-valuenow", Math.round(slider.value)));
   showTray();
   paint();
+  document.body.dataset.ready = "1";
 }
 start();
