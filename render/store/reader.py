@@ -18,9 +18,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from render.core import ObjectPath, StoreError, counted, one_line, shorten, to_go_on
-from render.store import notebook
 from render.store.access import reach_output
 from render.store.ledger import Ledger
+from render.store.notebook import SHOWN_MAX, THUMBNAILS, animation_html, numbers, readable, spread, store_html
 from render.store.ranges import READERS, is_damage, open_dataset, open_parquet
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ class Frames(Sequence[StoredFrame]):
 
     def _repr_html_(self) -> str:
         """Return the frames as a notebook shows them: an animated picture that needs no file."""
-        chosen = [self[place] for place in notebook.spread(len(self), notebook.SHOWN_MAX)]
-        shown = [image for _, image in notebook.readable(chosen)]
+        chosen = [self[place] for place in spread(len(self), SHOWN_MAX)]
+        shown = [image for _, image in readable(chosen)]
         if not shown:
             return escape(repr(self))
         some = f", {len(shown)} of them shown" if len(shown) < len(self) else ""
-        return notebook.animation_html(f"{chosen[0].walk}: {counted(len(self), 'frame')}{some}", shown)
+        return animation_html(f"{chosen[0].walk}: {counted(len(self), 'frame')}{some}", shown)
 
     @property
     def indices(self) -> list[int]:
@@ -144,17 +144,17 @@ class ImageStore:
     def _repr_html_(self) -> str:
         """Return the store as a notebook shows it: a table of facts, and a dozen pictures."""
         names = self.walks
-        firsts = self.firsts(names[place] for place in notebook.spread(len(names), notebook.THUMBNAILS))
+        firsts = self.firsts(names[place] for place in spread(len(names), THUMBNAILS))
         counts = pc.value_counts(self._index["walk"])
         walks = sum(count > 1 for count in counts.field("counts").to_pylist())
         facts = [
             ("output", str(self.path)),
             ("frames", f"{len(self):,}"),
-            ("of", notebook.numbers(walks, len(names) - walks)),
+            ("of", numbers(walks, len(names) - walks)),
             ("files", counted(len(self._files), "shard")),
             ("columns", ", ".join(self.dataset().schema.names) if self._files else ""),
         ]
-        return notebook.store_html(facts, notebook.readable(frame for frame in firsts if frame is not None))
+        return store_html(facts, readable(frame for frame in firsts if frame is not None))
 
     @property
     def files(self) -> list[Path]:

@@ -12,13 +12,24 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from render.catalog import quoted
 from render.core import to_go_on
 from render.mending import lines_of, status_store
-from render.view import browse, facts
-from render.view import walks as walking
+from render.view.browse import PAGE, PILES, columns_of, frame_at, frames_of, number_of, piles_of, table_of
+from render.view.facts import (
+    ALWAYS_OTHERS,
+    alike,
+    is_walk,
+    labels_of,
+    manifest_rows,
+    neighbours,
+    numbers_of,
+    other_seeds,
+    recipe_of,
+)
 from render.view.filters import OPERATORS, SHAPES, State, kind_of
 from render.view.night import charts_of
 from render.view.pages import page
 from render.view.pictures import SIDES
 from render.view.viewer import Viewer
+from render.view.walks import distances_of, line_of, number_of_walks, player_of, steps_of, walks_of
 
 __all__ = [
     "compare",
@@ -77,8 +88,8 @@ def overview(viewer: Viewer, request: Request) -> Response:
         viewer,
         request,
         "overview.html",
-        numbers=facts.numbers(viewer),
-        labels=facts.labels(viewer),
+        numbers=numbers_of(viewer),
+        labels=labels_of(viewer),
         state=State(),
         sheets=viewer.files("sheets"),
         animations=viewer.files("animations"),
@@ -110,8 +121,8 @@ def images(viewer: Viewer, request: Request) -> Response:
     columns, first = viewer.catalog.columns, _number(request, "first")
     condition = state.condition(columns)
     of = "DISTINCT prompt" if state.shape == "stacks" else "*"
-    total = browse.number_of(viewer, condition, of)
-    size = browse.PILES if state.shape == "stacks" else browse.PAGE
+    total = number_of(viewer, condition, of)
+    size = PILES if state.shape == "stacks" else PAGE
     return _answer(
         viewer,
         request,
@@ -123,12 +134,12 @@ def images(viewer: Viewer, request: Request) -> Response:
         shapes=SHAPES,
         problems=condition.problems,
         total=total,
-        frames=browse.number_of(viewer, condition) if state.shape == "stacks" else total,
+        frames=number_of(viewer, condition) if state.shape == "stacks" else total,
         shown_max=SCROLL_MAX,
         size=size,
         first=first,
-        numbers=facts.numbers(viewer),
-        table=browse.table_of(viewer, state) if state.shape == "table" else None,
+        numbers=numbers_of(viewer),
+        table=table_of(viewer, state) if state.shape == "table" else None,
         **(_part(viewer, state, first) if state.shape != "table" else {}),
     )
 
@@ -142,8 +153,8 @@ def images_part(viewer: Viewer, request: Request) -> Response:
 
 def _part(viewer: Viewer, state: State, first: int) -> dict[str, Any]:
     if state.shape == "stacks":
-        return {"piles": browse.piles_of(viewer, state, first), "query": state.query()}
-    rows = browse.frames_of(viewer, state, first)
+        return {"piles": piles_of(viewer, state, first), "query": state.query()}
+    rows = frames_of(viewer, state, first)
     return {
         "rows": rows,
         "at": first,
@@ -167,7 +178,7 @@ def values(viewer: Viewer, request: Request) -> Response:
 def news(viewer: Viewer, request: Request) -> Response:
     """Return the line in the head of every page: what is still read, what is new, what is wrong."""
     viewer.look()
-    numbers, seen = facts.numbers(viewer), _number(request, "seen")
+    numbers, seen = numbers_of(viewer), _number(request, "seen")
     known = seen if seen and not numbers["unread"] else numbers["frames"]
     return _answer(viewer, request, "news.html", numbers=numbers, seen=seen, known=known)
 
@@ -175,7 +186,7 @@ def news(viewer: Viewer, request: Request) -> Response:
 def walks(viewer: Viewer, request: Request) -> Response:
     """Return the list of walks."""
     viewer.look()
-    total = walking.number_of_walks(viewer)
+    total = number_of_walks(viewer)
     return _answer(viewer, request, "walks.html", total=total, **_walks_part(viewer, 0))
 
 
@@ -185,37 +196,37 @@ def walks_part(viewer: Viewer, request: Request) -> Response:
 
 
 def _walks_part(viewer: Viewer, first: int) -> dict[str, Any]:
-    found = walking.walks_of(viewer, first, WALKS + 1)
+    found = walks_of(viewer, first, WALKS + 1)
     return {"walks": found[:WALKS], "next": first + WALKS if len(found) > WALKS else None}
 
 
 def walk(viewer: Viewer, request: Request) -> Response:
     """Return the player of a walk."""
     name = request.query_params.get("name", "")
-    steps = walking.steps_of(viewer, name)
+    steps = steps_of(viewer, name)
     marks = {step.key: viewer.marks.of(step.key) for step in steps}
-    player = walking.player_of(steps, lambda step: f"/thumb/{step.key}?s={SIDES[-1]}", marks)
+    player = player_of(steps, lambda step: f"/thumb/{step.key}?s={SIDES[-1]}", marks)
     return _answer(viewer, request, "walk.html", walk=name, steps=steps, marks=marks, player=player)
 
 
 def walk_distances(viewer: Viewer, request: Request) -> Response:
     """Return how far neighbours of a walk are, as a line."""
     name = request.query_params.get("name", "")
-    distances = viewer.distances(name, lambda: walking.distances_of(viewer, walking.steps_of(viewer, name)))
-    return _answer(viewer, request, "distances.html", line=walking.line_of(distances))
+    distances = viewer.distances(name, lambda: distances_of(viewer, steps_of(viewer, name)))
+    return _answer(viewer, request, "distances.html", line=line_of(distances))
 
 
 def compare(viewer: Viewer, request: Request) -> Response:
     """Return two to four frames side by side, and two of them under a slider."""
     keys = request.query_params.getlist("k")[:COMPARED_MAX]
     if seeds_of := request.query_params.get("seeds"):
-        keys = facts.other_seeds(viewer, seeds_of, COMPARED_MAX)
-    rows = [browse.frame_at(viewer, key) for key in keys]
-    names = [column.name for column in viewer.catalog.columns if column.name not in facts.ALWAYS_OTHERS]
+        keys = other_seeds(viewer, seeds_of, COMPARED_MAX)
+    rows = [frame_at(viewer, key) for key in keys]
+    names = [column.name for column in viewer.catalog.columns if column.name not in ALWAYS_OTHERS]
     left, right = (
         min(_number(request, name, default), max(0, len(rows) - 1)) for name, default in (("l", 0), ("r", 1))
     )
-    differences = browse.columns_of(rows, names)
+    differences = columns_of(rows, names)
     marks = {row["key"]: viewer.marks.of(row["key"]) for row in rows}
     return _answer(
         viewer, request, "compare.html", rows=rows, differences=differences, left=left, right=right, marks=marks
@@ -225,9 +236,9 @@ def compare(viewer: Viewer, request: Request) -> Response:
 def frame(viewer: Viewer, request: Request) -> Response:
     """Return the page of one frame."""
     key = request.path_params["key"]
-    row = browse.frame_at(viewer, key)
+    row = frame_at(viewer, key)
     state = State.from_query(request.query_params.multi_items())
-    before, after = facts.neighbours(viewer, state, key, request.query_params.get("at"))
+    before, after = neighbours(viewer, state, key, request.query_params.get("at"))
     sources = {column.name: column.source for column in viewer.catalog.columns}
     return _answer(
         viewer,
@@ -243,22 +254,22 @@ def frame(viewer: Viewer, request: Request) -> Response:
         after=after,
         query=state.query(),
         mark=viewer.marks.of(key),
-        recipe=facts.recipe_of(viewer, row),
-        is_walk=facts.is_walk(viewer, row["walk"]),
+        recipe=recipe_of(viewer, row),
+        is_walk=is_walk(viewer, row["walk"]),
         command=to_go_on("reproduce", viewer.out, key).strip("`"),
-        alike=facts.alike(viewer, row),
+        alike=alike(viewer, row),
     )
 
 
 def frame_row(viewer: Viewer, request: Request) -> Response:
     """Return the rows of the manifest that a frame comes from."""
-    row = browse.frame_at(viewer, request.path_params["key"])
-    return _answer(viewer, request, "manifest_rows.html", rows=facts.manifest_rows(viewer.out, row["walk"]))
+    row = frame_at(viewer, request.path_params["key"])
+    return _answer(viewer, request, "manifest_rows.html", rows=manifest_rows(viewer.out, row["walk"]))
 
 
 def file_name(viewer: Viewer, key: str) -> str:
     """Return a name for a downloaded picture: its walk and frame, of plain signs."""
-    row = browse.frame_at(viewer, key)
+    row = frame_at(viewer, key)
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', row['walk']).strip('.-') or 'frame'}-{row['frame']:05d}"
 
 

@@ -20,10 +20,10 @@ __all__ = [
     "ALWAYS_OTHERS",
     "alike",
     "is_walk",
-    "labels",
+    "labels_of",
     "manifest_rows",
     "neighbours",
-    "numbers",
+    "numbers_of",
     "other_seeds",
     "recipe_of",
 ]
@@ -35,7 +35,7 @@ STILL = re.compile(r"still-(?P<row>\d{6,})(?:-\d{4,})?(?: (?P<point>.+))?")
 ROWS_MAX = 200  # rows of a walk's manifest that are shown
 
 
-def numbers(viewer: Viewer) -> dict[str, Any]:
+def numbers_of(viewer: Viewer) -> dict[str, Any]:
     """Return the numbers that the head and the overview show."""
     sql = "SELECT count(*) AS frames, count(DISTINCT prompt) AS prompts, count(*) FILTER (blank) AS blank FROM frames"
     (row,) = viewer.query(sql)
@@ -49,7 +49,7 @@ def numbers(viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def labels(viewer: Viewer) -> list[tuple[str, list[dict[str, Any]], int]]:
+def labels_of(viewer: Viewer) -> list[tuple[str, list[dict[str, Any]], int]]:
     """Return (label, its most frequent values with their numbers, number of values) of some labels."""
     found = []
     names = [column.name for column in viewer.catalog.columns if column.source == "label" and column.type == "VARCHAR"]

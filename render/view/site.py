@@ -16,7 +16,24 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from render.core import ObjectPath, StoreError, one_line
-from render.view import answers
+from render.view.answers import (
+    compare,
+    failure,
+    file_name,
+    frame,
+    frame_row,
+    images,
+    images_part,
+    news,
+    overview,
+    overview_night,
+    overview_status,
+    values,
+    walk,
+    walk_distances,
+    walks,
+    walks_part,
+)
 from render.view.guard import Guard
 from render.view.pages import STATIC
 from render.view.pictures import SIDES, Drawn
@@ -34,20 +51,20 @@ Answer = Callable[[Viewer, Request], Response]
 def make_site(viewer: Viewer, token: str, cookie: str) -> Guard:
     """Return the site of an output folder behind its guard."""
     pages: dict[str, Answer] = {
-        "/": answers.overview,
-        "/overview/status": answers.overview_status,
-        "/overview/night": answers.overview_night,
-        "/images": answers.images,
-        "/images/part": answers.images_part,
-        "/values": answers.values,
-        "/news": answers.news,
-        "/walks": answers.walks,
-        "/walks/part": answers.walks_part,
-        "/walk": answers.walk,
-        "/walk/distances": answers.walk_distances,
-        "/compare": answers.compare,
-        "/frame/{key}": answers.frame,
-        "/frame/{key}/row": answers.frame_row,
+        "/": overview,
+        "/overview/status": overview_status,
+        "/overview/night": overview_night,
+        "/images": images,
+        "/images/part": images_part,
+        "/values": values,
+        "/news": news,
+        "/walks": walks,
+        "/walks/part": walks_part,
+        "/walk": walk,
+        "/walk/distances": walk_distances,
+        "/compare": compare,
+        "/frame/{key}": frame,
+        "/frame/{key}/row": frame_row,
         "/thumb/{key}": thumb,
         "/image/{key}": image,
         "/file/{name:path}": file,
@@ -55,7 +72,7 @@ def make_site(viewer: Viewer, token: str, cookie: str) -> Guard:
     routes = [Route(path, _threaded(viewer, answer)) for path, answer in pages.items()]
     changes = [Route(path, partial(change, viewer, path), methods=["POST"]) for path in ("/mark", "/undo")]
     static = Mount("/static", StaticFiles(directory=str(STATIC)))
-    failures: Any = {HTTPException: partial(answers.failure, viewer)}
+    failures: Any = {HTTPException: partial(failure, viewer)}
     return Guard(Starlette(routes=[*routes, *changes, static], exception_handlers=failures), token, cookie)
 
 
@@ -87,9 +104,7 @@ def image(viewer: Viewer, request: Request) -> Response:
     drawn = viewer.picture(key)
     answer = _picture(drawn)
     if "download" in request.query_params:
-        answer.headers["Content-Disposition"] = (
-            f'attachment; filename="{answers.file_name(viewer, key)}.{drawn.suffix}"'
-        )
+        answer.headers["Content-Disposition"] = f'attachment; filename="{file_name(viewer, key)}.{drawn.suffix}"'
     return answer
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from render.core import JobError, ObjectPath, StoreError, write_atomically
-from render.view import facts
-from render.view import walks as walking
 from render.view.browse import frames_of
+from render.view.facts import labels_of, numbers_of
 from render.view.filters import State
 from render.view.night import charts_of, night_of
 from render.view.pages import STATIC, page
 from render.view.pictures import SIDES
 from render.view.viewer import Viewer
+from render.view.walks import distances_of, line_of, number_of_walks, player_of, steps_of, walks_of
 
 __all__ = ["StaticPages", "write_static"]
 
@@ -82,7 +82,7 @@ class _Writer:
             else:
                 shutil.copyfile(one.path, target)
             links[one.name] = f"files/{one.name}"
-        numbers = {"numbers": facts.numbers(viewer), "labels": facts.labels(viewer), "state": State()}
+        numbers = {"numbers": numbers_of(viewer), "labels": labels_of(viewer), "state": State()}
         shown = {"night": night, "charts": charts_of(night), "damaged": [*viewer.damaged]}
         return numbers | shown | files | {"file_links": links}
 
@@ -116,17 +116,17 @@ class _Writer:
     def _walks(self) -> int:
         """Write the list of walks and their players; returns the number of players."""
         viewer = self._viewer
-        walks = walking.walks_of(viewer, 0, WALKS_MAX)
+        walks = walks_of(viewer, 0, WALKS_MAX)
         links, thumbs = {}, {}
         for place, one in enumerate(walks):
-            steps = walking.steps_of(viewer, one["walk"])[:FRAMES_MAX]
+            steps = steps_of(viewer, one["walk"])[:FRAMES_MAX]
             marks = {step.key: viewer.marks.of(step.key) for step in steps}
-            player = walking.player_of(steps, lambda step: self._picture(step.key, SIDES[1]), marks)
-            line = walking.line_of(walking.distances_of(viewer, steps))
+            player = player_of(steps, lambda step: self._picture(step.key, SIDES[1]), marks)
+            line = line_of(distances_of(viewer, steps))
             links[one["walk"]], thumbs[one["key"]] = _name("walk", place), self._picture(one["key"], SIDES[0])
             values = {"walk": one["walk"], "steps": steps, "player": player, "line": line, "marks": marks}
             self._page(links[one["walk"]], "walk.html", section="/walks", **values)
-        total = walking.number_of_walks(viewer)
+        total = number_of_walks(viewer)
         self._page("walks.html", "walks.html", section="/walks", walks=walks, links=links, thumbs=thumbs, total=total)
         return len(walks)
 

@@ -14,7 +14,7 @@ from painters import painting
 from PIL import Image, ImageSequence
 
 from render import ImageStore, open_store, run_job
-from render.store import notebook
+from render.store import notebook, reader
 
 HOSTILE = "<script>alert(1)</script>\n\" onerror='x'"
 
@@ -68,7 +68,7 @@ def test_a_walk_plays(store: ImageStore) -> None:
 
 
 def test_a_long_walk_is_thinned(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "SHOWN_MAX", 3)
+    monkeypatch.setattr(reader, "SHOWN_MAX", 3)
     html = store.frames("w")._repr_html_()
     assert "w: 6 frames, 3 of them shown" in html
     assert getattr(images(html)[0], "n_frames", 1) == 3
@@ -76,6 +76,6 @@ def test_a_long_walk_is_thinned(store: ImageStore, monkeypatch: pytest.MonkeyPat
 
 def test_damaged_pictures_are_left_out(store: ImageStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     frames = store.frames("w")
-    monkeypatch.setattr(notebook, "readable", lambda _: iter([]))
+    monkeypatch.setattr(reader, "readable", lambda _: iter([]))
     assert frames._repr_html_() == "&lt;Frames: 6 frames&gt;"
     assert "36" in store._repr_html_()

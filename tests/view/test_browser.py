@@ -203,7 +203,8 @@ def test_everything_has_a_name_and_fits_a_phone(site: Site, path: str) -> None:
     nameless = page.evaluate(
         """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, img, video')]
         .filter(one => one.offsetParent && !(one.getAttribute('aria-label') || one.title || one.hasAttribute('alt')
-          || one.textContent.trim() || one.labels?.length || one.querySelector('img[alt]:not([alt=""])') || one.getAttribute('aria-labelledby')))
+          || one.textContent.trim() || one.labels?.length || one.querySelector('img[alt]:not([alt=""])')
+          || one.getAttribute('aria-labelledby')))
         .map(one => one.outerHTML.slice(0, 200))"""
     )
     assert nameless == []
