@@ -19,8 +19,8 @@ from render.store import is_damage, open_parquet
 __all__ = ["SIDES", "Bounded", "Drawn", "Shards", "drawn", "small"]
 
 SIDES = (256, 768)  # pixels of the longer side: in a grid, in a player
-GROUPS_BYTES = 64_000_000  # row groups that stay in memory
-FILES = 32  # shards that stay open
+GROUPS_BYTES = 32_000_000  # row groups that stay in memory
+FILES = 16  # shards that stay open
 AS_IT_IS_BYTES = 40_000  # up to which a picture that is small enough is sent as it is stored
 QUALITY = {"quality": 80, "method": 2}
 TYPES = {b"\x89PNG": ("image/png", "png"), b"RIFF": ("image/webp", "webp"), b"\xff\xd8\xff": ("image/jpeg", "jpg")}

@@ -19,6 +19,7 @@ __all__ = ["serve"]
 
 HOST = "127.0.0.1"
 TOKEN_BYTES = 24
+REST_S = 2.0  # in which the first page is drawn, before the rest of the shards is read
 LAST_WORD_S = 2  # that open requests get when the server ends
 
 
@@ -27,7 +28,7 @@ def serve(out: str | Path, port: int, tell: Callable[[str], object]) -> None:
 
     Port 0 is any free one. Raises StoreError when `out` is not an output folder, JobError for a port that is taken.
     """
-    with closing(_listen(port)) as listening, closing(Viewer(out)) as viewer:
+    with closing(_listen(port)) as listening, closing(Viewer(out, rest_s=REST_S)) as viewer:
         token, port = secrets.token_urlsafe(TOKEN_BYTES), listening.getsockname()[1]
         site = make_site(viewer, token, f"render-{port}")
         config = uvicorn.Config(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from render.catalog import Catalog
@@ -21,9 +21,9 @@ from render.view.pictures import Bounded, Drawn, Shards, drawn, small
 __all__ = ["FileFact", "Viewer"]
 
 FIRST_SHARDS = 24  # that are read before the first page
-NEXT_SHARDS = 64  # that are read at a time after that
+NEXT_SHARDS = 32  # that are read at a time after that
 LOOK_S, LOOK_BUCKET_S = 4.0, 30.0  # between two looks for what was committed since
-THUMB_BYTES = 48_000_000
+THUMB_BYTES = 32_000_000
 WALKS = 200  # walks whose distances are remembered
 PLACES = 50_000  # frames whose place in the shards is remembered
 SHOWN_FILES = {
@@ -47,8 +47,8 @@ class FileFact:
 class Viewer:
     """An output folder that is looked at; any thread may ask."""
 
-    def __init__(self, out: str | Path, first: int = FIRST_SHARDS) -> None:
-        """Open it. The frames of the first shards are there at once, the others follow in a thread.
+    def __init__(self, out: str | Path, first: int = FIRST_SHARDS, rest_s: float = 0.0) -> None:
+        """Open it. The frames of the first shards are there at once; the others follow in a thread, after `rest_s`.
 
         Raises StoreError when `out` is not an output folder.
         """
@@ -65,12 +65,12 @@ class Viewer:
         self._looking, self._asking = Lock(), Lock()
         self._night: tuple[int, Night] | None = None  # the last report, and the number of shards then
         self._looked_s = time.monotonic()
-        self._is_closed = False
-        self._reader.submit(self._read_on)
+        self._closed = Event()
+        self._reader.submit(self._begin, rest_s)
 
     def close(self) -> None:
         """Write the marks that are not written yet, and delete the database."""
-        self._is_closed = True
+        self._closed.set()
         self._reader.shutdown(wait=True, cancel_futures=True)
         self.marks.close()
         self.catalog.close()
@@ -101,11 +101,16 @@ class Viewer:
         """Wait until everything that was asked for in threads is read."""
         self._reader.submit(lambda: None).result()
 
+    def _begin(self, rest_s: float) -> None:
+        """Leave the first page the processor, then read on."""
+        self._closed.wait(rest_s)
+        self._read_on()
+
     def _read_on(self) -> None:
         """Take in what is not read yet, some shards at a time."""
         with self._looking:
             try:
-                while not self._is_closed:
+                while not self._closed.is_set():
                     self.catalog.refresh(NEXT_SHARDS)
                     self.marks.take_file(self.catalog.put_marks)
                     if not self.catalog.unread:

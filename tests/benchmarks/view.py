@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 from made_up import make_up
 from playwright.sync_api import sync_playwright
 
-STEPS = 150  # of the scroll
+STEPS = 40  # of the scroll
 WINDOW = {"width": 1400, "height": 900}
 SHOWN = """[...document.querySelectorAll('.page')].every(section => {
     const box = section.getBoundingClientRect();
