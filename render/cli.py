@@ -17,6 +17,7 @@ from render.cli_mending import BAD_INPUT, DONE, FAILED, MENDING, QUARANTINED, ad
 from render.cli_morning import MORNING, add_morning
 from render.cli_score import SCORE, add_score
 from render.cli_status import STATUS, add_status
+from render.cli_view import VIEW, add_view
 from render.core import InputError, JobError, RunError, counted, input_path, plain_reason, without_secrets
 from render.facts import plan_facts, plan_table
 from render.preview import preview_ending
@@ -39,6 +40,7 @@ EXAMPLES = (
     | SCORE
     | MORNING
     | STATUS
+    | VIEW
     | {
         "run": "render run manifests/first.csv\n  render run jobs/walks.yaml workers.count=8 output=out/tonight\n"
         "  render run manifests/first.csv --extend\n  render run jobs/walks.yaml --preview 8",
@@ -144,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     add_morning(partial(_command, commands))
     add_status(partial(_command, commands))
     add_score(partial(_command, commands))
+    add_view(partial(_command, commands))
     add_cluster(partial(_command, commands), _target, TARGET)
     return parser
 

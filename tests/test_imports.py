@@ -16,10 +16,11 @@ PACKAGE = Path(__file__).parents[1] / "render"
 ROOMS: dict[str, set[str]] = {  # from the top to the ground: room → the rooms it uses. An arrow never points up
     "": {
         *("core", "engine", "export", "job", "manifest", "mending", "models", "output", "plan", "prepare", "scoring"),
-        *("store", "submit", "templates"),
+        *("store", "submit", "templates", "view"),
     },
     "scoring": {"catalog", "cluster", "core", "job", "models", "prepare", "starter", "store"},
     "submit": {"core", "job", "manifest", "prepare", "store"},
+    "view": {"catalog", "core", "mending", "store"},
     "mending": {"catalog", "core", "plan", "prepare", "store"},
     "output": {"core", "job", "media", "plan", "store"},
     "export": {"catalog", "core", "models", "store"},
@@ -65,6 +66,9 @@ HOMES = {  # library → the modules that may import it
     "transformers": {"models.families.meta", "scoring.models"},
     "imagehash": {"scoring.pixels"},
     "duckdb": {"catalog.catalog"},
+    "jinja2": {"mending.report_page", "view.pages"},
+    "starlette": {"view.answers", "view.guard", "view.site"},
+    "uvicorn": {"view.server"},
     "imageio": {"output.animate"},
     "av": {"media.sound", "output.animate", "output.gif"},
     "librosa": {"media.onsets"},

@@ -7,7 +7,17 @@ rewritten. Neither torch nor Ray is needed. DuckDB is imported here alone.
 
 from __future__ import annotations
 
-from render.catalog.catalog import Catalog, CatalogColumn, Picture, quoted
-from render.catalog.sidecars import ScoreFiles, read_marks, score_names, write_marks
+from render.catalog.catalog import Catalog, CatalogColumn
+from render.catalog.names import quoted
+from render.catalog.sidecars import MARKS, ScoreFiles, read_marks, score_names, write_marks
 
-__all__ = ["Catalog", "CatalogColumn", "Picture", "ScoreFiles", "quoted", "read_marks", "score_names", "write_marks"]
+__all__ = [
+    "MARKS",
+    "Catalog",
+    "CatalogColumn",
+    "ScoreFiles",
+    "quoted",
+    "read_marks",
+    "score_names",
+    "write_marks",
+]

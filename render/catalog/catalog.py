@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from render.catalog.names import is_list, quoted
 from render.catalog.sidecars import ScoreFiles, read_marks, score_names
 from render.core import JobError, StoreError, one_line, to_go_on
 from render.store import STORE_COLUMNS, STORE_TABLE, ImageStore, Ledger, is_damage, open_parquet, reach_output
 
-__all__ = ["Catalog", "CatalogColumn", "Picture", "quoted"]
+__all__ = ["Catalog", "CatalogColumn", "Picture"]
 
 HEAVY = ("image", "recipe")  # columns that are read for single frames only
 PLACE = ("shard", "row")
@@ -66,19 +67,26 @@ class Catalog:
     `refresh` takes in what was committed, scored and marked since.
     """
 
-    def __init__(self, out: str | Path) -> None:
-        """Open an output folder; it may still be rendered. Raises StoreError for another folder."""
+    def __init__(
+        self, out: str | Path, first: int | None = None, on_damage: Callable[[StoreError], object] | None = None
+    ) -> None:
+        """Open an output folder; it may still be rendered. Raises StoreError for another folder, and for a damaged shard.
+
+        With `first` so many shards are read, and `refresh` goes on; `on_damage` is called for each that is left out.
+        """
         self.out = reach_output(out)
         self._ledger = Ledger(self.out)
         ImageStore(self.out, self._ledger)  # it refuses other folders
         self._folder = tempfile.TemporaryDirectory(prefix="render-catalog-")
         self._database = duckdb.connect(str(Path(self._folder.name) / "frames.duckdb"), config=SETTINGS)
         self._lock = Lock()  # one refresh at a time
+        self._on_damage = on_damage
         self._shards: list[Path] = []
+        self._unread = 0
         self._score_files: dict[str, list[Path]] = {}  # scorer → its files that are in the database
         self._columns: tuple[CatalogColumn, ...] = ()
         try:
-            self.refresh()
+            self.refresh(first)
         except BaseException:
             self.close()
             raise
@@ -106,6 +114,11 @@ class Catalog:
     def shards(self) -> tuple[Path, ...]:
         """Files that the column `shard` counts, from 0."""
         return tuple(self._shards)
+
+    @property
+    def unread(self) -> int:
+        """Number of committed shards that the last `refresh` left for the next one."""
+        return self._unread
 
     # Asking.
 
@@ -177,10 +190,10 @@ class Catalog:
 
     # Taking in what is there.
 
-    def refresh(self) -> int:
+    def refresh(self, limit: int | None = None) -> int:
         """Take in what was committed, scored and marked since; returns the number of new frames.
 
-        After a compaction or a repair, which replace files, all is read anew.
+        At most `limit` shards are read. After a compaction or a repair, which replace files, all is read anew.
         """
         with self._lock:
             files = [self._ledger.folder.data / name for name in self._ledger.files()]
@@ -188,22 +201,40 @@ class Catalog:
                 self._shards = []
                 self._put("stored", EMPTY)
             before, known = self._frames(), set(self._shards)
-            for paths in _batches([path for path in files if path not in known]):
-                self._add_shards(paths)
+            new = [path for path in files if path not in known]
+            for first in range(0, len(new[:limit]), FILES_AT_ONCE):
+                self._add_shards(new[:limit][first : first + FILES_AT_ONCE])
+            self._unread = len(new) - len(new[:limit])
             for name in score_names(self.out):
                 self._add_scores(ScoreFiles(self.out, name))
             self._put("marks", read_marks(self.out))
             self._join()
             return self._frames() - before
 
+    def put_marks(self, marks: pa.Table) -> None:
+        """Put marks, of the columns of MARKS, in the place of those of the same keys, without a look at the file."""
+        with self._lock, self._registered(marks):
+            self._database.execute("DELETE FROM marks WHERE key IN (SELECT key FROM new)")
+            self._database.execute("INSERT INTO marks BY NAME SELECT * FROM new")
+
     def _frames(self) -> int:
         return int(self._database.sql("SELECT count(*) FROM stored").fetchall()[0][0])
 
     def _add_shards(self, paths: Sequence[Path]) -> None:
         with ThreadPoolExecutor(READERS) as pool:
-            tables = list(pool.map(self._light, paths, range(len(self._shards), len(self._shards) + len(paths))))
+            tables = list(pool.map(self._taken, paths, range(len(self._shards), len(self._shards) + len(paths))))
         self._append("stored", pa.concat_tables(tables, promote_options="default"))
         self._shards += paths
+
+    def _taken(self, path: Path, shard: int) -> pa.Table:
+        """Return the columns of a shard; no rows for a damaged one that may be left out."""
+        try:
+            return self._light(path, shard)
+        except StoreError as error:
+            if self._on_damage is None:
+                raise
+            self._on_damage(error)
+            return EMPTY
 
     def _light(self, path: Path, shard: int) -> pa.Table:
         """Return the columns of a shard that are in the table."""
@@ -220,7 +251,7 @@ class Catalog:
             known.clear()
         new = [path for path in files if path not in known]
         for table in scores.read(new):
-            flat = [field.name for field in table.schema if not _is_list(field.type)]
+            flat = [field.name for field in table.schema if not is_list(field.type)]
             self._append(f"score {scores.name}", table.select(flat))
         known += new
 
@@ -270,19 +301,3 @@ class Catalog:
         selected = f"SELECT {', '.join(chosen)} FROM stored {' '.join(joins)}"
         self._database.execute(f"CREATE OR REPLACE VIEW frames AS {selected}")
         self._columns = tuple(columns)
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL writes it, in double quotes."""
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
-
-
-def _batches(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    """Yield the paths in lists of FILES_AT_ONCE."""
-    for first in range(0, len(paths), FILES_AT_ONCE):
-        yield paths[first : first + FILES_AT_ONCE]
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,9 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from render.core import ObjectPath, StoreError, one_line, to_go_on
+from render.core import ObjectPath, StoreError, counted, one_line, shorten, to_go_on
 from render.store.access import reach_output
 from render.store.ledger import Ledger
+from render.store.notebook import SHOWN_MAX, THUMBNAILS, animation_html, numbers, readable, spread, store_html
 from render.store.ranges import READERS, is_damage, open_dataset, open_parquet
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ __all__ = ["Frames", "ImageStore", "StoredFrame", "open_store"]
 _INDEX = pa.schema([("walk", pa.string()), ("frame", pa.int32()), ("shard", pa.int32()), ("row", pa.int64())])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StoredFrame:
     """One stored frame, still encoded."""
 
@@ -37,6 +39,10 @@ class StoredFrame:
     index: int
     row: dict[str, Any]  # every column but `image`
     data: bytes
+
+    def __repr__(self) -> str:
+        prompt = shorten(self.row.get("prompt", ""))
+        return f"<StoredFrame {self.walk!r} {self.index}: {prompt!r}, seed {self.row.get('seed')}, {len(self.data):,} bytes>"
 
     def image(self) -> Image:
         """Decode the picture, RGB."""
@@ -60,6 +66,18 @@ class Frames(Sequence[StoredFrame]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __repr__(self) -> str:
+        return f"<Frames: {counted(len(self), 'frame')}>"
+
+    def _repr_html_(self) -> str:
+        """Return the frames as a notebook shows them: an animated picture that needs no file."""
+        chosen = [self[place] for place in spread(len(self), SHOWN_MAX)]
+        shown = [image for _, image in readable(chosen)]
+        if not shown:
+            return escape(repr(self))
+        some = f", {len(shown)} of them shown" if len(shown) < len(self) else ""
+        return animation_html(f"{chosen[0].walk}: {counted(len(self), 'frame')}{some}", shown)
 
     @property
     def indices(self) -> list[int]:
@@ -119,6 +137,24 @@ class ImageStore:
             raise StoreError(f"{out}: required the output folder of a run, got one without .run/")
         self.path = out
         self._files = [ledger.folder.data / name for name in ledger.files()]
+
+    def __repr__(self) -> str:
+        return f"<ImageStore {str(self.path)!r}: {counted(len(self._files), 'shard')}>"
+
+    def _repr_html_(self) -> str:
+        """Return the store as a notebook shows it: a table of facts, and a dozen pictures."""
+        names = self.walks
+        firsts = self.firsts(names[place] for place in spread(len(names), THUMBNAILS))
+        counts = pc.value_counts(self._index["walk"])
+        walks = sum(count > 1 for count in counts.field("counts").to_pylist())
+        facts = [
+            ("output", str(self.path)),
+            ("frames", f"{len(self):,}"),
+            ("of", numbers(walks, len(names) - walks)),
+            ("files", counted(len(self._files), "shard")),
+            ("columns", ", ".join(self.dataset().schema.names) if self._files else ""),
+        ]
+        return store_html(facts, readable(frame for frame in firsts if frame is not None))
 
     @property
     def files(self) -> list[Path]:
