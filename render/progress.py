@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from render.core import counted
-from render.prepare import Prepared
+from render.prepare import Prepared, Report, Silent
 
-__all__ = ["make_report"]
+__all__ = ["make_report", "usual_report"]
 
 LOST = "warning: a worker is replaced, what it had is rendered again: {}"
 
@@ -17,6 +17,11 @@ LOST = "warning: a worker is replaced, what it had is rendered again: {}"
 def make_report() -> _Bars | _Lines:
     """Return a report: bars on a terminal, plain lines elsewhere. Close it in the end."""
     return _Bars() if sys.stderr.isatty() else _Lines()
+
+
+def usual_report() -> Report:
+    """Return what a function of the Python API reports to unless it is told: a notebook shows lines, a program nothing."""
+    return _Lines() if "ipykernel" in sys.modules else Silent()
 
 
 class _Fill:

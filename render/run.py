@@ -22,7 +22,6 @@ from render.prepare import (
     Asked,
     Prepared,
     Report,
-    Silent,
     check_lasting,
     plain_end,
     prepare,
@@ -35,6 +34,7 @@ from render.prepare import (
     stored_manifest,
 )
 from render.preview import Preview, begin_preview, choose_frames, measure, preview_units
+from render.progress import usual_report
 from render.store import (
     ImageStore,
     Ledger,
@@ -90,7 +90,7 @@ def run_job(
     before anything starts, and RunError when the run can't go on, or in the end for animations and sheets that could not
     be written; what is committed stays.
     """
-    report = report or Silent()
+    report = report or usual_report()
     asked = Asked(extend, _extending(target, overrides), _again(target, overrides))
     command, (job, _) = _command(target, overrides), _load(target, overrides)
     with Notices(job, command, report) as notices:
@@ -171,7 +171,7 @@ def preview_job(
     job; networks are not compiled. An older preview is replaced. Raises InputError for bad input, and RunError when
     rendering can't go on.
     """
-    report, whole = report or Silent(), _prepare(target, overrides, weights=True, writes=True)
+    report, whole = report or usual_report(), _prepare(target, overrides, weights=True, writes=True)
     chosen = list(choose_frames(whole, frames))
     units = preview_units(chosen, whole)
     prepared = begin_preview(whole, units)
@@ -199,7 +199,7 @@ def sheet_store(out: str | Path, *overrides: str) -> tuple[Path, ...]:
 @plain_end()
 def animate_store(out: str | Path, *overrides: str, report: Report | None = None) -> tuple[Path, ...]:
     """Write the animations of a store anew, with the settings of its job and `animation.key=value` overrides."""
-    out, report = reach_output(out), report or Silent()
+    out, report = reach_output(out), report or usual_report()
     job = stored_job(out, overrides, "animation")
     check_files(Ledger(out))
     with _failures() as failed:

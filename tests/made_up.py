@@ -100,16 +100,14 @@ def make_up(out: Path, frames: int, *overrides: str) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     manifest = out.with_suffix(".parquet")
     rows.to_parquet(manifest)
+    write_stills(manifest, out, *overrides)
+
+
+def write_stills(manifest: Path, out: Path, *overrides: str) -> None:
+    """Write an output folder of a manifest, with made-up pictures."""
+    job = ("animation.formats=[]", "sheets.kinds=[]", "workers.count=1", "workers.batch_rows=4", *overrides)
     with patch("render.cluster.Cluster", Painted):
-        run_job(
-            manifest,
-            f"output={out}",
-            "animation.formats=[]",
-            "sheets.kinds=[]",
-            "workers.count=1",
-            "workers.batch_rows=4",
-            *overrides,
-        )
+        run_job(manifest, f"output={out}", *job)
 
 
 @pytest.fixture(scope="session")

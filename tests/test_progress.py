@@ -117,3 +117,14 @@ def test_no_bars_off_a_terminal() -> None:
     done = subprocess.run([sys.executable, "-c", BARS], capture_output=True, text=True, check=True)
     assert done.stdout == "_Lines\n"
     assert "\x1b" not in done.stderr
+
+
+def test_a_notebook_is_told_and_a_program_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    progress.usual_report().begin(prepared(), 0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    progress.usual_report().begin(prepared(), 0)
+    assert capsys.readouterr().err == "10 frames; starting workers\n"

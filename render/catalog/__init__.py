@@ -7,8 +7,8 @@ rewritten. Neither torch nor Ray is needed. DuckDB is imported here alone.
 
 from __future__ import annotations
 
-from render.catalog.catalog import Catalog, CatalogColumn
-from render.catalog.names import quoted
+from render.catalog.catalog import Catalog
+from render.catalog.columns import CatalogColumn, quoted
 from render.catalog.sidecars import MARKS, ScoreFiles, read_marks, score_names, write_marks
 
 __all__ = [

@@ -18,12 +18,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from render.catalog.names import is_list, quoted
+from render.catalog.columns import CatalogColumn, is_list, quoted
 from render.catalog.sidecars import ScoreFiles, read_marks, score_names
 from render.core import JobError, StoreError, one_line, to_go_on
 from render.store import STORE_COLUMNS, STORE_TABLE, ImageStore, Ledger, is_damage, open_parquet, reach_output
 
-__all__ = ["Catalog", "CatalogColumn", "Picture"]
+__all__ = ["Catalog", "Picture"]
 
 HEAVY = ("image", "recipe")  # columns that are read for single frames only
 PLACE = ("shard", "row")
@@ -41,15 +41,6 @@ EMPTY = pa.table(  # of an output without frames: what every query may name
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogColumn:
-    """One column of the table `frames`."""
-
-    name: str
-    type: str  # in DuckDB's words: VARCHAR, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP WITH TIME ZONE …
-    source: str  # store, label, mark, or the name of a scorer
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
     """One stored picture, still encoded."""
 
@@ -63,7 +54,8 @@ class Catalog:
     """The table `frames`: one row a committed frame, without its picture and its recipe.
 
     Columns are those of the store but `image` and `recipe`, then the manifest's labels, the scores, the marks, and the
-    frame's place: `shard` and `row`. A score whose name is taken has its scorer's before it. Any thread may ask;
+    frame's place: `shard` and `row`. Labels of these names become `label_shard` and `label_row`, and a score whose name is
+    taken has its scorer's before it. Any thread may ask;
     `refresh` takes in what was committed, scored and marked since.
     """
 
@@ -240,6 +232,7 @@ class Catalog:
         """Return the columns of a shard that are in the table."""
         with self._readable(path) as file:
             table = file.read(columns=[name for name in file.schema_arrow.names if name not in HEAVY])
+            table = table.rename_columns([f"label_{name}" if name in PLACE else name for name in table.column_names])
         rows = pa.array(range(len(table)), pa.int32())
         return table.append_column("shard", pa.array([shard] * len(table), pa.int32())).append_column("row", rows)
 

@@ -181,7 +181,8 @@ class Manifest:
         for first, stop in [*_runs(self._table["walk"].is_null().to_numpy()), (self.row_count, self.row_count)]:
             for walk in self._walks(self._table.slice(start, first - start)):
                 yield walk, 1
-            groups = self._table.slice(first, stop - first).append_column("place", pa.array(range(stop - first)))
+            groups = self._table.slice(first, stop - first).select([*COSTS, "images"])  # a label may be called `place`
+            groups = groups.append_column("place", pa.array(range(stop - first)))
             groups = groups.group_by(COSTS, use_threads=False).aggregate([("place", "min"), ("images", "sum")])
             counts = dict(zip(groups["place_min"].to_pylist(), groups["images_sum"].to_pylist(), strict=True))
             for place, count in sorted(counts.items()):

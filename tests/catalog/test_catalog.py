@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from buckets import Server
-from made_up import MADE_UP
+from made_up import MADE_UP, write_stills
 
 from render import compact_store, open_store
 from render.catalog.catalog import Catalog
@@ -178,3 +178,12 @@ def test_an_output_in_a_bucket(made_up_once: Path, server: Server, bucket: Objec
         picture = next(catalog.pictures([(row["shard"], row["row"])]))
         shard = made_up_once / "data" / catalog.shards[row["shard"]].name
         assert picture.data == pq.read_table(shard)["image"][row["row"]].as_py()["bytes"]
+
+
+def test_labels_may_be_called_as_what_is_counted_here(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["a", "b"], "shard": ["x", "y"], "row": [7, 8], "place": ["here", "there"]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    write_stills(tmp_path / "m.parquet", tmp_path / "out")
+    with Catalog(tmp_path / "out") as catalog:
+        found = catalog.query("SELECT label_shard, label_row, place, row FROM frames ORDER BY prompt").to_pylist()
+    assert [tuple(row.values()) for row in found] == [("x", 7, "here", 0), ("y", 8, "there", 1)]

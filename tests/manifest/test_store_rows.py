@@ -14,7 +14,7 @@ from manifest_tables import DEFAULTS, MODELS, THREE
 from PIL import Image as Picture
 from stores import Finished, pixels, run_here
 
-from render import ManifestError, open_store, plan_job
+from render import ManifestError, StoreError, open_store, plan_job, run_job
 from render.cli import main
 from render.core.blend import Image, Prompt, Seed, mix
 from render.core.recipe import Recipe
@@ -144,7 +144,9 @@ def test_pictures_are_not_read(tmp_path: Path) -> None:
 def test_the_output_folder_itself_is_no_table(tmp_path: Path) -> None:
     (tmp_path / "out" / ".run").mkdir(parents=True)
     with pytest.raises(ManifestError, match=r"out/data has its frames, and .*\.run/manifest\.parquet its walks"):
-        plan_job(tmp_path / "out")
+        run_job(tmp_path / "out")
+    with pytest.raises(StoreError, match=r"required the output folder of a run, got one without \.run/plan\.json"):
+        plan_job(tmp_path / "out")  # which would say what is left of it
 
 
 # With a store that was rendered.
