@@ -80,7 +80,8 @@ def train(training: Training) -> CLIPModel:
 
 def draw_batch(dataset: Dataset, draw: random.Random, count: int) -> tuple[list[str], Tensor]:
     """Return captions and pictures `[B, 3, 48, 48]`: of each drawn label both styles, each on two backgrounds."""
-    captions, pictures = [], []
+    captions: list[str] = []
+    pictures: list[Tensor] = []
     while len(captions) < count:
         label = draw.randrange(len(dataset.labels))
         for picture in np.flatnonzero(dataset.label_of == label):
