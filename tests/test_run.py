@@ -18,7 +18,7 @@ import pytest
 import yaml
 from stores import FRAMES, MANIFEST, TWO_JOB, Finished, pixels, run_here, run_two, snapshot
 
-from render import ModelError, StoreError, open_store, run_job
+from render import ModelError, StoreError, open_store, run_job, status_store
 from render.cli import main
 from render.output.animations import write_file
 from render.prepare.resume import stored_manifest
@@ -330,3 +330,17 @@ def test_a_plan_says_what_is_left(copied: Finished, capsys: pytest.CaptureFixtur
     assert "\ndone " not in capsys.readouterr().out
     assert main(["plan", str(copied.out), "sampling.steps=2"]) == 2
     assert "override 'sampling.steps=2': required media" in capsys.readouterr().err
+
+
+def test_a_run_that_finds_nothing_left_ends_one_that_was_killed(copied: Finished) -> None:
+    log = copied.out / ".run" / "log.jsonl"
+    *events, end = log.read_text().splitlines(keepends=True)
+    assert json.loads(end)["event"] == "end"
+    again = (str(copied.manifest), *copied.overrides, f"output={copied.out}")
+    run_here(*again)
+    assert log.read_text() == "".join([*events, end])  # nothing is added where nothing was done
+    log.write_text("".join(events))
+    assert status_store(copied.out).state == "died"
+    run_here(*again)
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()[-2:]] == ["begin", "end"]
+    assert status_store(copied.out).state == "done"

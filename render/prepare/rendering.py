@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from render.core import Listener, RunError, Unit, plain_reason
 from render.prepare.job_plan import Prepared
-from render.store import EventLog, Ledger, with_split
+from render.store import EventLog, Ledger, LogTail, RunState, with_split
 
 __all__ = ["Report", "Silent", "plain_end", "render_units"]
 
@@ -63,6 +63,7 @@ def render_units(
     """
     first = next(units, None)
     if first is None:
+        _note_the_end(prepared, ledger, report)
         return 0.0
     from render.cluster import Cluster, RayMetrics, Setup
 
@@ -91,6 +92,16 @@ def render_units(
             listener.committed(receipt)
         now = time.monotonic()
         return now - (cluster.ready_s or now)
+
+
+def _note_the_end(prepared: Prepared, ledger: Ledger, report: Report) -> None:
+    """Log a run that has nothing to render if the one before was killed, so that it does not count as dead for good."""
+    state = RunState()
+    for event in LogTail(ledger.folder.log).read():
+        state = state.take(event)
+    if state.is_open:
+        with EventLog(ledger.folder, report, _facts(prepared)):
+            pass
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:
