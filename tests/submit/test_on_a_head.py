@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shlex
 import shutil
 import signal
@@ -12,6 +13,7 @@ import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from stores import heeded, pixels, run_here, wait_until
 
 from render.cli import main
 from render.core import JobError
-from render.submit import connect, find_job, list_jobs, look, submission, submit_job
+from render.submit import connect, find_job, list_jobs, look, submission, submit_job, versions
 from render.submit.client import Dashboard
 from render.submit.look import Paths, inspect_cluster
 from render.submit.package import package_modules
@@ -60,9 +62,10 @@ def started(at: Dashboard, entrypoint: str, output: str = "") -> str:
 
 
 def test_a_job_is_submitted_and_waited_for(
-    at: Dashboard, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    at: Dashboard, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
+    monkeypatch.setattr(versions, "platform", SimpleNamespace(python_version=lambda: "3.12.99"))
     assert main(["submit", str(table), "--wait", *SMALL, *ONE, f"output={out}"]) == 0
     said = capsys.readouterr()
     lines = said.out.splitlines()
@@ -71,6 +74,7 @@ def test_a_job_is_submitted_and_waited_for(
     assert f"render logs {job.id} --follow" in said.out
     assert "5 frames; starting workers" in lines
     assert "frames are done" in lines
+    assert f"warning: Python is {platform.python_version()} on the cluster and 3.12.99 here" in said.err.splitlines()
     assert not [line for line in lines if "Running entrypoint" in line or "Runtime env" in line]
     assert (job.status, job.exit_code, job.frames, job.target) == ("SUCCEEDED", 0, 5, str(table))
     assert main(["status", job.id]) == 0
