@@ -89,3 +89,11 @@ def test_lance_begins_again_where_a_killed_run_left_no_dataset(odd: Path, tmp_pa
         file.unlink()
     export(odd, folder, "lance")
     assert lance.dataset(str(folder / "train.lance")).count_rows() == len(ODD)
+
+
+@pytest.mark.parametrize("where", ["prompt", "CAST(prompt AS INTEGER) = 1", "regexp_matches(prompt, '(')"])
+def test_a_condition_that_fails_on_a_value_is_refused(odd: Path, tmp_path: Path, where: str) -> None:
+    for splits in ("train=1", "mask_file_name"):
+        with pytest.raises(JobError, match="--where: required a condition in SQL over the columns"):
+            export(odd, tmp_path / "out", where=where, splits=splits)
+    assert not (tmp_path / "out").exists()
