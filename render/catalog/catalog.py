@@ -130,7 +130,7 @@ class Catalog:
     def check(self, where: str, option: str) -> None:
         """Raise JobError when a condition is no SQL over the columns. `option` is where the user wrote it."""
         try:
-            self.query(f"SELECT 1 FROM frames WHERE ({where}\n) LIMIT 0")
+            self.query(f"SELECT count(*) FROM frames WHERE ({where}\n)")  # of all: some fail on a value
         except duckdb.Error as error:
             names = ", ".join(column.name for column in self.columns)
             required = f"required a condition in SQL over the columns {names}"
@@ -247,6 +247,8 @@ class Catalog:
             flat = [field.name for field in table.schema if not is_list(field.type)]
             self._append(f"score {scores.name}", table.select(flat))
         known += new
+        if not files:  # a scorer was killed before its first file, or somebody deleted damaged ones
+            del self._score_files[scores.name]
 
     def _put(self, name: str, table: pa.Table) -> None:
         """Replace a table of the database."""
@@ -283,10 +285,10 @@ class Catalog:
         ]
         chosen, joins = ["stored.*"], []
         for source, table in [*((name, f"score {name}") for name in self._score_files), ("mark", "marks")]:
-            taken = {column.name for column in columns} | {*PLACE, *HEAVY}
+            taken = {column.name.lower() for column in columns} | {*PLACE, *HEAVY}  # SQL's names know no case
             for name, kind in self._types(table).items():
                 if name != "key":
-                    free = name if name not in taken else f"{source}_{name}"
+                    free = name if name.lower() not in taken else f"{source}_{name}"
                     columns.append(CatalogColumn(free, kind, source))
                     chosen.append(f"{quoted(table)}.{quoted(name)} AS {quoted(free)}")
             once = f"(SELECT DISTINCT ON (key) * FROM {quoted(table)})"

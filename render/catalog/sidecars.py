@@ -57,7 +57,10 @@ class ScoreFiles:
 
         def read(path: Path) -> pa.Table:
             with _readable(path):
-                return open_parquet(path).read(columns=columns)
+                file = open_parquet(path)
+                if file.schema_arrow.field("key").type not in (pa.string(), pa.large_string()):
+                    raise pa.ArrowTypeError("the column key has no texts")
+                return file.read(columns=columns)
 
         yield from read_many(self.files() if files is None else files, read)
 

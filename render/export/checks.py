@@ -11,11 +11,10 @@ from render.catalog import Catalog, CatalogColumn
 from render.core import FORMATS, JobError, is_url
 from render.export.targets import TARGETS
 from render.export.value import Export
-from render.export.work import Choice
+from render.export.work import Choice, is_split
 
 __all__ = ["check_export"]
 
-SPLIT = re.compile(r"\w+(\.\w+)*")  # names that `datasets` takes
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(|[kmgt]i?)b?", re.IGNORECASE)
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY_UNITS = {f"{sign}i": 1024**power for power, sign in enumerate("kmgt", 1)}
@@ -50,7 +49,8 @@ def check_export(export: Export, catalog: Catalog) -> Choice:
     except JobError as error:
         errors.append(str(error))
     columns = _columns(export, catalog)
-    taken = {column.name for column in columns} & TARGETS[export.to].reserved
+    target = TARGETS[export.to]
+    taken = {one.name for one in columns if one.name in target.reserved or one.name.endswith(target.reserved_ends)}
     errors += [f"--columns: required none named {name!r}, which {export.to} uses itself" for name in sorted(taken)]
     if errors:
         raise JobError("\n".join(errors))
@@ -104,7 +104,7 @@ def parse_shares(text: str) -> tuple[tuple[str, float], ...]:
     required = "--splits: required names with shares that add up to 1, such as train=0.9,test=0.1, or a column"
     for part in text.split(","):
         name, _, share = (piece.strip() for piece in part.partition("="))
-        if not SPLIT.fullmatch(name) or name in found:
+        if not is_split(name) or name in found:
             raise JobError(f"{required}; got the name {name!r}{' twice' if name in found else ''}")
         try:
             found[name] = float(share)

@@ -35,8 +35,6 @@ def begin_or_resume(work: Work, selection: Selection) -> bool:
             raise StoreError(
                 "\n  ".join([f"{work.folder}: required the export that was begun there; {hint}", *differing])
             )
-        for file in work.folder.rglob(f"{PARTIAL}*"):  # of a run that was killed
-            file.unlink()
         return True
     if work.folder.exists() and any(path != work.notes for path in work.folder.iterdir()):
         raise StoreError(
@@ -112,4 +110,6 @@ def locked(work: Work) -> Iterator[None]:
             raise StoreError(
                 f"{work.folder}: required that nobody else exports there, got a process that does"
             ) from None
+        for partial in work.folder.rglob(f"{PARTIAL}*"):  # of a run that was killed: nobody else writes now
+            partial.unlink()
         yield

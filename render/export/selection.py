@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from render.catalog import Catalog, CatalogColumn, quoted
 from render.core import JobError, StoreError
-from render.export.work import Choice
+from render.export.work import Choice, is_split
 
 __all__ = ["EXPORTED", "Selection", "pages", "select"]
 
@@ -82,11 +82,7 @@ def _split(catalog: Catalog, choice: Choice) -> tuple[str, list[str]]:
         f"SELECT DISTINCT CAST({column} AS VARCHAR) AS split FROM frames WHERE ({choice.export.where}\n) ORDER BY split"
     )
     names = catalog.query(sql)["split"].to_pylist()
-    wrong = [
-        name
-        for name in names
-        if name is None or not name.replace("_", "").replace("-", "").isalnum() or len(names) > 100
-    ]
+    wrong = [name for name in names if name is None or not is_split(name) or len(names) > 100]
     if wrong:
         required = "required a column whose values are names of at most 100 splits"
         raise JobError(f"--splits {choice.export.splits}: {required}; got {wrong[0]!r} (or shares: train=0.9,test=0.1)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,11 @@ import pyarrow as pa
 from render.catalog import CatalogColumn
 from render.export.value import Export
 
-__all__ = ["Choice", "Part", "Sample", "Work", "plain_json"]
+__all__ = ["Choice", "Part", "Sample", "Work", "is_split", "plain_json"]
+
+SPLIT = re.compile(r"\w+(\.\w+)*")  # names that `datasets` takes
+NAME_MAX = 100  # characters of a split's name, which is part of file names
+ALL = "all"  # name by which `datasets` means the sum of all splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,16 @@ class Work:
         """Yield the lines of all parts of a split."""
         for number in range(self.parts.get(split, 0)):
             yield self.lines(Part(split, number, 0)).read_bytes()
+
+
+def is_split(name: str) -> bool:
+    """Return True for a name of a split that every target takes: `datasets` opens it, and no pattern of another's files
+    (`data/train-*.parquet`) has its files, too.
+
+    >>> [is_split(name) for name in ("train", "fold.1", "train-x", "all", "a b", "")]
+    [True, True, False, False, False, False]
+    """
+    return bool(SPLIT.fullmatch(name)) and name.lower() != ALL and len(name) <= NAME_MAX
 
 
 def plain_json(values: dict[str, Any]) -> str:

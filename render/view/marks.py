@@ -44,6 +44,8 @@ class Mark:
                 raise ValueError(f"rating: required 1 to 5, got {value!r}")
             if name == "note" and not (value is None or (isinstance(value, str) and len(value) <= NOTE_MAX)):
                 raise ValueError(f"note: required at most {NOTE_MAX} characters")
+        if not _is_text(values.get("note")):
+            raise ValueError("note: required text, got half of a surrogate pair")
         cleaned = {name: value or None for name, value in values.items()}
         return replace(self, marked_at=datetime.now(UTC), **cleaned)
 
@@ -82,8 +84,8 @@ class Marks:
         with self._lock:
             before = {key: self.of(key) for key in keys}
             after = {key: one.changed(values) for key, one in before.items()}
-            self._undo.append(before)
             self._set(after)
+            self._undo.append(before)
         return after
 
     def undo(self) -> dict[str, Mark]:
@@ -122,8 +124,11 @@ class Marks:
         self._writer.join()
 
     def _set(self, marks: Mapping[str, Mark]) -> None:
+        table = _table(
+            marks
+        )  # before anything is changed: what no table takes would keep every later write from the file
         self._marks.update(marks)
-        self._changed(_table(marks))
+        self._changed(table)
         self._is_changed.set()
 
     def _write_on(self) -> None:
@@ -156,6 +161,11 @@ def _table(marks: Mapping[str, Mark]) -> pa.Table:
     rows = [(key, *astuple(one)) for key, one in marks.items()]
     columns = zip(*rows, strict=True) if rows else [[]] * len(MARKS)
     return pa.table([pa.array(column, of.type) for column, of in zip(columns, MARKS, strict=True)], schema=MARKS)
+
+
+def _is_text(value: Any) -> bool:
+    """Return False for a text that no file takes: JSON can say half of a surrogate pair."""
+    return not isinstance(value, str) or not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def _signature(out: Path) -> object:

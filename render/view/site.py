@@ -138,9 +138,16 @@ async def change(viewer: Viewer, path: str, request: Request) -> Response:
 def _marked(viewer: Viewer, path: str, body: bytes) -> Any:
     if path == "/undo":
         return viewer.marks.undo()
-    values = json.loads(body)
+    try:
+        values = json.loads(body)
+    except RecursionError:
+        raise ValueError("required an object of JSON, got one that is nested too deeply") from None
     keys = values.pop("keys", None) if isinstance(values, dict) else None
-    if not isinstance(keys, list) or not 0 < len(keys) <= KEYS_MAX or not all(isinstance(key, str) for key in keys):
+    if (
+        not isinstance(keys, list)
+        or not 0 < len(keys) <= KEYS_MAX
+        or not all(isinstance(key, str) and key.isascii() for key in keys)
+    ):
         raise ValueError(f"keys: required a list of 1 to {KEYS_MAX} keys")
     for key in keys:
         if not viewer.has(key):

@@ -187,3 +187,32 @@ def test_labels_may_be_called_as_what_is_counted_here(tmp_path: Path) -> None:
     with Catalog(tmp_path / "out") as catalog:
         found = catalog.query("SELECT label_shard, label_row, place, row FROM frames ORDER BY prompt").to_pylist()
     assert [tuple(row.values()) for row in found] == [("x", 7, "here", 0), ("y", 8, "there", 1)]
+
+
+def test_a_scorer_without_files_has_no_columns(out: Path) -> None:
+    score(out, "sharpness", {"key": [*keys(out)[:1]], "sharpness": [0.5]})
+    with Catalog(out) as catalog:
+        (file,) = ScoreFiles(out, "sharpness").files()
+        file.unlink()  # as an error about a damaged one advises
+        catalog.refresh()
+        assert "sharpness" not in [column.name for column in catalog.columns]
+        assert len(catalog) == FRAMES
+    with Catalog(out) as catalog:
+        assert len(catalog) == FRAMES
+        score(out, "sharpness", {"key": [*keys(out)[:1]], "sharpness": [0.75]})
+        catalog.refresh()
+        assert catalog.query("SELECT max(sharpness) AS most FROM frames")["most"].to_pylist() == [0.75]
+
+
+def test_names_that_differ_by_case_are_two_columns(out: Path) -> None:
+    score(out, "mine", {"key": [*keys(out)[:1]], "Prompt": [0.5]})
+    with Catalog(out) as catalog:
+        assert catalog.query("SELECT max(mine_Prompt) AS most FROM frames")["most"].to_pylist() == [0.5]
+        assert "mine_Prompt" in [column.name for column in catalog.columns]
+
+
+@pytest.mark.parametrize("table", [{"score": [1.0]}, {"key": [1], "score": [1.0]}])
+def test_a_table_of_scores_without_keys_is_refused(out: Path, table: dict[str, list[object]]) -> None:
+    score(out, "mine", table)
+    with pytest.raises(StoreError, match=r"mine/.*: required a table of scores or marks, got a damaged file"):
+        Catalog(out)

@@ -97,6 +97,25 @@ def test_wrong_changes_are_refused(looked: Looked, body: Any) -> None:
     assert looked.viewer.marks.of(key) == Mark()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        r'{"keys": ["KEY"], "note": "\ud800"}',
+        r'{"keys": ["\ud800"], "mark": "keep"}',
+        "[" * 100_000,
+    ],
+)
+def test_what_no_file_takes_is_refused_and_later_marks_are_kept(looked: Looked, body: str) -> None:
+    first, second, *_ = looked.keys()
+    answer = looked.client.post("/mark", content=body.replace("KEY", first), headers=OURS)
+    assert answer.status_code == 400, answer.text
+    looked.post("/mark", keys=[second], mark="keep")
+    wait_until(lambda: second in kept(looked.viewer.out), "the mark in the file")
+    assert looked.viewer.marks.problem == ""
+    assert looked.post("/undo")["marks"].keys() == {second}
+    assert looked.post("/undo")["marks"] == {}
+
+
 def test_a_change_has_a_bound(looked: Looked) -> None:
     assert looked.client.post("/mark", content=b"x" * 300_000, headers=OURS).status_code == 413
 

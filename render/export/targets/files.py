@@ -50,8 +50,8 @@ def _finish_imagefolder(work: Work) -> None:
 
 def _csv_line(values: list[Any]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)  # the writer quotes cells with a sign of its line's end
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _write_csv(work: Work, part: Part, samples: Iterator[Sample]) -> None:
@@ -95,6 +95,7 @@ IMAGEFOLDER = Target(
     _finish_imagefolder,
     rows=ROWS,
     reserved=frozenset({"file_name", "text", "image"}),
+    reserved_ends=("_file_name", "_file_names"),  # `datasets` opens the files that such columns name
     opening='from datasets import load_dataset\nimages = load_dataset("imagefolder", data_dir=folder, split=SPLIT)',
     is_dataset=True,
 )

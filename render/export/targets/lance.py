@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,8 @@ def _write_part(work: Work, part: Part, samples: Iterator[Sample]) -> None:
     import lance
 
     path = work.folder / f"{part.split}.lance"
+    if path.exists() and not part.rows_before:  # of a run that was killed, perhaps before it was a dataset
+        shutil.rmtree(path)
     schema = pa.schema([pa.field("image", pa.large_binary()), *work.schema])
     if path.exists():
         dataset: Any = lance.dataset(path)

@@ -25,6 +25,7 @@ class Target:
     finish: Callable[[Work], None] = _nothing
     rows: int | None = None  # pictures of a part at most; None: their bytes decide
     reserved: frozenset[str] = frozenset()  # names that no column may have
+    reserved_ends: tuple[str, ...] = ()  # endings that no column's name may have
     missing: Callable[[], str] = lambda: ""  # says which library has to be installed
     opening: str = ""  # Python that opens a split from the variable `folder`; SPLIT and FILES stand for strings
     is_dataset: bool = False  # `datasets.load_dataset` takes the folder by the header of its card
