@@ -279,6 +279,7 @@ def test_two_models_in_one_manifest(
     assert main(["verify", str(out)]) == 0
 
 
+@pytest.mark.long
 def test_two_workers_change_models_rarely(sibling: Path, tmp_path: Path, loads: Callable[[], list[list[str]]]) -> None:
     """Both are up before the first unit is done; else the first to be up does what the other was given, model by model."""
     (tmp_path / "together").write_text("2")

@@ -43,6 +43,7 @@ Ray:
 
 | module | what it does |
 |---|---|
+| `tasks` | calls a function for each item of a list, for what is no rendering |
 | `ray_link` | starts Ray or connects to it, and ends it |
 | `local_ray` | is the Ray of one run: its folder and its servers |
 | `guardian` | ends that Ray where the driver can't: a process |

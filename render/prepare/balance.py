@@ -44,14 +44,15 @@ def balance_of(manifest: Manifest) -> tuple[Balance, ...]:
     counts: dict[str, Counter[Any]] = {name: Counter() for name in names}
     stills = manifest.select(*names, "images").filter(manifest.select("walk")["walk"].is_null())
     for name in names:
-        sums = stills.select([name, "images"]).group_by(name).aggregate([("images", "sum")])
-        counts[name].update(dict(zip(sums[name].to_pylist(), sums["images_sum"].to_pylist(), strict=True)))
+        pairs = pa.table({"value": stills[name], "images": stills["images"]})  # grouped, `.a` would be a path
+        sums = pairs.group_by("value").aggregate([("images", "sum")])
+        counts[name].update(dict(zip(sums["value"].to_pylist(), sums["images_sum"].to_pylist(), strict=True)))
     if stills.num_rows < manifest.row_count:
         for walk, frames, labels in _legs(walk for walk, _ in manifest.alike() if not walk.still):
             for name in names:
                 counts[name][walk.split if name == "split" else labels[name]] += frames
     ordered = {name: sorted(own.items(), key=lambda pair: (-pair[1], str(pair[0]))) for name, own in counts.items()}
-    return tuple(Balance(name, tuple(pairs)) for name, pairs in ordered.items())
+    return tuple(Balance(name, tuple(own)) for name, own in ordered.items())
 
 
 def _has_few(column: Any) -> bool:

@@ -283,6 +283,7 @@ def chaos(record: Path, *options: str, limit_s: float, code: int = 0, **variable
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_short_run(tmp_path: Path) -> None:
     """In one process, without Ray: killed before steps, and torn files."""

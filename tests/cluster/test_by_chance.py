@@ -23,7 +23,7 @@ from render.core.unit import Receipt, Unit
 STEPS_MAX = 10_000
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(sizes=st.lists(st.integers(1, 12), max_size=12), chance=st.randoms(use_true_random=False))
 def test_every_frame_has_one_receipt(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], chance: Random

@@ -28,7 +28,9 @@ def options(to: str) -> dict[str, Any]:
     return OPTIONS | ({"max_shard": SMALL[to]} if to in SMALL else {})
 
 
-@pytest.mark.parametrize("to", ["hf", "webdataset", "imagefolder", "kohya", "csv"])
+@pytest.mark.parametrize(
+    "to", ["hf", *(pytest.param(to, marks=pytest.mark.long) for to in ("webdataset", "imagefolder", "kohya", "csv"))]
+)
 def test_an_export_goes_on_from_every_stop(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:

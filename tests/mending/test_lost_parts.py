@@ -129,6 +129,7 @@ def test_a_run_goes_on_with_what_a_repair_has_begun(out: Path) -> None:
     assert told(out) == frames
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_repair_of_it_may_be_stopped_anywhere(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames, retried = told(out), shard_of(out, "00001-r").read_bytes()

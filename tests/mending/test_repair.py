@@ -265,7 +265,10 @@ def test_halves_stay_when_the_note_of_the_split_is_lost(finished: Finished, copi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [flip_a_byte, record_of_another_unit, second_shard])
+@pytest.mark.parametrize(
+    "damage",
+    [flip_a_byte, *(pytest.param(one, marks=pytest.mark.long) for one in (record_of_another_unit, second_shard))],
+)
 def test_a_repair_may_be_stopped_anywhere(
     finished: Finished, copied: Finished, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,7 +221,8 @@ def test_a_run_does_not_delete_a_compact_file_without_records(out: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lose", [pytest.param(lose_all, marks=pytest.mark.long), lose_record_and_commits])
+@pytest.mark.parametrize("lose", [lose_all, lose_record_and_commits])
+@pytest.mark.long
 def test_taking_back_may_be_stopped_anywhere(
     out: Path, lose: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,3 +84,9 @@ def test_plan_shows_it(table: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     prepared = plan_job(table, f"output={tmp_path / 'out'}")
     assert days == {None if day is None else str(day): n for day, n in counted(prepared, "day").items()}
     assert dt.date(2024, 1, 1) in counted(prepared, "day")
+
+
+def test_a_label_whose_name_looks_like_a_path_is_counted() -> None:
+    table = pa.table({"prompt": ["a", "b"], ".a": ["x", "y"], "b.c": [1, 1]})
+    found = {one.column: dict(one.frames) for one in plan_job(table).balance}
+    assert found == {".a": {"x": 1, "y": 1}, "b.c": {1: 2}}
